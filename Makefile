@@ -1,0 +1,35 @@
+# Every target sets up what it needs: the first call on a fresh machine creates .venv and installs once.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+
+.PHONY: demo test test-all lint format setup clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+demo: $(READY)  ## the main job on the embedded task: an ablation, its table, curves and report
+	$(BIN)/python scripts/ablate.py --out runs/demo
+
+test: $(READY)  ## the quick tests
+	$(BIN)/python -m pytest -m 'not slow' -n 2
+
+test-all: $(READY)  ## the quick tests and those that take minutes
+	$(BIN)/python -m pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) runs

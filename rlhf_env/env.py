@@ -1,0 +1,183 @@
+"""``gym.make("RLHF-v0")``: one episode at a time."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.error import ResetNeeded
+
+from rlhf_env.mdp import StepResult, TokenMDP
+from rlhf_env.options import Options, check_choice
+from rlhf_env.render import ansi
+from rlhf_env.reset_options import check_keys, check_seed, choose_prompt
+from rlhf_env.rollout import Rollout
+from rlhf_env.spaces import action_space, observation_space, parse_action
+from rlhf_env.task import Task
+from rlhf_env.tasks import load_task
+
+Observation = dict[str, np.ndarray]
+
+
+class RLHFEnv(gym.Env[Observation, Any]):
+    """Text generation as a Markov decision process.
+
+    The observation is prompt + prefix, the action the next token; the episode ends with EOS or
+    at ``max_new_tokens``. A step pays ``score * [it ends] - kl_coef * kl_t``; both terms are in
+    ``info["reward_terms"]``.
+
+    Example:
+        >>> import gymnasium as gym, rlhf_env
+        >>> env = gym.make("RLHF-v0", task="toy15")
+        >>> observation, info = env.reset(seed=0)
+        >>> observation, reward, terminated, truncated, info = env.step(0)
+        >>> terminated, info["finish_reason"], info["score"]
+        (True, 'eos', 0.25)
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}
+
+    def __init__(
+        self, task: str | Task = "reviews", render_mode: str | None = None, **options: Any
+    ) -> None:
+        """Make the environment.
+
+        Args:
+            task: the name of a registered task, or a `Task`.
+            render_mode: None or "ansi".
+            **options: the fields of `rlhf_env.options.Options`.
+
+        Raises:
+            ValueError: if an option is unknown or out of range; no model is loaded before.
+        """
+        checked = make_options(options)
+        if render_mode is not None:
+            check_choice("render_mode", render_mode, ("ansi",))
+        self.render_mode = render_mode
+        self.mdp = TokenMDP(load_task(task) if isinstance(task, str) else task, checked, 1)
+        self.observation_space = observation_space(self.mdp)
+        self.action_space = action_space(self.mdp)
+        self._steps: list[dict[str, float]] = []
+        self._closed = False
+
+    @property
+    def task(self) -> Task:
+        """What is asked, who answers by default, and who judges."""
+        return self.mdp.task
+
+    @property
+    def kl_coef(self) -> float:
+        """beta; settable, so that a controller can adapt it."""
+        return self.mdp.kl_coef
+
+    @kl_coef.setter
+    def kl_coef(self, value: float) -> None:
+        self.mdp.kl_coef = value
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Open an episode.
+
+        Args:
+            seed: seeds the environment's generator, from which prompts are drawn.
+            options: ``{"prompt_index": i}`` or ``{"prompt": text or ids}`` chooses the prompt.
+
+        Raises:
+            ValueError: if the seed or an option cannot be used.
+        """
+        self._check_open()
+        super().reset(seed=check_seed(seed))
+        chosen = dict(options or {})
+        check_keys(chosen, ("prompt", "prompt_index"))
+        prompt, index = choose_prompt(self.task, self.np_random, **chosen)
+        self.mdp.start(0, prompt, index)
+        self._steps = []
+        return self._observation(), {"prompt_index": float(index)}
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Append a token.
+
+        Args:
+            action: a token id, or ``{"token": id, "logprob": log pi(a|s)}`` where the action
+                space is a Dict.
+
+        Raises:
+            ValueError: if the action is not in the action space.
+            gymnasium.error.ResetNeeded: if no episode is open.
+        """
+        self._check_open()
+        if not self.mdp.is_open[0]:
+            raise ResetNeeded("the episode is over or none has begun; call reset() first")
+        token, logprob = parse_action(action, self.mdp)
+        result = self.mdp.step(
+            torch.tensor([token], device=self.mdp.device),
+            None if logprob is None else torch.tensor([logprob], device=self.mdp.device),
+            torch.ones(1, dtype=torch.bool, device=self.mdp.device),
+        )
+        info = self._info(result)
+        self._steps.append(info["reward_terms"])
+        reward = sum(info["reward_terms"].values())
+        ended, truncated = bool(result.ended[0]), bool(result.truncated[0])
+        return self._observation(), reward, ended and not truncated, truncated, info
+
+    def evaluate(self, rollout: Rollout) -> Rollout:
+        """Return finished episodes with all rewards, as stepping would pay them."""
+        return self.mdp.evaluate(rollout)
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """Return prompt and prefix as text, each token coloured by what it was paid."""
+        if self.render_mode is None:
+            return None
+        prompt = self.mdp.tokens[0, : self.mdp.prompt_lengths[0]]
+        return ansi(self.task, prompt, self.mdp.response(0), self._steps)
+
+    def close(self) -> None:
+        """Drop the caches; a closed environment cannot be used again."""
+        self.mdp.reference.engine.forget()
+        self._closed = True
+
+    def _observation(self) -> Observation:
+        return {
+            "input_ids": self.mdp.tokens[0].cpu().numpy().copy(),
+            "attention_mask": self.mdp.attention_mask[0].cpu().numpy().astype(np.int8),
+        }
+
+    def _info(self, result: StepResult) -> dict[str, Any]:
+        info: dict[str, Any] = {
+            "ref_logprob": float(result.ref_logprobs[0]),
+            "reward_terms": {
+                "score": float(result.score_term[0]),
+                "kl": float(result.kl_penalty[0]),
+            },
+        }
+        if result.ended[0]:
+            info["score"] = float(result.score[0])
+            info["finish_reason"] = "eos" if result.has_eos[0] else "length"
+            info["response_length"] = float(self.mdp.response_lengths[0])
+            info["prompt_index"] = float(self.mdp.prompt_index[0])
+        return info
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("the environment is closed; make a new one")
+
+
+def make_options(options: dict[str, Any]) -> Options:
+    """Return the checked options.
+
+    Raises:
+        ValueError: if there is no such option, or a value cannot be used.
+    """
+    import dataclasses
+    import difflib
+
+    known = [field.name for field in dataclasses.fields(Options)]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {known}"
+            raise ValueError(f"RLHF-v0 has no option {name!r}{hint}")
+    return Options(**options)

@@ -1,0 +1,158 @@
+"""One causal language model, asked in the two ways that this project needs.
+
+Step by step, ``next_logits`` goes through the engine's cache. On finished texts, ``hidden`` runs
+the trunk once and ``describe`` projects only the wanted positions onto the vocabulary, a chunk
+at a time, so that logits [B, L, V] never exist.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from rlhf_env.engine import Engine
+
+# Logits alive at once in `describe`: 2^23 floats are 32 MiB.
+_CHUNK_ELEMENTS = 2**23
+
+
+class LanguageModel:
+    """A Hugging Face decoder with its engine, its trunk and its projection apart."""
+
+    def __init__(self, model: nn.Module, vocab_size: int) -> None:
+        """Take a model apart.
+
+        Args:
+            model: a causal language model; its mode is set to eval, so that dropout is off.
+            vocab_size: V, the ids that may be chosen; wider logits are cut to it.
+
+        Raises:
+            ValueError: if the model answers with fewer than V logits, or changes its logits
+                after the output embedding in a way that `describe` would miss.
+        """
+        self.model = model.eval()
+        self.vocab_size = vocab_size
+        self.engine = Engine(model, vocab_size)
+        self._trunk: nn.Module = model.base_model  # type: ignore[assignment]
+        self._head: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
+        self._check_projection()
+
+    @property
+    def hidden_size(self) -> int:
+        """H, the width of the trunk's output."""
+        return self._head.weight.shape[1]  # type: ignore[union-attr,index,return-value]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    def next_logits(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits of each row's next token, [N, V] float32; see `Engine`."""
+        return self.engine(tokens, lengths)
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """Return the trunk's output, [B, L, H].
+
+        Args:
+            tokens: [B, L] padded on the right: under causal attention no real position sees the
+                padding, so no mask is needed.
+        """
+        return self._trunk(input_ids=tokens, use_cache=False).last_hidden_state
+
+    def describe(
+        self, hidden: Tensor, targets: Tensor, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Return log-probability and entropy of the next token at some positions.
+
+        Args:
+            hidden: [M, H] trunk outputs.
+            targets: [M] the tokens that followed.
+            temperature: divides the logits.
+
+        Returns:
+            [M] log p(target) and [M] entropy, in nats, float32.
+        """
+        chunk = max(1, _CHUNK_ELEMENTS // self.vocab_size)
+        if len(targets) <= chunk:
+            return self._project(hidden, targets, temperature)
+        parts = []
+        for rows, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True):
+            if torch.is_grad_enabled():
+                part = checkpoint(self._project, rows, wanted, temperature, use_reentrant=False)
+            else:
+                part = self._project(rows, wanted, temperature)
+            parts.append(part)
+        logprobs, entropies = zip(*parts, strict=True)
+        return torch.cat(logprobs), torch.cat(entropies)
+
+    def _project(
+        self, hidden: Tensor, targets: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        logits = self._head(hidden)[:, : self.vocab_size].float() / temperature
+        distribution = logits.log_softmax(dim=-1)
+        entropy = -(distribution.exp() * distribution.clamp(min=-1e4)).sum(dim=-1)
+        return distribution.gather(1, targets[:, None]).squeeze(1), entropy
+
+    @torch.no_grad()
+    def _check_projection(self) -> None:
+        probe = torch.zeros((1, 1), dtype=torch.int64, device=self.device)
+        logits = self.model(input_ids=probe).logits
+        name = type(self.model).__name__
+        if logits.shape[-1] < self.vocab_size:
+            raise ValueError(
+                f"{name} answers with {logits.shape[-1]} logits, but the tokenizer has "
+                f"{self.vocab_size} tokens; use the tokenizer that the model was trained with"
+            )
+        projected = self._head(self.hidden(probe))
+        if not torch.allclose(logits.float(), projected.float(), rtol=1e-3, atol=1e-3):
+            raise ValueError(
+                f"{name} changes its logits after the output embedding (a soft cap or a scale), "
+                "which is not supported; use a model whose logits are the output embedding's"
+            )
+
+
+def teacher_forced(
+    model: LanguageModel, tokens: Tensor, is_action: Tensor, temperature: float = 1.0
+) -> Tensor:
+    """Return the log-probability of every action of finished episodes, without gradient.
+
+    Args:
+        model: whose opinion is asked.
+        tokens: [B, L] int64, padded on the right.
+        is_action: [B, L] bool, the positions asked about.
+        temperature: divides the logits.
+
+    Returns:
+        [B, L] float32 log p(tokens[:, i] | tokens[:, :i]); 0 where ``is_action`` is False.
+    """
+    logprobs = torch.zeros(tokens.shape, dtype=torch.float32, device=tokens.device)
+    with torch.no_grad():
+        for rows, width in length_batches(is_action):
+            asked = is_action[rows, 1:width]
+            hidden = model.hidden(tokens[rows, : width - 1])[asked]
+            found, _ = model.describe(hidden, tokens[rows, 1:width][asked], temperature)
+            part = torch.zeros(asked.shape, device=tokens.device).masked_scatter(asked, found)
+            logprobs[rows, 1:width] = part
+    return logprobs
+
+
+def length_batches(is_action: Tensor, max_tokens: int = 8192) -> list[tuple[Tensor, int]]:
+    """Split rows into batches of similar length, so that little padding is computed.
+
+    Args:
+        is_action: [B, L] bool; a row ends at its last True.
+        max_tokens: upper bound of rows x width of a batch of more than one row.
+
+    Returns:
+        (row numbers, width) pairs that hold every row once.
+    """
+    lengths = is_action.shape[1] - is_action.flip(1).int().argmax(dim=1)
+    sorted_lengths, order = lengths.sort(descending=True)
+    batches, start, widths = [], 0, sorted_lengths.tolist()
+    while start < len(widths):
+        count = max(1, max_tokens // widths[start])
+        batches.append((order[start : start + count], widths[start]))
+        start += count
+    return batches

@@ -1,0 +1,137 @@
+"""The record of what happened: finished episodes, and the protocol of whatever transforms them.
+
+No model, no sampling and no learning is in here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """B finished episodes, padded on the right to L tokens.
+
+    Index ``i`` of every [B, L] field speaks of the action that put ``tokens[:, i]``. Where
+    ``is_action`` is False (prompt and padding) the other fields hold 0 (``decision``: -1).
+    A row is a prompt, then a response; for prompt ``(7, 8)`` and response ``(5, eos)``::
+
+        tokens    7 8 5 eos pad        is_action  F F T T F        decision  -1 -1 0 1 -1
+
+    Attributes:
+        tokens: [B, L] int64, prompt then response.
+        is_action: [B, L] bool, True where the agent chose the token.
+        logprobs: [B, L] log pi(a|s) of the policy that acted, in nats.
+        ref_logprobs: [B, L] log pi_ref(a|s) of the reference, in nats.
+        rewards: [B, L] what each step paid; the sum of ``reward_terms``.
+        reward_terms: name -> [B, L]; at least "score" and "kl".
+        score: [B] the reward model's score of the whole response.
+        terminated: [B] bool, False where the episode was truncated (the learner bootstraps).
+        group: [B] int64; rows with the same number share one prompt draw.
+        prompt_index: [B] int64; -1 where the prompt came from outside the task.
+        decision: [B, L] int64, which decision of its episode a token belongs to; -1 elsewhere.
+    """
+
+    tokens: Tensor
+    is_action: Tensor
+    logprobs: Tensor
+    ref_logprobs: Tensor
+    rewards: Tensor
+    reward_terms: Mapping[str, Tensor]
+    score: Tensor
+    terminated: Tensor
+    group: Tensor
+    prompt_index: Tensor
+    decision: Tensor
+
+    def __post_init__(self) -> None:
+        """Refuse a record whose fields disagree in shape or whose rows hold no action."""
+        shape = self.tokens.shape
+        per_token = {
+            "is_action": self.is_action,
+            "logprobs": self.logprobs,
+            "ref_logprobs": self.ref_logprobs,
+            "rewards": self.rewards,
+            "decision": self.decision,
+            **{f"reward_terms[{name!r}]": term for name, term in self.reward_terms.items()},
+        }
+        per_episode = {
+            "score": self.score,
+            "terminated": self.terminated,
+            "group": self.group,
+            "prompt_index": self.prompt_index,
+        }
+        for name, field in per_token.items():
+            if field.shape != shape:
+                raise ValueError(f"{name} must be [B, L] = {list(shape)}, got {list(field.shape)}")
+        for name, field in per_episode.items():
+            if field.shape != shape[:1]:
+                raise ValueError(f"{name} must be [B] = {list(shape[:1])}, got {list(field.shape)}")
+        if not self.is_action.any(dim=1).all():
+            raise ValueError("every episode must hold at least one action, got a row with none")
+
+    def __len__(self) -> int:
+        """Return the number of episodes B."""
+        return self.tokens.shape[0]
+
+    @property
+    def prompt_lengths(self) -> Tensor:
+        """[B] tokens before the first action."""
+        return self.is_action.int().argmax(dim=1)
+
+    @property
+    def lengths(self) -> Tensor:
+        """[B] tokens up to and including the last action."""
+        width = self.tokens.shape[1]
+        return width - self.is_action.flip(1).int().argmax(dim=1)
+
+    @property
+    def response_lengths(self) -> Tensor:
+        """[B] actions of each episode, the EOS token included."""
+        return self.is_action.sum(dim=1)
+
+    @property
+    def last_action(self) -> Tensor:
+        """[B, L] bool, True at the last action of each episode."""
+        positions = torch.arange(self.tokens.shape[1], device=self.tokens.device)
+        return positions == (self.lengths - 1)[:, None]
+
+    def prompts(self) -> list[Tensor]:
+        """Return the prompt ids of every row, unpadded."""
+        return [row[:n] for row, n in zip(self.tokens, self.prompt_lengths.tolist(), strict=True)]
+
+    def responses(self) -> list[Tensor]:
+        """Return the response ids of every row, unpadded, EOS included."""
+        bounds = zip(self.prompt_lengths.tolist(), self.lengths.tolist(), strict=True)
+        return [row[a:b] for row, (a, b) in zip(self.tokens, bounds, strict=True)]
+
+    def replace(self, **changes: object) -> Rollout:
+        """Return a copy with some fields exchanged."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+    def with_term(self, name: str, term: Tensor) -> Rollout:
+        """Return a copy in which one reward term is added or exchanged, rewards following.
+
+        Args:
+            name: the term's name in ``reward_terms``.
+            term: [B, L] what it pays at each action; ignored where ``is_action`` is False.
+        """
+        terms = dict(self.reward_terms)
+        terms[name] = torch.where(self.is_action, term.to(self.rewards.dtype), 0.0)
+        total = torch.stack(list(terms.values())).sum(dim=0)
+        return self.replace(reward_terms=terms, rewards=total)
+
+
+@runtime_checkable
+class RolloutTransform(Protocol):
+    """A wrapper that can also transform finished episodes, with the same numbers as stepping."""
+
+    def rollout(self, rollout: Rollout) -> Rollout:
+        """Return the transformed episodes."""
+        ...

@@ -1,0 +1,150 @@
+"""A task: what is asked, who answers by default, and who judges.
+
+Built-in tasks are in `rlhf_env.tasks`; reading prompts from files is in `rlhf_env.prompts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from rlhf_env.prompts import encode_prompts, read_prompts
+from rlhf_env.rewards.protocol import Reward, as_reward
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Prompts = Sequence[str] | Sequence[Sequence[int]] | Sequence[Tensor]
+RewardLike = Reward | Callable[[list[str], list[str]], list[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One text-generation problem with its reference model and its reward.
+
+    Prompts and rewards are normalised on construction: texts are tokenised (too long a prompt is
+    an error here; `from_pretrained` drops them with a count), plain functions become `Reward`s.
+
+    Attributes:
+        name: how the task is called in reports.
+        tokenizer: the policy's and the reference's tokenizer.
+        reference: a decoder-only language model; the policy starts as a copy and is held near it.
+        reward: what the environment pays at the end of an episode (the proxy, if there is a gold).
+        prompts: token ids of the prompts to train on, one int64 vector each.
+        eval_prompts: token ids of the prompts to evaluate on; those of ``prompts`` when empty.
+        gold: the true objective, never shown to the agent; None where there is none.
+        max_prompt_tokens: longest prompt, in tokens.
+        max_new_tokens: the horizon T.
+        kl_coef: beta, the weight of the KL penalty in nats, >= 0.
+    """
+
+    name: str
+    tokenizer: PreTrainedTokenizerBase
+    reference: nn.Module
+    reward: Reward
+    prompts: Sequence[Tensor]
+    eval_prompts: Sequence[Tensor] = ()
+    gold: Reward | None = None
+    max_prompt_tokens: int = 64
+    max_new_tokens: int = 64
+    kl_coef: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Normalise prompts and rewards, and refuse what cannot be an environment."""
+        for name in ("max_prompt_tokens", "max_new_tokens"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a positive integer, got {value!r}")
+        if self.tokenizer.eos_token_id is None:
+            raise ValueError(
+                f"the tokenizer of task {self.name!r} has no end-of-sequence token; "
+                "set tokenizer.eos_token to the token that ends a response"
+            )
+        train = encode_prompts(self.prompts, self.tokenizer, self.max_prompt_tokens)
+        held_out = encode_prompts(self.eval_prompts, self.tokenizer, self.max_prompt_tokens)
+        if not train:
+            raise ValueError(f"task {self.name!r} needs at least one prompt, got none")
+        fields: dict[str, object] = {
+            "prompts": tuple(train),
+            "eval_prompts": tuple(held_out or train),
+            "reward": as_reward(self.reward, self.tokenizer),
+            "gold": None if self.gold is None else as_reward(self.gold, self.tokenizer),
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+        self.reference.requires_grad_(False).eval()
+
+    @property
+    def eos_id(self) -> int:
+        """The token that ends a response."""
+        return self.tokenizer.eos_token_id  # type: ignore[return-value]
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills observations; masks come from lengths, so it may equal EOS."""
+        pad = self.tokenizer.pad_token_id
+        return self.eos_id if pad is None else pad  # type: ignore[return-value]
+
+    @property
+    def vocab_size(self) -> int:
+        """V: the ids the tokenizer knows; a wider model output is cut before the softmax."""
+        return len(self.tokenizer)
+
+    def decode(self, ids: Tensor) -> str:
+        """Return the text of some ids without special tokens."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True)  # type: ignore[return-value]
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str,
+        *,
+        reward: RewardLike,
+        prompts: Any,
+        eval_prompts: Any = (),
+        gold: RewardLike | None = None,
+        name: str | None = None,
+        max_prompt_tokens: int = 64,
+        max_new_tokens: int = 64,
+        kl_coef: float = 0.05,
+        dtype: torch.dtype = torch.float32,
+    ) -> Task:
+        """Build a task from a local model folder or a hub id.
+
+        Args:
+            model: folder or hub id of a decoder-only language model with its tokenizer.
+            reward: a `Reward`, or a plain function ``f(prompts, responses) -> list[float]``.
+            prompts: list of texts, a text/JSONL/Parquet file, or a ``datasets.Dataset`` column.
+            eval_prompts: the same kinds; the training prompts when empty.
+            gold: the true objective, if it is known.
+            name: how reports call the task; the model's name by default.
+            max_prompt_tokens: longer prompts are dropped, with a warning that counts them.
+            max_new_tokens: the horizon T.
+            kl_coef: beta, the weight of the KL penalty.
+            dtype: the weights' type.
+
+        Raises:
+            ValueError: if the model, the prompts or the limits cannot be used.
+        """
+        from rlhf_env.pretrained import load_language_model
+
+        # Prompts are read before the model loads, so that a wrong path fails at once.
+        texts = read_prompts(prompts, "prompts")
+        eval_texts = read_prompts(eval_prompts, "eval_prompts") if len(eval_prompts) else []
+        reference, tokenizer = load_language_model(model, dtype=dtype)
+        return cls(
+            name=name or str(model).rstrip("/").rsplit("/", 1)[-1],
+            tokenizer=tokenizer,
+            reference=reference,
+            reward=reward,  # type: ignore[arg-type]
+            prompts=encode_prompts(texts, tokenizer, max_prompt_tokens, drop_long=True),
+            eval_prompts=encode_prompts(eval_texts, tokenizer, max_prompt_tokens, drop_long=True),
+            gold=gold,  # type: ignore[arg-type]
+            max_prompt_tokens=max_prompt_tokens,
+            max_new_tokens=max_new_tokens,
+            kl_coef=kl_coef,
+        )

@@ -1,0 +1,116 @@
+"""Comparisons for the reviews task: pairs of sampled reviews and which one a rater preferred.
+
+Raters see through to the gold reward only with noise, and read nothing long or unfinished. So the
+proxy that learns from them must guess about everything that optimisation will later find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import LlamaForCausalLM
+
+from rlhf_env.tasks.reviews.gold import GoldReward
+from rlhf_env.tasks.reviews.language_model import sample_responses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rater:
+    """How preferences come from gold scores: P(first preferred) = (1 − f)·σ(Δ/τ) + f/2."""
+
+    temperature: float = 0.5
+    """τ, in units of the gold score."""
+    careless: float = 0.1
+    """f, share of answers that are a coin's."""
+    longest: int = 24
+    """Reviews of more tokens are not shown; unfinished ones never are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparisons:
+    """P labelled pairs.
+
+    Attributes:
+        prompts: ids of each pair's prompt.
+        chosen: ids of each preferred response.
+        rejected: ids of each other response.
+        gold_margin: [P] gold(chosen) − gold(rejected); negative where the label is wrong.
+    """
+
+    prompts: list[Tensor]
+    chosen: list[Tensor]
+    rejected: list[Tensor]
+    gold_margin: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of pairs P."""
+        return len(self.prompts)
+
+
+def sample_for(
+    model: LlamaForCausalLM,
+    prompts: Sequence[Tensor],
+    count: int,
+    max_new_tokens: int,
+    generator: torch.Generator,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return ``count`` prompts, in turn from ``prompts``, and one sampled response to each."""
+    asked = [prompts[index % len(prompts)] for index in range(count)]
+    said: list[Tensor] = []
+    for start in range(0, count, 1024):
+        batch = torch.stack(asked[start : start + 1024])
+        said += sample_responses(model, batch, max_new_tokens, generator)
+    return asked, said
+
+
+def compare(
+    model: LlamaForCausalLM,
+    prompts: Sequence[Tensor],
+    count: int,
+    rater: Rater,
+    generator: torch.Generator,
+) -> Comparisons:
+    """Sample pairs from the language model and have them labelled.
+
+    Args:
+        model: writes both responses of a pair.
+        prompts: ids of the prompts to use, in turn.
+        count: pairs.
+        rater: labels them.
+        generator: draws responses and labels.
+
+    Returns:
+        ``count`` pairs; the two responses of a pair differ.
+    """
+    asked: list[Tensor] = []
+    pairs: list[tuple[Tensor, Tensor]] = []
+    while len(pairs) < count:
+        # One token more than a rater reads: a row cut there is known not to be shown.
+        drawn, first = sample_for(model, prompts, 1024, rater.longest + 1, generator)
+        _, second = sample_for(model, prompts, 1024, rater.longest + 1, generator)
+        for prompt, a, b in zip(drawn, first, second, strict=True):
+            if max(len(a), len(b)) <= rater.longest and not torch.equal(a, b):
+                asked.append(prompt)
+                pairs.append((a, b))
+    return _labelled(asked[:count], pairs[:count], rater, generator)
+
+
+def _labelled(
+    prompts: list[Tensor],
+    pairs: list[tuple[Tensor, Tensor]],
+    rater: Rater,
+    generator: torch.Generator,
+) -> Comparisons:
+    gold = GoldReward()
+    margin = gold(prompts, [a for a, _ in pairs]) - gold(prompts, [b for _, b in pairs])
+    prefers = (1.0 - rater.careless) * torch.sigmoid(margin / rater.temperature)
+    is_first = torch.rand(len(pairs), generator=generator) < prefers + rater.careless / 2.0
+    return Comparisons(
+        prompts=prompts,
+        chosen=[a if first else b for (a, b), first in zip(pairs, is_first, strict=True)],
+        rejected=[b if first else a for (a, b), first in zip(pairs, is_first, strict=True)],
+        gold_margin=torch.where(is_first, margin, -margin),
+    )

@@ -1,0 +1,271 @@
+"""``gym.make_vec("RLHF-v0", num_envs=N)``: N episodes that share models and cache."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from rlhf_env.env import make_options
+from rlhf_env.mdp import StepResult, TokenMDP
+from rlhf_env.options import check_choice, check_count
+from rlhf_env.render import ansi
+from rlhf_env.reset_options import check_keys, check_seed, choose_prompt
+from rlhf_env.rollout import Rollout
+from rlhf_env.spaces import action_space, observation_space, parse_actions
+from rlhf_env.task import Task
+from rlhf_env.tasks import load_task
+from rlhf_env.vector_info import merge, reset_info, step_info
+
+
+class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
+    """N rows of `rlhf_env.env.RLHFEnv` behind one reference, one reward model and one KV cache.
+
+    Row i of it does what a single environment seeded with ``seed + i`` does.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {
+        "render_modes": ["ansi"],
+        "render_fps": 4,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        task: str | Task = "reviews",
+        *,
+        tensors: str = "numpy",
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Make the rows.
+
+        Args:
+            num_envs: N.
+            task: the name of a registered task, or a `Task`.
+            tensors: "numpy", or "torch": observations, rewards and flags stay on the device.
+            autoreset_mode: one of Gymnasium's three modes.
+            render_mode: None or "ansi".
+            **options: the fields of `rlhf_env.options.Options`.
+
+        Raises:
+            ValueError: if an option is unknown or out of range; no model is loaded before.
+        """
+        check_count("num_envs", num_envs)
+        check_choice("tensors", tensors, ("numpy", "torch"))
+        modes = tuple(mode.value for mode in AutoresetMode)
+        check_choice("autoreset_mode", getattr(autoreset_mode, "value", autoreset_mode), modes)
+        checked = make_options(options)
+        if render_mode is not None:
+            check_choice("render_mode", render_mode, ("ansi",))
+        self.render_mode = render_mode
+        self.num_envs = num_envs
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self._tensors = tensors
+        self.mdp = TokenMDP(load_task(task) if isinstance(task, str) else task, checked, num_envs)
+        self.single_observation_space = observation_space(self.mdp)
+        self.single_action_space = action_space(self.mdp)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._generators = [seeding.np_random()[0] for _ in range(num_envs)]
+        self._begun = torch.zeros(num_envs, dtype=torch.bool, device=self.mdp.device)
+        self._steps: list[list[dict[str, float]]] = [[] for _ in range(num_envs)]
+
+    @property
+    def task(self) -> Task:
+        """What is asked, who answers by default, and who judges."""
+        return self.mdp.task
+
+    @property
+    def kl_coef(self) -> float:
+        """beta; settable, so that a controller can adapt it."""
+        return self.mdp.kl_coef
+
+    @kl_coef.setter
+    def kl_coef(self, value: float) -> None:
+        self.mdp.kl_coef = value
+
+    def reset(
+        self,
+        *,
+        seed: int | list[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Open an episode in every row, or in some.
+
+        Args:
+            seed: an integer s seeds row i with s + i; a list seeds each row.
+            options: ``"reset_mask"`` ([N] bool) chooses rows; ``"prompt_index"`` or ``"prompt"``
+                is one value for all of them or a list of N.
+
+        Raises:
+            ValueError: if the seed or an option cannot be used; no row has changed then.
+        """
+        self._check_usable()
+        seeds = self._row_seeds(seed)
+        chosen = dict(options or {})
+        mask = self._reset_mask(chosen.pop("reset_mask", None))
+        check_keys(chosen, ("prompt", "prompt_index"))
+        per_row = {name: self._per_row(name, value) for name, value in chosen.items()}
+        rows = mask.nonzero()[0].tolist()
+        for row in rows:
+            if seeds[row] is not None:
+                self._generators[row] = seeding.np_random(seeds[row])[0]
+        starts = [self._choose(row, per_row) for row in rows]
+        for row, (prompt, index) in zip(rows, starts, strict=True):
+            self._start(row, prompt, index)
+        opened = torch.as_tensor(mask, device=self.mdp.device)
+        return self._observation(), reset_info(self.mdp, opened, self._out)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Append a token in every row whose episode is open.
+
+        Under NEXT_STEP a row whose episode has ended is reset instead, pays 0 and ignores its
+        action; under SAME_STEP it is reset at once and its last observation and info are
+        ``info["final_obs"]`` and ``info["final_info"]``; under DISABLED it must be reset by
+        ``reset_mask`` before.
+
+        Raises:
+            ValueError: if the actions are not in the action space; no row has changed then.
+            gymnasium.error.ResetNeeded: if a row has no open episode and none is due.
+        """
+        self._check_usable()
+        rows = self.mdp.is_open.clone()
+        due = self._due_rows(rows)
+        tokens, logprobs = parse_actions(actions, rows, self.mdp)
+        result = self.mdp.step(tokens, logprobs, rows)
+        self._remember_terms(result, rows)
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and result.ended.any():
+            final = {
+                "final_obs": self._final_observations(result.ended),
+                "_final_obs": self._out(result.ended),
+                "final_info": step_info(self.mdp, result, result.ended, self._out),
+                "_final_info": self._out(result.ended),
+            }
+            self._restart(result.ended)
+            info = step_info(self.mdp, result, rows & ~result.ended, self._out)
+            info = merge(info, reset_info(self.mdp, result.ended, self._out)) | final
+        else:
+            info = step_info(self.mdp, result, rows, self._out)
+            if due.any():
+                self._restart(due)
+                info = merge(info, reset_info(self.mdp, due, self._out))
+        return (
+            self._observation(),
+            self._out(result.score_term.double() + result.kl_penalty.double()),
+            self._out(result.ended & ~result.truncated),
+            self._out(result.truncated),
+            info,
+        )
+
+    def evaluate(self, rollout: Rollout) -> Rollout:
+        """Return finished episodes with all rewards, as stepping would pay them."""
+        return self.mdp.evaluate(rollout)
+
+    def render(self) -> tuple[str, ...] | None:
+        """Return each row's prompt and prefix as text, tokens coloured by what they were paid."""
+        if self.render_mode is None:
+            return None
+        mdp = self.mdp
+        prompts = [mdp.tokens[row, : mdp.prompt_lengths[row]] for row in range(self.num_envs)]
+        return tuple(
+            ansi(self.task, prompt, mdp.response(row), self._steps[row])
+            for row, prompt in enumerate(prompts)
+        )
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Drop the caches."""
+        self.mdp.reference.engine.forget()
+
+    def _due_rows(self, is_open: Tensor) -> Tensor:
+        """[N] bool, the rows that NEXT_STEP resets now; every other row must be open."""
+        due = ~is_open & self._begun
+        if self.autoreset_mode != AutoresetMode.NEXT_STEP:
+            due = torch.zeros_like(due)
+        if not (is_open | due).all():
+            row = int((~(is_open | due)).nonzero()[0])
+            raise ResetNeeded(f"row {row} has no open episode; call reset() for it first")
+        return due
+
+    def _restart(self, rows: Tensor) -> None:
+        for row in rows.nonzero().flatten().tolist():
+            self._start(row, *choose_prompt(self.task, self._generators[row]))
+
+    def _start(self, row: int, prompt: Tensor, index: int) -> None:
+        self.mdp.start(row, prompt, index)
+        self._begun[row] = True
+        self._steps[row] = []
+
+    def _row_seeds(self, seed: Any) -> list[int | None]:
+        if isinstance(seed, list | tuple):
+            if len(seed) != self.num_envs:
+                raise ValueError(f"seed must be a list of {self.num_envs}, got {len(seed)} of them")
+            return [check_seed(value) for value in seed]
+        first = check_seed(seed)
+        return [None if first is None else first + row for row in range(self.num_envs)]
+
+    def _reset_mask(self, mask: Any) -> np.ndarray:
+        if mask is None:
+            return np.ones(self.num_envs, dtype=bool)
+        array = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask)
+        if array.dtype != bool or array.shape != (self.num_envs,) or not array.any():
+            raise ValueError(
+                f"reset_mask must be {self.num_envs} booleans with at least one True, "
+                f"got {array.dtype} of shape {list(array.shape)}"
+            )
+        return array
+
+    def _per_row(self, name: str, value: Any) -> list[Any]:
+        # A text, a number and one prompt's ids are one value for all rows; lists are one per row.
+        if isinstance(value, list | tuple | np.ndarray) and not (
+            name == "prompt" and value is not None and isinstance(value[0], int | np.integer)
+        ):
+            if len(value) != self.num_envs:
+                raise ValueError(
+                    f"reset option {name!r} must be one value or {self.num_envs} of them, "
+                    f"got {len(value)}"
+                )
+            return list(value)
+        return [value] * self.num_envs
+
+    def _choose(self, row: int, per_row: dict[str, list[Any]]) -> tuple[Tensor, int]:
+        chosen = {name: values[row] for name, values in per_row.items()}
+        return choose_prompt(self.task, self._generators[row], **chosen)
+
+    def _observation(self) -> dict[str, Any]:
+        mask = self.mdp.attention_mask.to(torch.int8)
+        return {"input_ids": self._out(self.mdp.tokens), "attention_mask": self._out(mask)}
+
+    def _final_observations(self, rows: Tensor) -> np.ndarray:
+        final = np.full(self.num_envs, None, dtype=object)
+        observation = self._observation()
+        for row in rows.nonzero().flatten().tolist():
+            final[row] = {
+                name: array[row].copy() if self._tensors == "numpy" else array[row]
+                for name, array in observation.items()
+            }
+        return final
+
+    def _out(self, tensor: Tensor) -> Any:
+        """Return fresh memory of the kind that the caller asked for."""
+        return tensor.clone() if self._tensors == "torch" else tensor.cpu().numpy().copy()
+
+    def _remember_terms(self, result: StepResult, rows: Tensor) -> None:
+        if self.render_mode is None:
+            return
+        for row in rows.nonzero().flatten().tolist():
+            terms = {"score": float(result.score_term[row]), "kl": float(result.kl_penalty[row])}
+            self._steps[row].append(terms)
+
+    def _check_usable(self) -> None:
+        if self.closed:
+            raise ValueError("the environment is closed; make a new one")

@@ -1,0 +1,104 @@
+"""Which figures a report has, with titles and captions; `scripts.drawings` draws them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from scripts.drawings import (
+    TITLES,
+    Tables,
+    draw_curves,
+    draw_frontier,
+    draw_gold,
+    draw_heatmap,
+)
+from scripts.style import Theme, themed
+from scripts.tables import headline
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """One figure of the report.
+
+    Attributes:
+        name: of its file, without the ending.
+        title: what it shows.
+        caption: how to read it.
+        draw: makes it; called once per look.
+    """
+
+    name: str
+    title: str
+    caption: str
+    draw: Callable[[], Figure]
+
+
+def plots(tables: Tables) -> list[Plot]:
+    """Return the figures that the tables have data for, the most important first."""
+    main = headline(tables.results)
+    band_note = "Line: interquartile mean over seeds; band: its 95 % bootstrap interval."
+    found = []
+    if _has(tables.curves, main):
+        found.append(_curves(tables, main, "Learning curves", band_note))
+    if _has(tables.results, main):
+        found.append(
+            Plot(
+                name="heatmap",
+                title="Discount and density",
+                caption=f"Interquartile mean of {TITLES[main]} after training.",
+                draw=lambda: draw_heatmap(tables, main),
+            )
+        )
+    if _has(tables.results, "score") and _has(tables.results, "kl"):
+        found.append(
+            Plot(
+                name="frontier",
+                title="Reward against KL",
+                caption="Small: one run. Large: interquartile mean of a setting. "
+                "Grey line, where known: the best score possible at that KL.",
+                draw=lambda: draw_frontier(tables),
+            )
+        )
+    if _has(tables.curves, "gold"):
+        found.append(
+            Plot(
+                name="gold",
+                title="Proxy against gold",
+                caption="Over the distance travelled from the reference: over-optimisation shows "
+                "as a proxy (dotted) that rises while gold (solid) falls. Smoothed over a twentieth "
+                "of the updates.",
+                draw=lambda: draw_gold(tables),
+            )
+        )
+    if _has(tables.curves, "regret"):
+        note = f"Distance from the exact optimum, on a logarithmic scale. {band_note}"
+        found.append(_curves(tables, "regret", "Regret", note))
+    for name, title in (("kl", "KL"), ("response_length", "Length"), ("entropy", "Entropy")):
+        if _has(tables.curves, name):
+            found.append(_curves(tables, name, title, band_note))
+    return found
+
+
+def png(plot: Plot, theme: Theme) -> bytes:
+    """Return a figure as a PNG file."""
+    with themed(theme):
+        buffer = io.BytesIO()
+        plot.draw().savefig(buffer, format="png", dpi=144)
+    return buffer.getvalue()
+
+
+def _curves(tables: Tables, metric: str, title: str, caption: str) -> Plot:
+    return Plot(
+        name=f"curves-{metric}",
+        title=title,
+        caption=caption,
+        draw=lambda: draw_curves(tables, metric),
+    )
+
+
+def _has(table: pd.DataFrame, name: str) -> bool:
+    return name in table and bool(table[name].notna().any())

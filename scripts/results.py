@@ -1,0 +1,142 @@
+"""Records of finished runs, one file each, and the tables made from all of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scripts.files import write_atomic
+from scripts.folder import CURVES, FRONTIER, RECORDS, RESULTS, SAMPLES
+from scripts.grid import RunSettings
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is kept of one run.
+
+    Attributes:
+        run: its settings.
+        status: "ok" or "failed".
+        error: one line; empty if it did not fail.
+        seconds: wall-clock time.
+        command: what to type to run it alone.
+        row: the numbers of the evaluation after training.
+        curve: the numbers of every update.
+        samples: example episodes.
+        traceback: where it failed.
+    """
+
+    run: RunSettings
+    status: str
+    error: str
+    seconds: float
+    command: str
+    row: dict[str, float]
+    curve: list[dict[str, float]]
+    samples: list[dict[str, Any]]
+    traceback: str
+
+    def flat(self) -> dict[str, Any]:
+        """Return the row of ``results.csv``."""
+        fields = self.run.to_json()
+        budget = fields.pop("budget") | {"every_k": self.run.every_k}
+        head = {"run_id": self.run.run_id, "status": self.status, "error": self.error}
+        numbers = {name: value for name, value in self.row.items() if name not in head}
+        return head | fields | budget | numbers | {"seconds": self.seconds, "command": self.command}
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Keep a run; from now on it is finished."""
+    fields = {**vars(record), "run": record.run.to_json()}
+    (folder / RECORDS).mkdir(exist_ok=True)
+    write_atomic(folder / RECORDS / f"{record.run.run_id}.json", _json(fields) + "\n")
+
+
+def read_record(folder: Path, run: RunSettings) -> Record | None:
+    """Return what is kept of a run; None if it is not finished or its record is damaged."""
+    path = folder / RECORDS / f"{run.run_id}.json"
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        record = Record(**{**fields, "run": RunSettings.from_json(fields["run"])})
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+    return record if record.run == run else None
+
+
+def write_results(folder: Path, records: list[Record]) -> None:
+    """Replace ``results.csv``, one row per run."""
+    write_csv(folder / RESULTS, pd.DataFrame([record.flat() for record in records]))
+
+
+def write_curves(folder: Path, records: list[Record]) -> None:
+    """Replace ``curves.csv`` and ``samples.jsonl``."""
+    rows = [{"run_id": r.run.run_id, **point} for r in records for point in r.curve]
+    write_csv(folder / CURVES, pd.DataFrame(rows, columns=None if rows else ["run_id", "update"]))
+    samples = [_json({"run_id": r.run.run_id, **sample}) for r in records for sample in r.samples]
+    if samples:
+        write_atomic(folder / SAMPLES, "\n".join(samples) + "\n")
+
+
+def write_frontier(folder: Path, points: list[dict[str, float]]) -> None:
+    """Replace ``frontier.csv``, what the exactly optimal policies reach at each KL."""
+    if points:
+        write_csv(folder / FRONTIER, pd.DataFrame(points))
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table that a spreadsheet can open without running any of its cells."""
+    safe = table.copy()
+    for name in safe.columns:
+        if not pd.api.types.is_numeric_dtype(safe[name]):
+            safe[name] = safe[name].map(_safe_cell)
+    write_atomic(path, safe.to_csv(index=False, lineterminator="\n"))
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Return a table that `write_csv` wrote; an empty one if there is none.
+
+    Raises:
+        ValueError: if the file is not such a table.
+    """
+    try:
+        table = pd.read_csv(path, encoding="utf-8")
+    except (FileNotFoundError, pd.errors.EmptyDataError):
+        return pd.DataFrame()
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be a CSV table in UTF-8, got: {error}") from error
+    for name in table.columns:
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            table[name] = table[name].map(_plain_cell)
+    return table
+
+
+def _safe_cell(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
+
+
+def _plain_cell(cell: object) -> object:
+    if isinstance(cell, str) and cell.startswith("'") and cell[1:].startswith(FORMULA_STARTS):
+        return cell[1:]
+    return cell
+
+
+def _json(value: object) -> str:
+    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    # JSON has no NaN: a number that is not finite is kept as null.
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

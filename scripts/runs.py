@@ -1,0 +1,186 @@
+"""One run of an ablation: build the environment, the wrappers and the agent; train; evaluate.
+
+The only place in `scripts` that an ablation uses agents and environments from. They are imported
+when a run starts, so that a command line is read without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from scripts.agent_names import BUILT_IN, custom_class, import_object, is_custom, parameters
+from scripts.grid import RunSettings
+
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
+    from rlhf_env import Task
+
+MAX_ENVS = 64
+EXACT_POINTS = 20
+# Tables of logits learn with far larger steps than transformers do.
+LEARNING_RATES = {"toy15": 0.05}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a run found.
+
+    Attributes:
+        row: numbers of the evaluation after training.
+        curve: numbers of every update, each with "update".
+        samples: example episodes, as `scripts.samples` reads them.
+    """
+
+    row: dict[str, float]
+    curve: list[dict[str, float]]
+    samples: list[dict[str, Any]] = field(default_factory=list)
+
+
+def execute(run: RunSettings) -> RunResult:
+    """Train and evaluate one agent."""
+    from agents import evaluate, train
+
+    task = make_task(run.budget.task)
+    envs = make_envs(run, task)
+    agent = make_agent(run, envs)
+    truth = ExactCurve.of(task, float(envs.unwrapped.kl_coef), run.budget.updates)
+    total = run.budget.updates * run.budget.episodes_per_update
+    if is_custom(run.agent):
+        metrics = train(agent, envs, total_episodes=total, callback=truth.record)
+        row = evaluate(agent, envs, episodes=run.budget.eval_episodes)
+    else:
+        metrics = agent.learn(
+            total_episodes=total, log_dir=None, progress=False, callback=truth.record
+        )
+        row = agent.evaluate(episodes=run.budget.eval_episodes)
+    curve = [point | truth.points.get(int(point["update"]), {}) for point in metrics]
+    return RunResult(row=row | truth.measure(agent), curve=curve)
+
+
+def make_task(name: str) -> Task:
+    """Return a built-in task, or what ``module:function`` returns."""
+    from rlhf_env import load_task
+
+    return import_object(name, "task")() if is_custom(name) else load_task(name)
+
+
+def make_envs(run: RunSettings, task: Task) -> VectorEnv[Any, Any, Any]:
+    """Return the vector environment with the density inside and the granularity outside."""
+    import gymnasium as gym
+
+    import rlhf_env  # noqa: F401  (registers RLHF-v0)
+    from wrappers import vector
+
+    rows = min(run.budget.episodes_per_update, MAX_ENVS)
+    envs = gym.make_vec("RLHF-v0", num_envs=rows, task=task, kl_coef=run.kl_coef)
+    if run.every_k is not None:
+        envs = vector.EveryK(envs, k=run.every_k)
+    elif run.density == "potential":
+        envs = vector.PotentialShaping(envs, gamma=run.gamma)
+    if run.macro_tokens is not None:
+        envs = vector.MacroAction(envs, n=run.macro_tokens)
+    elif run.granularity == "bandit":
+        envs = vector.SequenceBandit(envs)
+    return envs
+
+
+def make_agent(run: RunSettings, envs: VectorEnv[Any, Any, Any]) -> Any:
+    """Return the agent with the settings it has."""
+    import agents
+
+    offered = {
+        "gamma": run.gamma,
+        "gae_lambda": run.gae_lambda,
+        "group_size": run.group_size,
+        "kl_coef": run.kl_coef,
+        "episodes_per_update": run.budget.episodes_per_update,
+        "learning_rate": run.budget.learning_rate or LEARNING_RATES.get(run.budget.task),
+        "seed": run.seed,
+    }
+    given = {name: value for name, value in offered.items() if value is not None}
+    if is_custom(run.agent):
+        custom = custom_class(run.agent)
+        return custom(envs, **{k: v for k, v in given.items() if k in parameters(custom)})
+    made: Callable[..., Any] = getattr(agents, BUILT_IN[run.agent][0])
+    return made(envs, **given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExactCurve:
+    """How near the exact optimum an agent comes, on tasks that can be enumerated.
+
+    The objective is the same for every run: the score minus beta times the KL, undiscounted.
+
+    Attributes:
+        task: the task; None where it cannot be enumerated.
+        kl_coef: beta.
+        optimum: J*, of the optimal policy.
+        every: updates between two measurements.
+        points: update -> what was measured.
+    """
+
+    task: Task | None
+    kl_coef: float
+    optimum: float
+    every: int
+    points: dict[int, dict[str, float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, task: Task, kl_coef: float, updates: int) -> ExactCurve:
+        """Solve the task, if it is small enough."""
+        from rlhf_env.exact import solve
+
+        every = max(1, updates // EXACT_POINTS)
+        if not is_enumerable(task):
+            return cls(task=None, kl_coef=kl_coef, optimum=0.0, every=every)
+        optimum = solve(task, kl_coef).objective
+        return cls(task=task, kl_coef=kl_coef, optimum=optimum, every=every)
+
+    def record(self, agent: Any, metrics: dict[str, float]) -> None:
+        """Measure the agent if it is time to; called after every update."""
+        update = int(metrics["update"])
+        if update == 1 or update % self.every == 0:
+            self.points[update] = self.measure(agent)
+
+    def measure(self, agent: Any) -> dict[str, float]:
+        """Return J, J/J* and J* − J of an agent; nothing where they are not known."""
+        from rlhf_env.enumerated import TokenProbabilities
+        from rlhf_env.exact import evaluate
+
+        if self.task is None or not isinstance(agent, TokenProbabilities):
+            return {}
+        objective = evaluate(self.task, agent, self.kl_coef).objective
+        return {
+            "objective": objective,
+            "j_ratio": objective / self.optimum,
+            "regret": self.optimum - objective,
+        }
+
+
+def is_enumerable(task: Task) -> bool:
+    """Return True where the exact optimum can be computed."""
+    from rlhf_env.response_tree import check_enumerable
+
+    try:
+        check_enumerable(task.vocab_size, task.max_new_tokens)
+    except ValueError:
+        return False
+    return len(task.prompts) == 1
+
+
+def exact_frontier(name: str) -> list[dict[str, float]]:
+    """Return the highest score at each KL, as the optimal policies trace it, by growing KL.
+
+    Args:
+        name: of the task; the list is empty where it cannot be enumerated.
+    """
+    from rlhf_env.exact import solve
+
+    task = make_task(name)
+    if not is_enumerable(task):
+        return []
+    solutions = [solve(task, 2.0 ** (6 - 0.25 * step)) for step in range(45)]
+    return [{"kl_coef": 2.0 ** (6 - 0.25 * i), "kl": s.kl, "score": s.reward} for i, s in enumerate(solutions)]

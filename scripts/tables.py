@@ -1,0 +1,122 @@
+"""The table of an ablation: one line per setting, interquartile means over its seeds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from scripts.intervals import Estimate, estimate
+
+# What distinguishes settings; the seed distinguishes the runs of one setting.
+CELL = (
+    "agent",
+    "gamma",
+    "density",
+    "granularity",
+    "gae_lambda",
+    "kl_coef",
+    "group_size",
+)
+# Column -> heading, in the order of the table. Only columns that were measured appear.
+METRICS = {
+    "j_ratio": "J/J*",
+    "regret": "regret",
+    "score": "score",
+    "gold": "gold",
+    "kl": "KL (nats)",
+    "win_rate": "win rate",
+    "response_length": "length (tokens)",
+    "entropy": "entropy (nats)",
+    "eos_rate": "EOS rate",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One setting of the grid.
+
+    Attributes:
+        settings: axis -> value, as text.
+        runs: how many runs ended well.
+        failed: how many failed.
+        estimates: metric -> interquartile mean over the runs, where there is one.
+    """
+
+    settings: dict[str, str]
+    runs: int
+    failed: int
+    estimates: dict[str, Estimate]
+
+
+def cells(results: pd.DataFrame) -> list[Cell]:
+    """Return the settings of a grid in its order.
+
+    Args:
+        results: the table of `scripts.results.write_results`; may be empty.
+    """
+    if results.empty:
+        return []
+    axes = [name for name in CELL if name in results]
+    groups = results.groupby(axes, dropna=False, sort=False)
+    return [_cell(dict(zip(axes, key, strict=True)), rows) for key, rows in groups]
+
+
+def headline(results: pd.DataFrame) -> str:
+    """Return the metric that the runs are best compared by: the truest that was measured."""
+    for name in ("j_ratio", "gold", "score"):
+        if name in results and results[name].notna().any():
+            return name
+    return "score"
+
+
+def metrics_of(found: list[Cell]) -> list[str]:
+    """Return the metrics that any setting has, in the order of the table."""
+    return [name for name in METRICS if any(name in cell.estimates for cell in found)]
+
+
+def varied_axes(table: pd.DataFrame) -> list[str]:
+    """Return the axes along which the runs of any one agent differ; the agent always.
+
+    An axis that one agent has and another has not is not varied by that alone.
+    """
+    axes = [name for name in CELL if name in table]
+    if table.empty:
+        return axes
+    counts = table.groupby("agent")[axes].nunique().max()
+    return [name for name in axes if name == "agent" or counts[name] > 1]
+
+
+def as_text(results: pd.DataFrame) -> str:
+    """Return the table for a terminal, one line per setting."""
+    found = cells(results)
+    if not found:
+        return "no runs"
+    axes = varied_axes(results)
+    names = metrics_of(found)[:5]
+    lines = [
+        {axis: cell.settings[axis] for axis in axes}
+        | {"runs": str(cell.runs) + (f" (+{cell.failed} failed)" if cell.failed else "")}
+        | {METRICS[name]: str(cell.estimates.get(name, "")) for name in names}
+        for cell in found
+    ]
+    return pd.DataFrame(lines).to_string(index=False)
+
+
+def text_of(value: object) -> str:
+    """Return how an axis' value is written: numbers short, a missing setting as a dash."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _cell(settings: dict[str, object], rows: pd.DataFrame) -> Cell:
+    good = rows[rows["status"] == "ok"]
+    numbers = {name: estimate(good[name]) for name in METRICS if name in good}
+    return Cell(
+        settings={name: text_of(value) for name, value in settings.items()},
+        runs=len(good),
+        failed=len(rows) - len(good),
+        estimates={name: found for name, found in numbers.items() if found is not None},
+    )

@@ -1,0 +1,26 @@
+"""What all tests share: one thread, and the small tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from rlhf_env.task import Task
+from rlhf_env.tasks import load_task
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tests run several at a time, and their tensors are too small to share out."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def toy15() -> Task:
+    """Three tokens, horizon three, every number known."""
+    return load_task("toy15")
