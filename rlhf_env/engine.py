@@ -16,14 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from rlhf_env.row_cache import RowCache
+from rlhf_env.weights import Weights
 
 
 class Engine:
     """Cached next-token logits of a causal language model.
 
-    A row is compared with what its slot holds. One more token is decoded; a text that starts
-    anew is prefilled, once for all rows that share it. Models without a usable key/value cache
-    are run on the whole text, with one warning and the same numbers.
+    A row is compared with what its slot holds. One more token is decoded; any other text is
+    prefilled from its start, once for all rows that share it, so that the answer does not depend,
+    not even in its last bit, on what the slot held before. Models without a usable key/value
+    cache are run on the whole text, with one warning and the same numbers.
     """
 
     def __init__(self, model: nn.Module, vocab_size: int) -> None:
@@ -37,7 +39,7 @@ class Engine:
         self.model = model
         self.vocab_size = vocab_size
         self._memory: _Memory | None = None
-        self._uses_cache: bool | None = None
+        self._uses_cache: dict[int, bool] = {}
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor, lengths: Tensor) -> Tensor:
@@ -50,15 +52,18 @@ class Engine:
         Returns:
             [N, V] float32 logits of the token after the first ``lengths[i]``; fresh memory.
         """
-        if self._uses_cache is None:
-            self._uses_cache = supports_row_cache(self.model, tokens.shape[1])
-        if not self._uses_cache:
+        capacity = tokens.shape[1]
+        if capacity not in self._uses_cache:
+            self._uses_cache[capacity] = supports_row_cache(self.model, capacity)
+        if not self._uses_cache[capacity]:
             return self._full_forward(tokens, lengths)
         memory = self._remember(tokens)
-        known = memory.common_prefix(tokens, lengths)
+        known = memory.known(tokens, lengths)
         missing = lengths - known
         decode = (missing == 1).nonzero().flatten()
         prefill = (missing > 1).nonzero().flatten()
+        # Should the model raise, what it was about to overwrite must not be trusted any more.
+        memory.lengths = known.clone()
         if len(decode):
             self._extend(memory, decode, tokens, lengths, known)
         if len(prefill):
@@ -76,10 +81,9 @@ class Engine:
         return {**self.__dict__, "_memory": None}
 
     def _remember(self, tokens: Tensor) -> _Memory:
-        fingerprint = weights_fingerprint(self.model)
         memory = self._memory
-        if memory is None or not memory.fits(tokens, fingerprint):
-            memory = _Memory.empty(tokens, self.vocab_size, fingerprint)
+        if memory is None or not memory.fits(tokens, self.model):
+            memory = _Memory.empty(tokens, self.vocab_size, self.model)
             self._memory = memory
         return memory
 
@@ -123,45 +127,43 @@ class _Memory:
         lengths: [N] how many tokens of each are in the cache.
         logits: [N, V] the next-token logits after them.
         cache: the keys and values.
-        fingerprint: of the weights that computed them.
+        weights: those that computed them.
     """
 
     tokens: Tensor
     lengths: Tensor
     logits: Tensor
     cache: RowCache
-    fingerprint: int
+    weights: Weights
 
     @classmethod
-    def empty(cls, tokens: Tensor, vocab_size: int, fingerprint: int) -> _Memory:
+    def empty(cls, tokens: Tensor, vocab_size: int, model: nn.Module) -> _Memory:
         count, capacity = tokens.shape
         return cls(
             tokens=tokens.clone(),
             lengths=tokens.new_zeros(count),
             logits=tokens.new_zeros((count, vocab_size), dtype=torch.float32),
             cache=RowCache(count, capacity),
-            fingerprint=fingerprint,
+            weights=Weights(model),
         )
 
-    def fits(self, tokens: Tensor, fingerprint: int) -> bool:
+    def fits(self, tokens: Tensor, model: nn.Module) -> bool:
         return (
             self.tokens.shape == tokens.shape
             and self.tokens.device == tokens.device
-            and self.fingerprint == fingerprint
+            and self.weights.are_those_of(model)
         )
 
-    def common_prefix(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+    def known(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """[N] how many leading tokens of each row need no computation.
 
-        It is the whole length only where the stored logits are those asked for; elsewhere the
-        last token has to be run again, because the logits after it are not kept.
+        All of them where a row asks again, all but one where it has grown by a token, else none.
         """
         columns = torch.arange(tokens.shape[1], device=tokens.device)
-        differs = (tokens != self.tokens) | (columns >= self.lengths[:, None])
-        differs |= columns >= lengths[:, None]
-        prefix = torch.where(differs.any(1), differs.int().argmax(1), tokens.shape[1])
-        exact = (prefix == lengths) & (self.lengths == lengths)
-        return torch.where(exact, prefix, torch.minimum(prefix, lengths - 1))
+        differs = (tokens != self.tokens) & (columns < self.lengths[:, None])
+        grown = lengths - self.lengths
+        continues = ~differs.any(1) & ((grown == 0) | (grown == 1))
+        return torch.where(continues, self.lengths, 0)
 
     def share(self, sources: Tensor, targets: Tensor) -> None:
         """Give each target row what its source row holds."""
@@ -184,14 +186,6 @@ def _distinct_texts(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return first, order.argsort()[same]
 
 
-def weights_fingerprint(model: nn.Module) -> int:
-    """Return a number that changes when a parameter is written to in place or exchanged.
-
-    Writes through ``parameter.data`` are invisible to it: call `Engine.forget` after one.
-    """
-    return hash(tuple((p.data_ptr(), p._version) for p in model.parameters()))
-
-
 def supports_row_cache(model: nn.Module, capacity: int) -> bool:
     """Return whether texts of up to ``capacity`` tokens of this model can be cached by row.
 
@@ -202,13 +196,17 @@ def supports_row_cache(model: nn.Module, capacity: int) -> bool:
     config = getattr(model, "config", None)
     if "past_key_values" not in parameters and not getattr(config, "use_cache", False):
         return False
-    window = getattr(config, "sliding_window", None)
+    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    window = min((window for window in windows if window is not None), default=capacity)
+    attention = getattr(config, "_attn_implementation", "eager")
     reason = None
     if not {"past_key_values", "position_ids", "logits_to_keep"} <= parameters.keys():
         reason = "has no key/value cache of the usual form"
     elif getattr(model, "_is_stateful", False):
         reason = "keeps a state that cannot be rewound"
-    elif window is not None and window < capacity:
+    elif attention not in ("eager", "sdpa"):
+        reason = f"runs with {attention!r} attention, which takes no mask of its own per row"
+    elif window < capacity:
         reason = f"attends to a window of {window} tokens, fewer than the {capacity} of an episode"
     if reason is not None:
         warnings.warn(

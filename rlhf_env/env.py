@@ -10,13 +10,14 @@ import torch
 from gymnasium.error import ResetNeeded
 
 from rlhf_env.mdp import StepResult, TokenMDP
-from rlhf_env.options import Options, check_choice
+from rlhf_env.options import Options, check_choice, check_number
 from rlhf_env.render import ansi
-from rlhf_env.reset_options import check_keys, check_seed, choose_prompt
+from rlhf_env.reset_options import check_seed, checked_options, chosen_prompt, draw_prompt
 from rlhf_env.rollout import Rollout
 from rlhf_env.spaces import action_space, observation_space, parse_action
 from rlhf_env.task import Task
 from rlhf_env.tasks import load_task
+from rlhf_env.turn import Turn
 
 Observation = dict[str, np.ndarray]
 
@@ -61,6 +62,7 @@ class RLHFEnv(gym.Env[Observation, Any]):
         self.action_space = action_space(self.mdp)
         self._steps: list[dict[str, float]] = []
         self._closed = False
+        self._turn = Turn()
 
     @property
     def task(self) -> Task:
@@ -74,7 +76,8 @@ class RLHFEnv(gym.Env[Observation, Any]):
 
     @kl_coef.setter
     def kl_coef(self, value: float) -> None:
-        self.mdp.kl_coef = value
+        check_number("kl_coef", value, minimum=0.0)
+        self.mdp.kl_coef = float(value)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -86,16 +89,16 @@ class RLHFEnv(gym.Env[Observation, Any]):
             options: ``{"prompt_index": i}`` or ``{"prompt": text or ids}`` chooses the prompt.
 
         Raises:
-            ValueError: if the seed or an option cannot be used.
+            ValueError: if the seed or an option cannot be used; nothing has changed then.
         """
         self._check_open()
-        super().reset(seed=check_seed(seed))
-        chosen = dict(options or {})
-        check_keys(chosen, ("prompt", "prompt_index"))
-        prompt, index = choose_prompt(self.task, self.np_random, **chosen)
-        self.mdp.start(0, prompt, index)
-        self._steps = []
-        return self._observation(), {"prompt_index": float(index)}
+        chosen = chosen_prompt(self.task, **checked_options(options, ("prompt", "prompt_index")))
+        with self._turn:
+            super().reset(seed=check_seed(seed))
+            prompt, index = chosen or draw_prompt(self.task, self.np_random)
+            self.mdp.start(0, prompt, index)
+            self._steps = []
+            return self._observation(), {"prompt_index": float(index)}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Append a token.
@@ -105,9 +108,13 @@ class RLHFEnv(gym.Env[Observation, Any]):
                 space is a Dict.
 
         Raises:
-            ValueError: if the action is not in the action space.
+            ValueError: if the action is not in the action space; no step has been taken then.
             gymnasium.error.ResetNeeded: if no episode is open.
         """
+        with self._turn:
+            return self._step(action)
+
+    def _step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         self._check_open()
         if not self.mdp.is_open[0]:
             raise ResetNeeded("the episode is over or none has begun; call reset() first")

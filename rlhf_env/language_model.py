@@ -61,6 +61,10 @@ class LanguageModel:
         """
         return self._trunk(input_ids=tokens, use_cache=False).last_hidden_state
 
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Project trunk outputs [M, H] onto the vocabulary, [M, V] float32."""
+        return self._head(hidden)[:, : self.vocab_size].float()
+
     def describe(
         self, hidden: Tensor, targets: Tensor, temperature: float = 1.0
     ) -> tuple[Tensor, Tensor]:
@@ -90,7 +94,7 @@ class LanguageModel:
     def _project(
         self, hidden: Tensor, targets: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor]:
-        logits = self._head(hidden)[:, : self.vocab_size].float() / temperature
+        logits = self.logits(hidden) / temperature
         distribution = logits.log_softmax(dim=-1)
         entropy = -(distribution.exp() * distribution.clamp(min=-1e4)).sum(dim=-1)
         return distribution.gather(1, targets[:, None]).squeeze(1), entropy

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rlhf_env.kl import exact_kl
 from rlhf_env.language_model import LanguageModel, teacher_forced
 from rlhf_env.options import Options
+from rlhf_env.policy_kl import policy_kl, rollout_policy_kl
 from rlhf_env.rewards.protocol import score
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
@@ -129,13 +129,15 @@ class TokenMDP:
         """
         logits = self.reference.next_logits(self.tokens, self.lengths) / self.temperature
         ref_logprobs = logits.log_softmax(-1).gather(1, actions[:, None]).squeeze(1)
-        self._check_finite(ref_logprobs, rows)
+        self._check_finite(ref_logprobs, rows, "the reference gave log-probability")
         kl = self._step_kl(actions, logprobs, ref_logprobs, logits)
-        self._append(actions, rows)
+        self._check_finite(kl, rows, "the policy gave a kl of")
         has_eos = rows & (actions == self.task.eos_id)
-        ended = rows & (has_eos | (self.response_lengths == self.max_new_tokens))
+        ended = rows & (has_eos | (self.response_lengths + 1 == self.max_new_tokens))
         truncated = ended & ~has_eos & (self.options.length_limit == "bootstrap")
-        scores = self._scores(ended & ~truncated)
+        scores = self._scores(actions, ended & ~truncated)
+        # Everyone has spoken before the state changes: if one raises, no step has been taken.
+        self._append(actions, rows)
         self.is_open &= ~ended
         return StepResult(
             ref_logprobs=torch.where(rows, ref_logprobs, 0.0),
@@ -150,15 +152,10 @@ class TokenMDP:
     def evaluate(self, rollout: Rollout) -> Rollout:
         """Return finished episodes with the references' log-probabilities and all rewards.
 
-        This is the whole-rollout path: one teacher-forced pass instead of a step per token; it
-        pays what stepping pays. Only ``tokens``, ``is_action`` and, for
-        ``kl_penalty="sampled"``, ``logprobs`` are read.
+        This is the whole-rollout path: one teacher-forced pass instead of a step per token (but
+        ``options.policy`` is asked at every step); it pays what stepping pays. Only ``tokens``,
+        ``is_action`` and, for ``kl_penalty="sampled"``, ``logprobs`` are read.
         """
-        if self.options.policy is not None:
-            raise ValueError(
-                f"kl_penalty={self.options.kl_penalty!r} with a policy is paid by stepping only, "
-                'got a whole rollout; use kl_penalty="reference" or "sampled" without policy'
-            )
         ref_logprobs = teacher_forced(
             self.reference, rollout.tokens, rollout.is_action, self.temperature
         )
@@ -168,8 +165,7 @@ class TokenMDP:
         scores = torch.zeros(len(rollout), device=self.device)
         if not truncated.all():
             scores[~truncated] = self._score_rows(rollout.tokens, rollout, ~truncated)
-        logprobs = rollout.logprobs if self.options.kl_penalty == "sampled" else None
-        kl = torch.where(rollout.is_action, kl_term(ref_logprobs, logprobs), 0.0)
+        kl = torch.where(rollout.is_action, self._rollout_kl(rollout, ref_logprobs), 0.0)
         terms = {
             "score": last * paid_score(scores, has_eos, self.options)[:, None],
             "kl": -self.kl_coef * kl,
@@ -192,27 +188,24 @@ class TokenMDP:
     def _step_kl(
         self, actions: Tensor, logprobs: Tensor | None, ref_logprobs: Tensor, logits: Tensor
     ) -> Tensor:
-        kind, policy = self.options.kl_penalty, self.options.policy
-        if kind == "reference":
-            return kl_term(ref_logprobs, None)
-        if policy is not None:
-            with torch.no_grad():
-                answer = policy(self.tokens.clone(), self.attention_mask.long())
-            policy_logits = answer[:, : self.task.vocab_size].to(self.device).float()
-            if kind == "exact":
-                return exact_kl(policy_logits, logits)
-            chosen = policy_logits.log_softmax(-1).gather(1, actions[:, None])
-            logprobs = chosen.squeeze(1)
-        assert logprobs is not None, "the action space carries log pi"
-        return kl_term(ref_logprobs, logprobs)
+        if self.options.policy is None:
+            return kl_term(ref_logprobs, logprobs)
+        return policy_kl(self.options, self.tokens, self.lengths, actions, logits, self.temperature)
 
-    def _scores(self, rows: Tensor) -> Tensor:
-        """[N] the reward model's scores of some rows' responses; 0 elsewhere."""
+    def _rollout_kl(self, rollout: Rollout, ref_logprobs: Tensor) -> Tensor:
+        if self.options.policy is None:
+            is_sampled = self.options.kl_penalty == "sampled"
+            return kl_term(ref_logprobs, rollout.logprobs if is_sampled else None)
+        model, vocab_size = self.reference.model, self.task.vocab_size
+        return rollout_policy_kl(self.options, rollout, model, vocab_size, self.temperature)
+
+    def _scores(self, actions: Tensor, rows: Tensor) -> Tensor:
+        """[N] the scores of some rows' responses with their last action; 0 elsewhere."""
         scores = torch.zeros(len(rows), device=self.device)
         numbers = rows.nonzero().flatten().tolist()
         if numbers:
             prompts = [self.tokens[row, : self.prompt_lengths[row]] for row in numbers]
-            responses = [self.response(row) for row in numbers]
+            responses = [torch.cat([self.response(row), actions[row : row + 1]]) for row in numbers]
             scores[rows] = score(self.task.reward, prompts, responses).to(self.device)
         return scores
 
@@ -224,13 +217,13 @@ class TokenMDP:
         )
         return answer.to(tokens.device)
 
-    def _check_finite(self, ref_logprobs: Tensor, rows: Tensor) -> None:
-        bad = rows & ~ref_logprobs.isfinite()
+    def _check_finite(self, values: Tensor, rows: Tensor, found: str) -> None:
+        bad = rows & ~values.isfinite()
         if bad.any():
             row = int(bad.nonzero()[0])
             raise ValueError(
-                f"the reference gave log-probability {float(ref_logprobs[row])} to the action of "
-                f"row {row} at step {int(self.response_lengths[row])}; "
+                f"{found} {float(values[row])} to the action of row {row} at step "
+                f"{int(self.response_lengths[row])}, expected a finite number; "
                 "check the model's weights, or forbid tokens that it cannot produce"
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,11 @@ class Options:
         check_choice("length_limit", self.length_limit, _LENGTH_LIMITS)
         if self.max_new_tokens is not None:
             check_count("max_new_tokens", self.max_new_tokens)
+        if self.policy is not None and not callable(self.policy):
+            raise ValueError(
+                "policy must be a function of input_ids and attention_mask, "
+                f"got {type(self.policy).__name__}"
+            )
         if self.kl_penalty == "exact" and self.policy is None:
             raise ValueError(
                 'kl_penalty="exact" needs policy=, got None; pass the policy\'s logits'
@@ -100,7 +106,7 @@ def check_number(
     name: str, value: Any, *, minimum: float = -math.inf, maximum: float = math.inf
 ) -> None:
     """Raise ValueError unless ``value`` is a finite number within bounds."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or not minimum <= value <= maximum:
         bounds = f"a finite number >= {minimum:g}"
         if maximum < math.inf:
@@ -110,7 +116,7 @@ def check_number(
 
 def check_count(name: str, value: Any, minimum: int = 1) -> None:
     """Raise ValueError unless ``value`` is an integer >= ``minimum``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:
         raise ValueError(f"{name} must be an integer >= {minimum}, got {value!r}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import reprlib
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -42,13 +43,11 @@ def read_prompts(source: Any, option: str, column: str | None = None) -> list[An
     suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
     kind = suffixes[-1] if suffixes else ""
     if kind == ".txt":
-        return [line for line in _read_text(path, option).splitlines() if line.strip()]
+        return [line for line in _read_text(path, option).split("\n") if line.strip()]
     if kind in (".jsonl", ".json"):
         return _column(_json_rows(path, option), column, option, path)
     if kind == ".parquet":
-        import pandas as pd
-
-        return _column(pd.read_parquet(path).to_dict("records"), column, option, path)
+        return _column(_parquet_rows(path, option), column, option, path)
     raise ValueError(f"{option} must be a {_FORMATS} file, got {str(path)!r}")
 
 
@@ -71,7 +70,7 @@ def encode_prompts(
     Raises:
         ValueError: if a prompt is no text and no ids, is empty, or is too long and not dropped.
     """
-    encoded = [encode_prompt(prompt, row, tokenizer) for row, prompt in enumerate(prompts)]
+    encoded = [encode_prompt(text, f"prompt {row}", tokenizer) for row, text in enumerate(prompts)]
     fitting = [ids for ids in encoded if len(ids) <= max_prompt_tokens]
     dropped = len(encoded) - len(fitting)
     if dropped and not drop_long:
@@ -93,38 +92,56 @@ def encode_prompts(
     return fitting
 
 
-def encode_prompt(prompt: Any, row: int, tokenizer: PreTrainedTokenizerBase) -> Tensor:
+def encode_prompt(prompt: Any, name: str, tokenizer: PreTrainedTokenizerBase) -> Tensor:
     """Return the token ids of one prompt, an int64 vector with at least one id.
+
+    Args:
+        prompt: a text, or a sequence of token ids.
+        name: what error messages call it.
+        tokenizer: the policy's tokenizer.
 
     Raises:
         ValueError: if the prompt is neither text nor ids of the vocabulary, or has no token.
     """
     if isinstance(prompt, str):
-        ids = list(tokenizer(prompt)["input_ids"])  # type: ignore[arg-type]
-        bare = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        if len(ids) > max(len(bare), 1) and ids[-1] == tokenizer.eos_token_id:  # type: ignore[arg-type]
-            ids.pop()
+        ids = _text_ids(prompt, name, tokenizer)
     else:
-        ids = _checked_ids(prompt, row, len(tokenizer))
+        ids = _checked_ids(prompt, name, len(tokenizer))
     if not ids:
         raise ValueError(
-            f"prompt {row} has no tokens, got {prompt!r}; write at least one, "
+            f"{name} has no tokens, got {prompt!r}; write at least one, "
             "or use a tokenizer that opens texts with a start token"
         )
     return torch.tensor(ids, dtype=torch.int64)
 
 
-def _checked_ids(prompt: Any, row: int, vocab_size: int) -> list[int]:
+def _text_ids(prompt: str, name: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    try:
+        ids = list(tokenizer(prompt)["input_ids"])  # type: ignore[arg-type]
+        bare = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    except (TypeError, UnicodeEncodeError) as error:
+        # Half of a surrogate pair is a legal Python character and no text.
+        raise ValueError(f"{name} is not valid Unicode, got {reprlib.repr(prompt)}") from error
+    if len(ids) > max(len(bare), 1) and ids[-1] == tokenizer.eos_token_id:  # type: ignore[arg-type]
+        ids.pop()
+    return ids
+
+
+def _checked_ids(prompt: Any, name: str, vocab_size: int) -> list[int]:
     try:
         ids = torch.as_tensor(prompt)
     except (TypeError, ValueError, RuntimeError):
         ids = torch.zeros((), dtype=torch.float32)
+    if ids.numel() == 0 and ids.ndim == 1:
+        return []
     if ids.dtype not in (torch.int64, torch.int32) or ids.ndim != 1:
-        raise ValueError(f"prompt {row} must be a text or a list of token ids, got {prompt!r}")
+        raise ValueError(
+            f"{name} must be a text or a list of token ids, got {reprlib.repr(prompt)}"
+        )
     outside = ids[(ids < 0) | (ids >= vocab_size)]
     if len(outside):
         raise ValueError(
-            f"prompt {row} holds the id {int(outside[0])}, outside the vocabulary [0, {vocab_size})"
+            f"{name} holds the id {int(outside[0])}, outside the vocabulary [0, {vocab_size})"
         )
     return ids.tolist()
 
@@ -134,8 +151,17 @@ def _read_text(path: Path, option: str) -> str:
     try:
         with opener(path, "rt", encoding="utf-8-sig") as file:
             return file.read()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError) as error:
         raise ValueError(f"{option}: cannot read {str(path)!r} as UTF-8 text: {error}") from error
+
+
+def _parquet_rows(path: Path, option: str) -> list[dict[str, Any]]:
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path).to_dict("records")  # type: ignore[return-value]
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{option}: cannot read {str(path)!r} as Parquet: {error}") from error
 
 
 def _json_rows(path: Path, option: str) -> list[dict[str, Any]]:
@@ -158,6 +184,8 @@ def _json_rows(path: Path, option: str) -> list[dict[str, Any]]:
 
 
 def _column(rows: list[dict[str, Any]], column: str | None, option: str, path: Path) -> list[Any]:
+    if not rows:
+        raise ValueError(f"{option}: {str(path)!r} must hold at least one row, got none")
     names = [column] if column else ["prompt", "text"]
     available = sorted(set().union(*rows))
     name = next((name for name in names if name in available), None)

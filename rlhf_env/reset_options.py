@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,23 +29,39 @@ def check_seed(seed: Any) -> int | None:
     return int(seed)
 
 
-def check_keys(options: Mapping[str, Any], allowed: Sequence[str]) -> None:
-    """Raise ValueError for a reset option that does not exist, or two that exclude each other."""
-    unknown = sorted(set(options) - set(allowed))
+def checked_options(options: Any, allowed: Sequence[str]) -> dict[str, Any]:
+    """Return a copy of the reset options.
+
+    Raises:
+        ValueError: if they are no dictionary, one does not exist, or two exclude each other.
+    """
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise ValueError(
+            f"reset options must be a dictionary with {list(allowed)}, got {type(options).__name__}"
+        )
+    unknown = [key for key in options if key not in allowed]
     if unknown:
         raise ValueError(f"reset options must be among {list(allowed)}, got {unknown[0]!r}")
     if {"prompt", "prompt_index"} <= set(options):
         raise ValueError('reset options "prompt" and "prompt_index" exclude each other; give one')
+    return dict(options)
 
 
-def choose_prompt(
-    task: Task, generator: np.random.Generator, prompt: Any = None, prompt_index: Any = None
-) -> tuple[Tensor, int]:
-    """Return the prompt of a new episode and its number in ``task.prompts``.
+def draw_prompt(task: Task, generator: np.random.Generator) -> tuple[Tensor, int]:
+    """Return a prompt of the task, each equally likely, and its number."""
+    index = int(generator.integers(len(task.prompts)))
+    return task.prompts[index], index
+
+
+def chosen_prompt(
+    task: Task, prompt: Any = None, prompt_index: Any = None
+) -> tuple[Tensor, int] | None:
+    """Return the prompt that the caller chose and its number, or None where one is to be drawn.
 
     Args:
-        task: where prompts come from.
-        generator: draws the prompt when none is chosen.
+        task: whose prompts have numbers.
         prompt: a text or token ids; its number is -1.
         prompt_index: the number of one of the task's prompts.
 
@@ -52,21 +69,70 @@ def choose_prompt(
         ValueError: if the prompt is unusable or there is no such number.
     """
     if prompt is not None:
-        ids = encode_prompt(prompt, 0, task.tokenizer)
+        ids = encode_prompt(prompt, "reset option 'prompt'", task.tokenizer)
         if len(ids) > task.max_prompt_tokens:
             raise ValueError(
                 f"prompt has {len(ids)} tokens, more than max_prompt_tokens = "
                 f"{task.max_prompt_tokens}; shorten it"
             )
         return ids, FOREIGN
-    count = len(task.prompts)
     if prompt_index is None:
-        index = int(generator.integers(count))
-    else:
-        is_integer = isinstance(prompt_index, int | np.integer)
-        if isinstance(prompt_index, bool) or not is_integer or not 0 <= prompt_index < count:
-            raise ValueError(
-                f"prompt_index must be an integer in [0, {count}), got {prompt_index!r}"
-            )
-        index = int(prompt_index)
-    return task.prompts[index], index
+        return None
+    count = len(task.prompts)
+    is_integer = isinstance(prompt_index, int | np.integer)
+    if isinstance(prompt_index, bool) or not is_integer or not 0 <= prompt_index < count:
+        raise ValueError(f"prompt_index must be an integer in [0, {count}), got {prompt_index!r}")
+    return task.prompts[int(prompt_index)], int(prompt_index)
+
+
+def row_seeds(seed: Any, num_rows: int) -> list[int | None]:
+    """Return each row's seed: seed + row, or what a list says.
+
+    Raises:
+        ValueError: if a seed is not an integer >= 0, or the list has another length.
+    """
+    if isinstance(seed, list | tuple | np.ndarray):
+        if len(seed) != num_rows:
+            raise ValueError(f"seed must be a list of {num_rows}, got {len(seed)} of them")
+        return [check_seed(value) for value in seed]
+    first = check_seed(seed)
+    return [None if first is None else first + row for row in range(num_rows)]
+
+
+def checked_mask(mask: Any, num_rows: int) -> np.ndarray:
+    """Return which rows to reset, [N] bool; all of them when the mask is None.
+
+    Raises:
+        ValueError: if it is not N booleans with at least one True.
+    """
+    if mask is None:
+        return np.ones(num_rows, dtype=bool)
+    array = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask)
+    if array.dtype != bool or array.shape != (num_rows,) or not array.any():
+        raise ValueError(
+            f"reset_mask must be {num_rows} booleans with at least one True, "
+            f"got {array.dtype} {reprlib.repr(array.tolist())}"
+        )
+    return array
+
+
+def per_row(name: str, value: Any, num_rows: int) -> list[Any]:
+    """Return a reset option's value for each row.
+
+    A text, a number and one prompt's ids are one value for all rows; any other list is one value
+    per row.
+
+    Raises:
+        ValueError: if a list has another length.
+    """
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    is_list = isinstance(value, list | tuple | np.ndarray)
+    is_ids = is_list and name == "prompt" and len(value) and isinstance(value[0], int | np.integer)
+    if not is_list or is_ids:
+        return [value] * num_rows
+    if len(value) != num_rows:
+        raise ValueError(
+            f"reset option {name!r} must be one value or {num_rows} of them, got {len(value)}"
+        )
+    return list(value)

@@ -45,7 +45,7 @@ def check_enumerable(vocab_size: int, horizon: int) -> None:
         shown = f"{horizon + 1:,}" if vocab_size <= 2 else f"about 1e{digits:.0f}"
     raise ValueError(
         f"a vocabulary of {vocab_size} and a horizon of {horizon} give {shown} responses, at most "
-        f"{MAX_RESPONSES:,} can be enumerated; lower vocab_size or max_new_tokens"
+        f"{MAX_RESPONSES:,} can be enumerated; take fewer tokens or a shorter horizon"
     )
 
 

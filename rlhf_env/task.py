@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from rlhf_env.options import check_count, check_number
 from rlhf_env.prompts import encode_prompts, read_prompts
 from rlhf_env.rewards.protocol import Reward, as_reward
 
@@ -33,6 +35,7 @@ class Task:
         name: how the task is called in reports.
         tokenizer: the policy's and the reference's tokenizer.
         reference: a decoder-only language model; the policy starts as a copy and is held near it.
+            It is frozen and put into eval mode in place: hand over a copy of a model that learns.
         reward: what the environment pays at the end of an episode (the proxy, if there is a gold).
         prompts: token ids of the prompts to train on, one int64 vector each.
         eval_prompts: token ids of the prompts to evaluate on; those of ``prompts`` when empty.
@@ -56,9 +59,8 @@ class Task:
     def __post_init__(self) -> None:
         """Normalise prompts and rewards, and refuse what cannot be an environment."""
         for name in ("max_prompt_tokens", "max_new_tokens"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, got {value!r}")
+            check_count(name, getattr(self, name))
+        check_number("kl_coef", self.kl_coef, minimum=0.0)
         if self.tokenizer.eos_token_id is None:
             raise ValueError(
                 f"the tokenizer of task {self.name!r} has no end-of-sequence token; "
@@ -99,9 +101,9 @@ class Task:
         return self.tokenizer.decode(ids, skip_special_tokens=True)  # type: ignore[return-value]
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # noqa: PLR0913 -- each is a choice of its own, all but one by name
         cls,
-        model: str,
+        model: str | Path,
         *,
         reward: RewardLike,
         prompts: Any,
@@ -134,7 +136,7 @@ class Task:
 
         # Prompts are read before the model loads, so that a wrong path fails at once.
         texts = read_prompts(prompts, "prompts")
-        eval_texts = read_prompts(eval_prompts, "eval_prompts") if len(eval_prompts) else []
+        eval_texts = read_prompts(eval_prompts, "eval_prompts")
         reference, tokenizer = load_language_model(model, dtype=dtype)
         return cls(
             name=name or str(model).rstrip("/").rsplit("/", 1)[-1],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,13 +16,21 @@ from torch import Tensor
 
 from rlhf_env.env import make_options
 from rlhf_env.mdp import StepResult, TokenMDP
-from rlhf_env.options import check_choice, check_count
+from rlhf_env.options import check_choice, check_count, check_number
 from rlhf_env.render import ansi
-from rlhf_env.reset_options import check_keys, check_seed, choose_prompt
+from rlhf_env.reset_options import (
+    checked_mask,
+    checked_options,
+    chosen_prompt,
+    draw_prompt,
+    per_row,
+    row_seeds,
+)
 from rlhf_env.rollout import Rollout
 from rlhf_env.spaces import action_space, observation_space, parse_actions
 from rlhf_env.task import Task
 from rlhf_env.tasks import load_task
+from rlhf_env.turn import Turn
 from rlhf_env.vector_info import merge, reset_info, step_info
 
 
@@ -78,7 +88,9 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._generators = [seeding.np_random()[0] for _ in range(num_envs)]
         self._begun = torch.zeros(num_envs, dtype=torch.bool, device=self.mdp.device)
+        self._held = torch.zeros_like(self._begun)
         self._steps: list[list[dict[str, float]]] = [[] for _ in range(num_envs)]
+        self._turn = Turn()
 
     @property
     def task(self) -> Task:
@@ -92,7 +104,8 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
 
     @kl_coef.setter
     def kl_coef(self, value: float) -> None:
-        self.mdp.kl_coef = value
+        check_number("kl_coef", value, minimum=0.0)
+        self.mdp.kl_coef = float(value)
 
     def reset(
         self,
@@ -111,20 +124,19 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
             ValueError: if the seed or an option cannot be used; no row has changed then.
         """
         self._check_usable()
-        seeds = self._row_seeds(seed)
-        chosen = dict(options or {})
-        mask = self._reset_mask(chosen.pop("reset_mask", None))
-        check_keys(chosen, ("prompt", "prompt_index"))
-        per_row = {name: self._per_row(name, value) for name, value in chosen.items()}
+        seeds = row_seeds(seed, self.num_envs)
+        given = checked_options(options, ("reset_mask", "prompt", "prompt_index"))
+        mask = checked_mask(given.pop("reset_mask", None), self.num_envs)
+        values = {name: per_row(name, value, self.num_envs) for name, value in given.items()}
         rows = mask.nonzero()[0].tolist()
-        for row in rows:
-            if seeds[row] is not None:
-                self._generators[row] = seeding.np_random(seeds[row])[0]
-        starts = [self._choose(row, per_row) for row in rows]
-        for row, (prompt, index) in zip(rows, starts, strict=True):
-            self._start(row, prompt, index)
-        opened = torch.as_tensor(mask, device=self.mdp.device)
-        return self._observation(), reset_info(self.mdp, opened, self._out)
+        chosen = [self._chosen(row, values) for row in rows]
+        with self._turn:
+            for row, start in zip(rows, chosen, strict=True):
+                if seeds[row] is not None:
+                    self._generators[row] = seeding.np_random(seeds[row])[0]
+                self._start(row, *(start or draw_prompt(self.task, self._generators[row])))
+            opened = torch.as_tensor(mask, device=self.mdp.device)
+            return self._observation(), reset_info(self.mdp, opened, self._out)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Append a token in every row whose episode is open.
@@ -138,9 +150,13 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
             ValueError: if the actions are not in the action space; no row has changed then.
             gymnasium.error.ResetNeeded: if a row has no open episode and none is due.
         """
+        with self._turn:
+            return self._step(actions)
+
+    def _step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         self._check_usable()
-        rows = self.mdp.is_open.clone()
-        due = self._due_rows(rows)
+        rows = self.mdp.is_open & ~self._held
+        due = self._due_rows(self.mdp.is_open | self._held)
         tokens, logprobs = parse_actions(actions, rows, self.mdp)
         result = self.mdp.step(tokens, logprobs, rows)
         self._remember_terms(result, rows)
@@ -166,6 +182,19 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
             self._out(result.truncated),
             info,
         )
+
+    @contextmanager
+    def holding(self, rows: Tensor) -> Iterator[None]:
+        """Let some rows sit out the steps taken inside: they neither act nor are reset.
+
+        Args:
+            rows: [N] bool, the rows that sit out; they pay 0 and have no info.
+        """
+        self._held = rows.to(self.mdp.device)
+        try:
+            yield
+        finally:
+            self._held = torch.zeros_like(self._begun)
 
     def evaluate(self, rollout: Rollout) -> Rollout:
         """Return finished episodes with all rewards, as stepping would pay them."""
@@ -198,48 +227,15 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _restart(self, rows: Tensor) -> None:
         for row in rows.nonzero().flatten().tolist():
-            self._start(row, *choose_prompt(self.task, self._generators[row]))
+            self._start(row, *draw_prompt(self.task, self._generators[row]))
 
     def _start(self, row: int, prompt: Tensor, index: int) -> None:
         self.mdp.start(row, prompt, index)
         self._begun[row] = True
         self._steps[row] = []
 
-    def _row_seeds(self, seed: Any) -> list[int | None]:
-        if isinstance(seed, list | tuple):
-            if len(seed) != self.num_envs:
-                raise ValueError(f"seed must be a list of {self.num_envs}, got {len(seed)} of them")
-            return [check_seed(value) for value in seed]
-        first = check_seed(seed)
-        return [None if first is None else first + row for row in range(self.num_envs)]
-
-    def _reset_mask(self, mask: Any) -> np.ndarray:
-        if mask is None:
-            return np.ones(self.num_envs, dtype=bool)
-        array = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask)
-        if array.dtype != bool or array.shape != (self.num_envs,) or not array.any():
-            raise ValueError(
-                f"reset_mask must be {self.num_envs} booleans with at least one True, "
-                f"got {array.dtype} of shape {list(array.shape)}"
-            )
-        return array
-
-    def _per_row(self, name: str, value: Any) -> list[Any]:
-        # A text, a number and one prompt's ids are one value for all rows; lists are one per row.
-        if isinstance(value, list | tuple | np.ndarray) and not (
-            name == "prompt" and value is not None and isinstance(value[0], int | np.integer)
-        ):
-            if len(value) != self.num_envs:
-                raise ValueError(
-                    f"reset option {name!r} must be one value or {self.num_envs} of them, "
-                    f"got {len(value)}"
-                )
-            return list(value)
-        return [value] * self.num_envs
-
-    def _choose(self, row: int, per_row: dict[str, list[Any]]) -> tuple[Tensor, int]:
-        chosen = {name: values[row] for name, values in per_row.items()}
-        return choose_prompt(self.task, self._generators[row], **chosen)
+    def _chosen(self, row: int, values: dict[str, list[Any]]) -> tuple[Tensor, int] | None:
+        return chosen_prompt(self.task, **{name: column[row] for name, column in values.items()})
 
     def _observation(self) -> dict[str, Any]:
         mask = self.mdp.attention_mask.to(torch.int8)

@@ -39,6 +39,8 @@ class Settings:
     """Folder for the results; it may hold an unfinished run of the same grid."""
     retry_failed: bool = False
     """Run again what failed before."""
+    report: bool = True
+    """Draw the figures and write the report at the end."""
 
 
 def main(arguments: list[str] | None = None, runner: Runner | None = None) -> int:
@@ -82,7 +84,7 @@ def ablate(settings: Settings, runner: Runner | None = None) -> int:
     """
     from scripts.missing_runs import run_missing
     from scripts.report import make_report
-    from scripts.results import write_frontier
+    from scripts.results import read_csv, write_frontier
     from scripts.runs import exact_frontier, execute
     from scripts.tables import as_text
 
@@ -95,10 +97,9 @@ def ablate(settings: Settings, runner: Runner | None = None) -> int:
     )
     if any("j_ratio" in record.row for record in records):
         write_frontier(settings.out, exact_frontier(settings.budget.task))
-    made = make_report(settings.out)
-    print(as_text(made.results))
+    print(as_text(read_csv(settings.out / RESULTS)))
     print("\nIn brackets: 95 % bootstrap intervals of the interquartile mean over seeds.")
-    for path in made.paths:
+    for path in (settings.out / RESULTS, *(make_report(settings.out) if settings.report else ())):
         print(path)
     failed = sum(record.status == "failed" for record in records)
     if failed:

@@ -10,13 +10,30 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Built-in agents: the class in `agents`, and the settings that not every agent has.
-BUILT_IN: dict[str, tuple[str, frozenset[str]]] = {
-    "ppo": ("PPO", frozenset({"gae_lambda"})),
-    "grpo": ("GRPO", frozenset({"group_size"})),
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltIn:
+    """What a command line must know of an agent.
+
+    Attributes:
+        class_name: in `agents`.
+        fields: settings that not every agent has.
+        minibatches: its default, which must divide the episodes of an update.
+    """
+
+    class_name: str
+    fields: frozenset[str]
+    minibatches: int
+
+
+BUILT_IN = {
+    "ppo": BuiltIn(class_name="PPO", fields=frozenset({"gae_lambda"}), minibatches=4),
+    "grpo": BuiltIn(class_name="GRPO", fields=frozenset({"group_size"}), minibatches=1),
 }
 REQUIRED = ("gamma", "seed")
 
@@ -42,7 +59,7 @@ def agent_fields(agent: str) -> frozenset[str]:
         raise ValueError(
             f"agent must be one of {', '.join(BUILT_IN)} or module:Class, got {agent!r}{hint}"
         )
-    return BUILT_IN[agent][1]
+    return BUILT_IN[agent].fields
 
 
 def custom_class(agent: str) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from scripts.agent_names import agent_fields, did_you_mean, import_object, is_custom
+from scripts.agent_names import BUILT_IN, agent_fields, did_you_mean, import_object, is_custom
 from scripts.grid import Axes, Budget
 
 DENSITIES = ("terminal", "every_k", "potential")
@@ -26,6 +26,11 @@ def check_grid(axes: Axes, budget: Budget) -> None:
         if "group_size" in agent_fields(agent):
             for size in axes.group_size:
                 _check_group(size, budget.episodes_per_update)
+        if agent in BUILT_IN and budget.episodes_per_update % BUILT_IN[agent].minibatches:
+            raise ValueError(
+                f"episodes_per_update must be a multiple of {BUILT_IN[agent].minibatches}, the "
+                f"minibatches of {agent}, got {budget.episodes_per_update}"
+            )
     check_task(budget.task)
 
 

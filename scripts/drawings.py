@@ -210,9 +210,11 @@ def _density_facets(curves: pd.DataFrame) -> tuple[Figure, list[tuple[Axes, pd.D
 
 def _lines(every: pd.DataFrame, here: pd.DataFrame) -> list[Line]:
     """Return the lines of a facet, with the looks that they have in every facet."""
-    shown = [name for name in LINE_AXES if name in varied_axes(every) and name != "agent"]
-    agents, colours = _values(every, "agent"), line_colours()
-    settings = list(dict.fromkeys(map(tuple, every[shown].to_numpy().tolist())))
+    runs_once = every.drop_duplicates("run_id")
+    varied = varied_axes(runs_once)
+    shown = [name for name in LINE_AXES if name in varied and name != "agent"]
+    agents, colours = _values(runs_once, "agent"), line_colours()
+    settings = list(dict.fromkeys(map(tuple, runs_once[shown].to_numpy().tolist())))
     found = []
     for key, runs in here.groupby(["agent", *shown], sort=False):
         others = zip(shown, key[1:], strict=True)

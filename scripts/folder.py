@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from scripts.files import write_atomic
+from rlhf_env.files import write_atomically
 from scripts.grid import Axes, Budget
 
 SETTINGS = "settings.json"
@@ -59,7 +59,7 @@ def claim(folder: Path, axes: Axes, budget: Budget) -> AcquireReturnProxy:
             f"out must not be in use, got {folder} where another ablation is running; wait for it"
         ) from None
     if not saved:
-        write_atomic(folder / SETTINGS, json.dumps(asked, indent=2) + "\n")
+        write_atomically(folder / SETTINGS, f"{json.dumps(asked, indent=2)}\n".encode())
     return lock
 
 

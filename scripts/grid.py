@@ -47,7 +47,7 @@ class Budget:
 
     task: str = "toy15"
     """A built-in task (toy15, reviews), or module:function that returns a Task."""
-    updates: int = 100
+    updates: int = 60
     """Updates of the policy per run."""
     episodes_per_update: int = 32
     """Episodes (responses) that each update learns from."""

@@ -106,36 +106,44 @@ def band(values: ArrayLike, seed: int = 0) -> tuple[Floats, Floats, Floats]:
     low, high = np.full_like(middle, math.nan), np.full_like(middle, math.nan)
     known = np.isfinite(curves).all(axis=0)
     if len(curves) > 1 and known.any():
-        low[known], high[known] = _interval([curves[:, known].T], interquartile_mean, seed)
+        low[known], high[known] = _interval([curves[:, known].T], interquartile_mean, seed, 500)
     return middle, low, high
 
 
 def probability_of_improvement(
-    first: ArrayLike, second: ArrayLike, seed: int = 0
+    pairs: Sequence[tuple[ArrayLike, ArrayLike]], seed: int = 0
 ) -> Estimate | None:
-    """Return how likely a run of the first setting beats one of the second, ties counting half.
+    """Return how likely a run of the first kind beats one of the second, ties counting half.
 
-    The Mann-Whitney statistic divided by the number of pairs, with a bootstrap interval.
+    The Mann-Whitney statistic divided by the number of run pairs, averaged over settings that
+    differ in nothing else; the bootstrap draws every vector of runs again for itself.
 
     Args:
-        first: [N] one number per run, larger is better.
-        second: [M] the same of the other setting.
+        pairs: per setting two vectors, one number per run, larger is better. Numbers that are not
+            finite are left out, and settings that lose one of their vectors by that.
         seed: of the resampling.
 
     Returns:
-        The probability, without an interval if either has one run; None if either has none.
+        The probability, without an interval if a vector holds a single run; None without data.
     """
-    x, y = _finite(first), _finite(second)
-    if not len(x) or not len(y):
+    finite = [(_finite(first), _finite(second)) for first, second in pairs]
+    kept = [pair for pair in finite if len(pair[0]) and len(pair[1])]
+    if not kept:
         return None
-    value = float(_superiority(x, y))
-    if min(len(x), len(y)) < 2:
-        return Estimate(value=value, low=None, high=None, count=len(x) + len(y))
-    low, high = _interval([x, y], _superiority, seed)
-    return Estimate(value=value, low=float(low), high=float(high), count=len(x) + len(y))
+    vectors = [row for pair in kept for row in pair]
+    value, count = float(_mean_superiority(*vectors)), sum(map(len, vectors))
+    if min(map(len, vectors)) < 2:
+        return Estimate(value=value, low=None, high=None, count=count)
+    low, high = _interval(vectors, _mean_superiority, seed)
+    return Estimate(value=value, low=float(low), high=float(high), count=count)
 
 
-def _superiority(x: Floats, y: Floats, axis: int = -1) -> Floats:
+def _mean_superiority(*vectors: Floats, axis: int = -1) -> Floats:
+    pairs = zip(vectors[::2], vectors[1::2], strict=True)
+    return np.mean([_superiority(x, y, axis) for x, y in pairs], axis=0)
+
+
+def _superiority(x: Floats, y: Floats, axis: int) -> Floats:
     statistic = stats.mannwhitneyu(x, y, axis=axis, method="asymptotic").statistic
     return np.asarray(statistic) / (x.shape[axis] * y.shape[axis])
 
@@ -146,7 +154,7 @@ def _finite(values: ArrayLike) -> Floats:
 
 
 def _interval(
-    data: Sequence[Floats], statistic: Callable[..., Floats], seed: int
+    data: Sequence[Floats], statistic: Callable[..., Floats], seed: int, resamples: int = RESAMPLES
 ) -> tuple[Floats, Floats]:
     # Percentile, because the bias-corrected kind is undefined where all runs agree.
     found = stats.bootstrap(
@@ -154,7 +162,7 @@ def _interval(
         statistic,
         vectorized=True,
         axis=-1,
-        n_resamples=RESAMPLES,
+        n_resamples=resamples,
         confidence_level=LEVEL,
         method="percentile",
         rng=np.random.default_rng(seed),

@@ -121,9 +121,8 @@ def _interrupts_held() -> Iterator[None]:
 
 def _prepare_worker(threads: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(threads)
+    # Read by torch when a run imports it; a person's own choice stands.
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
 
 def _end_with_parent() -> None:

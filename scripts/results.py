@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from scripts.files import write_atomic
+from rlhf_env.files import write_atomically
 from scripts.folder import CURVES, FRONTIER, RECORDS, RESULTS, SAMPLES
 from scripts.grid import RunSettings
 
@@ -56,7 +56,8 @@ def write_record(folder: Path, record: Record) -> None:
     """Keep a run; from now on it is finished."""
     fields = {**vars(record), "run": record.run.to_json()}
     (folder / RECORDS).mkdir(exist_ok=True)
-    write_atomic(folder / RECORDS / f"{record.run.run_id}.json", _json(fields) + "\n")
+    path = folder / RECORDS / f"{record.run.run_id}.json"
+    write_atomically(path, f"{_json(fields)}\n".encode())
 
 
 def read_record(folder: Path, run: RunSettings) -> Record | None:
@@ -81,7 +82,7 @@ def write_curves(folder: Path, records: list[Record]) -> None:
     write_csv(folder / CURVES, pd.DataFrame(rows, columns=None if rows else ["run_id", "update"]))
     samples = [_json({"run_id": r.run.run_id, **sample}) for r in records for sample in r.samples]
     if samples:
-        write_atomic(folder / SAMPLES, "\n".join(samples) + "\n")
+        write_atomically(folder / SAMPLES, "".join(f"{s}\n" for s in samples).encode())
 
 
 def write_frontier(folder: Path, points: list[dict[str, float]]) -> None:
@@ -96,7 +97,7 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     for name in safe.columns:
         if not pd.api.types.is_numeric_dtype(safe[name]):
             safe[name] = safe[name].map(_safe_cell)
-    write_atomic(path, safe.to_csv(index=False, lineterminator="\n"))
+    write_atomically(path, safe.to_csv(index=False, lineterminator="\n").encode())
 
 
 def read_csv(path: Path) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scripts.agent_names import BUILT_IN, custom_class, import_object, is_custom, parameters
+from scripts.episodes import example_episodes
 from scripts.grid import RunSettings
 
 if TYPE_CHECKING:
@@ -41,23 +42,38 @@ class RunResult:
 
 def execute(run: RunSettings) -> RunResult:
     """Train and evaluate one agent."""
-    from agents import evaluate, train
+    from agents import train
 
     task = make_task(run.budget.task)
     envs = make_envs(run, task)
     agent = make_agent(run, envs)
     truth = ExactCurve.of(task, float(envs.unwrapped.kl_coef), run.budget.updates)
-    total = run.budget.updates * run.budget.episodes_per_update
-    if is_custom(run.agent):
-        metrics = train(agent, envs, total_episodes=total, callback=truth.record)
-        row = evaluate(agent, envs, episodes=run.budget.eval_episodes)
-    else:
-        metrics = agent.learn(
-            total_episodes=total, log_dir=None, progress=False, callback=truth.record
-        )
-        row = agent.evaluate(episodes=run.budget.eval_episodes)
-    curve = [point | truth.points.get(int(point["update"]), {}) for point in metrics]
-    return RunResult(row=row | truth.measure(agent), curve=curve)
+    before = example_episodes(agent, envs, "before")
+    size = run.budget.episodes_per_update
+    metrics = train(
+        agent,
+        envs,
+        run.budget.updates * size,
+        episodes_per_update=size,
+        progress=False,
+        callback=truth.record,
+    )
+    return RunResult(
+        row=evaluate(agent, envs, run.budget.eval_episodes) | truth.measure(agent),
+        curve=[point | truth.points.get(int(point["update"]), {}) for point in metrics],
+        samples=[*before, *example_episodes(agent, envs, "after")],
+    )
+
+
+def evaluate(agent: Any, envs: VectorEnv[Any, Any, Any], episodes: int) -> dict[str, float]:
+    """Return what an agent is worth on the task's evaluation prompts; anybody's agent can act."""
+    from agents import Agent, collect
+    from agents.metrics import rollout_metrics
+
+    if isinstance(agent, Agent):
+        return agent.evaluate(episodes)
+    task = envs.unwrapped.task
+    return rollout_metrics(collect(envs, agent, episodes, prompts=task.eval_prompts, seed=0), task)
 
 
 def make_task(name: str) -> Task:
@@ -104,7 +120,7 @@ def make_agent(run: RunSettings, envs: VectorEnv[Any, Any, Any]) -> Any:
     if is_custom(run.agent):
         custom = custom_class(run.agent)
         return custom(envs, **{k: v for k, v in given.items() if k in parameters(custom)})
-    made: Callable[..., Any] = getattr(agents, BUILT_IN[run.agent][0])
+    made: Callable[..., Any] = getattr(agents, BUILT_IN[run.agent].class_name)
     return made(envs, **given)
 
 
@@ -183,4 +199,4 @@ def exact_frontier(name: str) -> list[dict[str, float]]:
     if not is_enumerable(task):
         return []
     solutions = [solve(task, 2.0 ** (6 - 0.25 * step)) for step in range(45)]
-    return [{"kl_coef": 2.0 ** (6 - 0.25 * i), "kl": s.kl, "score": s.reward} for i, s in enumerate(solutions)]
+    return [{"kl": solution.kl, "score": solution.reward} for solution in solutions]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
 
-from scripts.intervals import Estimate, estimate
+from scripts.intervals import Estimate, estimate, probability_of_improvement
 
 # What distinguishes settings; the seed distinguishes the runs of one setting.
 CELL = (
@@ -48,6 +49,23 @@ class Cell:
     runs: int
     failed: int
     estimates: dict[str, Estimate]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One value of an axis against the axis' first.
+
+    Attributes:
+        axis: what is compared.
+        value: the one that is asked about.
+        baseline: the first value of the axis.
+        probability: that a run with the one beats a run with the other.
+    """
+
+    axis: str
+    value: str
+    baseline: str
+    probability: Estimate
 
 
 def cells(results: pd.DataFrame) -> list[Cell]:
@@ -102,6 +120,39 @@ def as_text(results: pd.DataFrame) -> str:
         for cell in found
     ]
     return pd.DataFrame(lines).to_string(index=False)
+
+
+def comparisons(results: pd.DataFrame, metric: str) -> list[Comparison]:
+    """Return, along every axis, how often each value beats the first, all else being equal.
+
+    Args:
+        results: the rows of all runs; those that failed are left out.
+        metric: what decides; larger is better.
+    """
+    if results.empty or metric not in results:
+        return []
+    good = results[results["status"] == "ok"].copy()
+    axes = [name for name in CELL if name in good]
+    good[axes] = good[axes].map(text_of)
+    return [
+        found
+        for axis in varied_axes(results)
+        for found in _along(good, axis, [name for name in axes if name != axis], metric)
+    ]
+
+
+def _along(good: pd.DataFrame, axis: str, others: list[str], metric: str) -> Iterator[Comparison]:
+    # An agent's own settings need not agree with what another agent has.
+    matched = [n for n in others if axis != "agent" or n not in ("gae_lambda", "group_size")]
+    values = list(dict.fromkeys(good[axis]))
+    for value in values[1:]:
+        pairs = [
+            (rows.loc[rows[axis] == value, metric], rows.loc[rows[axis] == values[0], metric])
+            for _, rows in good.groupby(matched, sort=False)
+        ]
+        found = probability_of_improvement(pairs)
+        if found is not None:
+            yield Comparison(axis=axis, value=value, baseline=values[0], probability=found)
 
 
 def text_of(value: object) -> str:

@@ -1,0 +1,5 @@
+"""Judges of responses."""
+
+from rlhf_env.rewards.protocol import PrefixReward, Reward
+
+__all__ = ["PrefixReward", "Reward"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
@@ -74,8 +75,9 @@ class TextReward:
 def as_reward(reward: Any, tokenizer: PreTrainedTokenizerBase) -> Reward:
     """Return a `Reward` for what a user calls a reward.
 
-    A plain function is one of texts unless its first parameter is annotated with tensors; any
-    other callable object is taken for a `Reward` as it stands.
+    What it takes is read from the annotation of its first parameter: ``str`` means texts,
+    ``Tensor`` means ids. Without one a plain function is taken for one of texts, any other
+    callable object for a `Reward`.
 
     Raises:
         TypeError: if it cannot be called.
@@ -84,7 +86,9 @@ def as_reward(reward: Any, tokenizer: PreTrainedTokenizerBase) -> Reward:
         raise TypeError(
             f"reward must be a function or an object with __call__, got {type(reward).__name__}"
         )
-    if not inspect.isroutine(reward) or _first_parameter_is_tensors(reward):
+    annotation = _first_annotation(reward)
+    is_plain = inspect.isroutine(reward) or isinstance(reward, functools.partial)
+    if "Tensor" in annotation or not (is_plain or "str" in annotation):
         return cast(Reward, reward)
     return TextReward(cast(Any, reward), tokenizer)
 
@@ -97,7 +101,11 @@ def score(reward: Reward, prompts: list[Tensor], responses: list[Tensor]) -> Ten
     Raises:
         ValueError: if the reward answers with the wrong number of scores or a non-finite one.
     """
-    answer = reward([row.clone() for row in prompts], [row.clone() for row in responses])
+    try:
+        answer = reward([row.clone() for row in prompts], [row.clone() for row in responses])
+    except Exception as error:
+        error.add_note(f"raised by reward {reward_name(reward)} on {len(responses)} responses")
+        raise
     return as_scores(answer, len(responses), reward_name(reward))
 
 
@@ -122,6 +130,10 @@ def reward_name(reward: Any) -> str:
     return own or getattr(reward, "__name__", type(reward).__name__)
 
 
-def _first_parameter_is_tensors(function: Callable[..., Any]) -> bool:
-    parameters = list(inspect.signature(function).parameters.values())
-    return bool(parameters) and "Tensor" in str(parameters[0].annotation)
+def _first_annotation(function: Callable[..., Any]) -> str:
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except ValueError:
+        # Some functions written in C do not tell.
+        return ""
+    return str(parameters[0].annotation) if parameters else ""

@@ -163,6 +163,6 @@ def test_impossible_tokens_give_no_nan() -> None:
 
 
 def _toy15_episodes(task: Task) -> tuple[Tensor, Tensor, Tensor]:
-    """All responses of theta: probability [15], log-probabilities of theta and reference [15, 3]."""
+    """All responses of theta: probability [15], logprobs of theta and of the reference [15, 3]."""
     logprobs = action_logprobs(theta_policy(task)).detach()
     return logprobs.sum(dim=1).exp(), logprobs, action_logprobs(task.reference)

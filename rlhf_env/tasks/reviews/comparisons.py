@@ -28,6 +28,11 @@ class Rater:
     longest: int = 24
     """Reviews of more tokens are not shown; unfinished ones never are."""
 
+    def prefers_first(self, margin: Tensor) -> Tensor:
+        """Return P(first preferred) for each gold(first) − gold(second), [P]."""
+        careful = torch.sigmoid(margin / self.temperature)
+        return (1.0 - self.careless) * careful + self.careless / 2.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparisons:
@@ -87,10 +92,11 @@ def compare(
     """
     asked: list[Tensor] = []
     pairs: list[tuple[Tensor, Tensor]] = []
+    batch = min(2 * count, 1024)
     while len(pairs) < count:
         # One token more than a rater reads: a row cut there is known not to be shown.
-        drawn, first = sample_for(model, prompts, 1024, rater.longest + 1, generator)
-        _, second = sample_for(model, prompts, 1024, rater.longest + 1, generator)
+        drawn, first = sample_for(model, prompts, batch, rater.longest + 1, generator)
+        _, second = sample_for(model, prompts, batch, rater.longest + 1, generator)
         for prompt, a, b in zip(drawn, first, second, strict=True):
             if max(len(a), len(b)) <= rater.longest and not torch.equal(a, b):
                 asked.append(prompt)
@@ -106,8 +112,7 @@ def _labelled(
 ) -> Comparisons:
     gold = GoldReward()
     margin = gold(prompts, [a for a, _ in pairs]) - gold(prompts, [b for _, b in pairs])
-    prefers = (1.0 - rater.careless) * torch.sigmoid(margin / rater.temperature)
-    is_first = torch.rand(len(pairs), generator=generator) < prefers + rater.careless / 2.0
+    is_first = torch.rand(len(pairs), generator=generator) < rater.prefers_first(margin)
     return Comparisons(
         prompts=prompts,
         chosen=[a if first else b for (a, b), first in zip(pairs, is_first, strict=True)],

@@ -17,6 +17,7 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 from rlhf_env.tasks.reviews.vocabulary import EOS, PAD, vocabulary
 
+MAX_NEW_TOKENS = 40
 IGNORED = -100
 
 

@@ -5,19 +5,23 @@ The gold reward and the grammar read the same tables; no probability is in here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
 POSITIVE, NEGATIVE = "positive", "negative"
 SENTIMENTS = (POSITIVE, NEGATIVE)
 
-DISHES = tuple(
-    ["pizza", "pasta", "burger", "salad", "soup", "curry", "steak", "sushi", "paella", "ramen", "risotto", "lasagne"]
+DISHES = (
+    *("pizza", "pasta", "burger", "salad", "soup", "curry"),
+    *("steak", "sushi", "paella", "ramen", "risotto", "lasagne"),
 )
 ASPECTS = ("taste", "service", "price", "portion", "wait", "room")
 
@@ -62,7 +66,10 @@ VERBS = ("was", "is", "seemed", "felt")
 ORDERS = ("ordered", "shared", "tried", "chose")
 COMPANY = ("friends", "family", "colleagues", "neighbours")
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-STRUCTURE = tuple([":", ".", ",", "!", "the", "of", "and", "but", "i", "we", "well", "will", "thought", "with", "on", "you", "know", "it", "a", "anyway"])
+STRUCTURE = (
+    *(":", ".", ",", "!", "the", "of", "and", "but", "i", "we"),
+    *("well", "will", "thought", "with", "on", "you", "know", "it", "a", "anyway"),
+)
 
 
 class Request(NamedTuple):
@@ -108,6 +115,17 @@ def requests(*, held_out: bool) -> tuple[Request, ...]:
         for s, sentiment in enumerate(SENTIMENTS)
         if ((d + a + 3 * s) % len(ASPECTS) == 0) == held_out
     )
+
+
+def encoded(texts: Sequence[Sequence[str]]) -> list[Tensor]:
+    """Return the token ids of texts given as words of the vocabulary."""
+    ids = {word: index for index, word in enumerate(vocabulary())}
+    return [torch.tensor([ids[word] for word in text]) for text in texts]
+
+
+def encoded_prompts(asked: Sequence[Request]) -> list[Tensor]:
+    """Return the token ids of the prompt of each request."""
+    return encoded([request.prompt.split() for request in asked])
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

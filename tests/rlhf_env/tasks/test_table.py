@@ -21,7 +21,7 @@ def test_sizes_of_the_tree() -> None:
 
 def test_states_are_numbered_level_by_level(toy15: Task) -> None:
     trunk = toy15.reference.base_model
-    text = torch.tensor([[0, 1, 1, 9], [0, 1, 2, 9], [0, 2, 1, 9], [0, 2, 2, 9]])
+    text = torch.tensor([[0, 1, 1, 9], [7, 1, 2, 9], [0, 2, 1, 9], [7, 2, 2, 9]])
     assert trunk.states(text)[:, :3].tolist() == [[0, 1, 3], [0, 1, 4], [0, 2, 5], [0, 2, 6]]
     hidden = trunk(input_ids=text[:1, :2]).last_hidden_state
     assert hidden.tolist() == [[[1, 0, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0, 0]]]

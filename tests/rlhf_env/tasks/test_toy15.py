@@ -8,7 +8,7 @@ from rlhf_env.rewards.protocol import PrefixReward, score
 from rlhf_env.task import Task
 from tests.rlhf_env.toy15_tables import RESPONSES, action_logprobs
 
-# State: the reference's logits cos(1 + len + 2v + 3 sum), worked out on paper and a calculator.
+# The cosines of 1, 3, 5; of 5, 7, 9; of 8, 10, 12; and of 15, 17, 19.
 LOGITS = {
     (): (0.540302, -0.989992, 0.283662),
     (1,): (0.283662, 0.753902, -0.911130),

@@ -1,0 +1,28 @@
+"""Agents that learn in the token MDP, and the parts to build others from."""
+
+from __future__ import annotations
+
+from agents.agent import Agent
+from agents.algorithm import Algorithm
+from agents.collect import collect
+from agents.config import AgentConfig
+from agents.grpo import GRPO, GRPOAlgorithm, GRPOConfig
+from agents.policy import Description, Policy
+from agents.ppo import PPO, PPOAlgorithm, PPOConfig
+from agents.train import train
+
+__all__ = [
+    "GRPO",
+    "PPO",
+    "Agent",
+    "AgentConfig",
+    "Algorithm",
+    "Description",
+    "GRPOAlgorithm",
+    "GRPOConfig",
+    "PPOAlgorithm",
+    "PPOConfig",
+    "Policy",
+    "collect",
+    "train",
+]

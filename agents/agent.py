@@ -1,0 +1,209 @@
+"""An agent: a policy, a learning rule, and the settings that join them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from torch import Tensor, nn
+
+from agents.algorithm import Algorithm
+from agents.checkpoint import load_checkpoint, restore_checkpoint, save_checkpoint
+from agents.collect import base_environment, collect
+from agents.config import AgentConfig, make_config
+from agents.evaluate import evaluate
+from agents.kl_reward import close_kl
+from agents.learner import Learner
+from agents.policy import Policy
+from agents.train import Callback, train
+from rlhf_env.rollout import Rollout
+
+# Independent streams of random numbers: every update draws from (seed, stream, update), so that
+# a resumed run needs no generator's state and evaluation cannot disturb training.
+_ROLLOUT, _SHUFFLE, _EVALUATION, _ACTING = range(4)
+
+
+class Agent:
+    """Trains a language model in the token MDP by an `Algorithm`.
+
+    `PPO` and `GRPO` are this class with their algorithm; give an algorithm of your own to use the
+    same policy, rollouts, optimiser, evaluation and checkpoints.
+    """
+
+    config_class: ClassVar[type[AgentConfig]] = AgentConfig
+    algorithm_class: ClassVar[Callable[[Any], Algorithm] | None] = None
+    config: AgentConfig
+
+    def __init__(
+        self,
+        envs: VectorEnv[Any, Any, Any],
+        *,
+        policy: nn.Module | None = None,
+        algorithm: Algorithm | None = None,
+        **settings: Any,
+    ) -> None:
+        """Make an agent for an environment.
+
+        Args:
+            envs: a vector environment of RLHF-v0, with or without wrappers.
+            policy: the language model to train; a copy of the task's reference when None.
+            algorithm: the learning rule, unless the class brings its own.
+            **settings: the fields of ``config_class``.
+
+        Raises:
+            ValueError: if a setting is unknown or out of range, or the policy is the reference.
+        """
+        name = type(self).__name__
+        self.config = make_config(self.config_class, name, settings)
+        self.envs = envs
+        self.base = base_environment(envs)
+        if algorithm is None:
+            if self.algorithm_class is None:
+                raise ValueError(f"{name} needs algorithm=, got None; use PPO or GRPO otherwise")
+            algorithm = self.algorithm_class(self.config)
+        reference = self.base.mdp.reference.model
+        if policy is reference or policy is self.base.task.reference:
+            raise ValueError(
+                "policy is the task's reference, which must stay as it is; "
+                "give a copy.deepcopy of it, or leave policy out"
+            )
+        model = copy.deepcopy(reference).requires_grad_(True) if policy is None else policy
+        self.policy = Policy(model, self.base.task.vocab_size, self.config.temperature)
+        self.learner = Learner(self.policy, algorithm, self.config)
+        self.updates = 0
+        self.episodes = 0
+        self._acting = np.random.default_rng([self.config.seed, _ACTING])
+        self._take_over_environment()
+
+    @property
+    def group_size(self) -> int:
+        """Episodes that share a prompt draw."""
+        return 1
+
+    @property
+    def episodes_per_update(self) -> int:
+        """Episodes of each rollout."""
+        return self.config.episodes_per_update
+
+    def learn(
+        self,
+        total_episodes: int,
+        *,
+        log_dir: str | Path | None = None,
+        progress: bool = True,
+        callback: Callback | None = None,
+    ) -> list[dict[str, float]]:
+        """Train until ``total_episodes`` have been seen; see `agents.train`."""
+        return train(
+            self,
+            self.envs,
+            total_episodes,
+            log_dir=log_dir,
+            progress=progress,
+            callback=callback,
+        )
+
+    def collect(self) -> Rollout:
+        """Return the rollout of the next update."""
+        return collect(
+            self.envs,
+            self.policy,
+            self.config.episodes_per_update,
+            seed=(self.config.seed, _ROLLOUT, self.updates),
+            group_size=self.group_size,
+        )
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """Learn from a rollout and return what happened.
+
+        Raises:
+            ValueError: if a gradient is not finite; the weights are unchanged then.
+        """
+        if self.base.mdp.options.kl_penalty == "reference":
+            rollout = close_kl(rollout, self.base.kl_coef)
+        old = self.policy.describe_all(rollout.tokens, rollout.is_action)
+        targets = self.learner.algorithm.targets(rollout, old, self.base.mdp.reference)
+        generator = np.random.default_rng([self.config.seed, _SHUFFLE, self.updates])
+        metrics = self.learner.update(rollout, old, targets, generator)
+        self.updates += 1
+        self.episodes += len(rollout)
+        mean_entropy = old.entropy.sum() / rollout.is_action.sum()
+        return metrics | {
+            "entropy": float(mean_entropy),
+            "return": float(rollout.rewards.sum(1).mean()),
+            "kl_coef": self.base.kl_coef,
+        }
+
+    def act(self, observation: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Sample a token for every row.
+
+        Args:
+            observation: of a vector environment.
+
+        Returns:
+            [N] tokens and [N] their log-probabilities.
+        """
+        device = self.policy.lm.device
+        tokens = torch.as_tensor(observation["input_ids"], device=device)
+        lengths = torch.as_tensor(observation["attention_mask"], device=device).long().sum(1)
+        uniforms = torch.from_numpy(self._acting.random(len(tokens), dtype=np.float32))
+        chosen, logprobs = self.policy.sample(tokens, lengths, uniforms.to(device))
+        return chosen.cpu().numpy(), logprobs.cpu().numpy()
+
+    def token_probabilities(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Return pi(.|s) after the first ``lengths[i]`` tokens of each row, [N, V]."""
+        return self.policy.token_probabilities(tokens, lengths)
+
+    def sample(self, prompts: Sequence[Tensor], *, seed: int = 0) -> Rollout:
+        """Return one response to each prompt, with scores and log-probabilities."""
+        return collect(
+            self.envs,
+            self.policy,
+            len(prompts),
+            prompts=prompts,
+            seed=(self.config.seed, _EVALUATION, seed),
+        )
+
+    def evaluate(self, episodes: int = 256) -> dict[str, float]:
+        """Return what the policy is worth on the task's evaluation prompts.
+
+        See `agents.evaluate.evaluate` for the keys. The same episodes are drawn at every call,
+        and training is not disturbed.
+        """
+        return evaluate(self.envs, self.policy, episodes, (self.config.seed, _EVALUATION))
+
+    def save(self, path: str | Path) -> None:
+        """Write policy, value head, optimiser, counters and settings into a folder, atomically."""
+        save_checkpoint(self, Path(path))
+
+    def restore(self, path: str | Path) -> None:
+        """Take over the state that `save` wrote, under the same settings.
+
+        Raises:
+            ValueError: if the folder holds no complete checkpoint, or one of other settings.
+        """
+        restore_checkpoint(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path, envs: VectorEnv[Any, Any, Any], **arguments: Any) -> Self:
+        """Return the agent that `save` wrote, with the settings that it had.
+
+        Args:
+            path: the folder.
+            envs: the environment to go on in.
+            **arguments: ``policy`` or ``algorithm`` where the agent was made with one.
+
+        Raises:
+            ValueError: if the folder holds no complete checkpoint of this class.
+        """
+        return load_checkpoint(cls, Path(path), envs, arguments)
+
+    def _take_over_environment(self) -> None:
+        if self.config.kl_coef is not None:
+            self.base.kl_coef = self.config.kl_coef
+        self.base.mdp.temperature = self.config.temperature

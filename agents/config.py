@@ -1,0 +1,84 @@
+"""The settings that all agents share, checked on construction."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from rlhf_env.options import check_count, check_number
+
+Config = TypeVar("Config", bound="AgentConfig")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentConfig:
+    """Settings of every agent that trains a language model.
+
+    Attributes:
+        learning_rate: of Adam; 0 changes nothing.
+        episodes_per_update: episodes of each rollout.
+        epochs: passes over a rollout.
+        minibatches: optimiser steps per pass.
+        gamma: discount per decision, in [0, 1].
+        kl_coef: beta; None takes the environment's.
+        entropy_coef: weight of an entropy bonus in the loss.
+        temperature: divides the logits of policy and reference, in sampling and in learning.
+        max_grad_norm: the gradient is scaled down to this Euclidean norm.
+        adam_epsilon: of Adam.
+        seed: of all the agent's randomness.
+    """
+
+    learning_rate: float = 1e-3
+    episodes_per_update: int = 64
+    epochs: int = 1
+    minibatches: int = 1
+    gamma: float = 1.0
+    kl_coef: float | None = None
+    entropy_coef: float = 0.0
+    temperature: float = 1.0
+    max_grad_norm: float = 1.0
+    adam_epsilon: float = 1e-5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range, and counts that do not divide."""
+        for name in ("learning_rate", "entropy_coef", "adam_epsilon"):
+            check_number(name, getattr(self, name), minimum=0.0)
+        for name in ("episodes_per_update", "epochs", "minibatches"):
+            check_count(name, getattr(self, name))
+        check_count("seed", self.seed, minimum=0)
+        check_number("gamma", self.gamma, minimum=0.0, maximum=1.0)
+        if self.kl_coef is not None:
+            check_number("kl_coef", self.kl_coef, minimum=0.0)
+        check_number("temperature", self.temperature, minimum=0.0)
+        check_number("max_grad_norm", self.max_grad_norm, minimum=0.0)
+        for name in ("temperature", "max_grad_norm"):
+            if getattr(self, name) == 0:
+                raise ValueError(f"{name} must be greater than 0, got 0")
+        if self.episodes_per_update % self.minibatches:
+            raise ValueError(
+                f"minibatches must divide episodes_per_update = {self.episodes_per_update}, "
+                f"got {self.minibatches}; choose one of {divisors(self.episodes_per_update)}"
+            )
+
+
+def make_config(kind: type[Config], agent: str, settings: dict[str, Any]) -> Config:
+    """Return the checked settings of an agent.
+
+    Raises:
+        ValueError: if there is no such setting, or a value cannot be used.
+    """
+    known = [field.name for field in dataclasses.fields(kind)]
+    for name in settings:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {known}"
+            raise ValueError(f"{agent} has no setting {name!r}{hint}")
+    return kind(**settings)
+
+
+def divisors(number: int) -> list[int]:
+    """Return the divisors of a positive integer, ascending."""
+    return [d for d in range(1, number + 1) if number % d == 0]

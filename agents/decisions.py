@@ -1,0 +1,52 @@
+"""From tokens to decisions: the one place that knows what a decision is.
+
+A decision is what the agent is held to have chosen at once: a token, a macro action, or a whole
+response. ``Rollout.decision`` numbers them; everything below is a sum or a pick by that number.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rlhf_env.rollout import Rollout
+
+
+def is_decision(rollout: Rollout) -> Tensor:
+    """Return [B, D] bool, True where an episode has a decision of that number."""
+    counts = rollout.decision.amax(dim=1) + 1
+    return torch.arange(int(counts.max()), device=counts.device) < counts[:, None]
+
+
+def sum_per_decision(values: Tensor, rollout: Rollout, width: int | None = None) -> Tensor:
+    """Add up a decision's tokens: log-probabilities multiply, rewards accumulate.
+
+    Args:
+        values: [B, L] of the tokens.
+        rollout: whose ``decision`` says which token belongs where.
+        width: D; the most decisions of a row when None.
+
+    Returns:
+        [B, D] sums; 0 where there is no decision.
+    """
+    columns = int(rollout.decision.max()) + 1 if width is None else width
+    sums = values.new_zeros((len(rollout), columns))
+    kept = values.masked_fill(~rollout.is_action, 0.0)
+    return sums.scatter_add(1, rollout.decision.clamp(min=0), kept)
+
+
+def first_of_decision(values: Tensor, rollout: Rollout, width: int | None = None) -> Tensor:
+    """Pick what stands at the first token of each decision: the value of its state.
+
+    Args:
+        values: [B, L] of the tokens.
+        rollout: whose ``decision`` says which token belongs where.
+        width: D; the most decisions of a row when None.
+
+    Returns:
+        [B, D] values; 0 where there is no decision.
+    """
+    earlier = rollout.decision.roll(1, dims=1)
+    earlier[:, 0] = -1
+    is_first = rollout.is_action & (rollout.decision != earlier)
+    return sum_per_decision(values.masked_fill(~is_first, 0.0), rollout, width)

@@ -1,0 +1,112 @@
+"""Gradient steps on a rollout: epochs, minibatches, micro-batches, one optimiser."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.algorithm import Algorithm, take_rows
+from agents.config import AgentConfig
+from agents.policy import Description, Policy
+from rlhf_env.language_model import length_batches
+from rlhf_env.rollout import Rollout
+
+
+class Learner:
+    """Adam on a policy's weights; the gradient does not depend on how rows are split."""
+
+    def __init__(self, policy: Policy, algorithm: Algorithm, config: AgentConfig) -> None:
+        """Make the optimiser.
+
+        Raises:
+            ValueError: if the policy has no weight that can be trained.
+        """
+        self.policy = policy
+        self.algorithm = algorithm
+        self.config = config
+        self.parameters = [p for p in policy.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise ValueError("the policy has no trainable weight; unfreeze some of them")
+        self.optimizer = torch.optim.Adam(
+            self.parameters, lr=config.learning_rate, eps=config.adam_epsilon
+        )
+
+    def update(
+        self, rollout: Rollout, old: Description, targets: Any, generator: np.random.Generator
+    ) -> dict[str, float]:
+        """Run all epochs on one rollout.
+
+        Args:
+            rollout: B episodes.
+            old: what the policy that acted says about them.
+            targets: what the algorithm aims at.
+            generator: shuffles the episodes of each epoch.
+
+        Returns:
+            The algorithm's diagnostics, averaged over optimiser steps, ``gradient_norm`` (before
+            clipping) and ``optimizer_steps``.
+
+        Raises:
+            ValueError: if a gradient is not finite; the weights are those before the step.
+        """
+        totals: dict[str, list[float]] = defaultdict(list)
+        for _ in range(self.config.epochs):
+            for rows in self._minibatches(len(rollout), generator):
+                for name, value in self._step(rollout, old, targets, rows).items():
+                    totals[name].append(value)
+        metrics = {
+            name: max(values) if name.endswith("_max") else sum(values) / len(values)
+            for name, values in totals.items()
+        }
+        return metrics | {"optimizer_steps": float(len(totals["gradient_norm"]))}
+
+    def _minibatches(self, count: int, generator: np.random.Generator) -> Iterator[Tensor]:
+        if self.config.minibatches == 1:
+            return iter([torch.arange(count)])
+        order = torch.from_numpy(generator.permutation(count))
+        return iter(order.tensor_split(self.config.minibatches))
+
+    def _step(
+        self, rollout: Rollout, old: Description, targets: Any, rows: Tensor
+    ) -> dict[str, float]:
+        rows = rows.to(rollout.tokens.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        for batch, _ in length_batches(rollout.is_action[rows]):
+            part = rows[batch]
+            episodes = take_rows(rollout, part)
+            new = self.policy.describe(episodes.tokens, episodes.is_action)
+            losses, metrics = self.algorithm.loss(
+                episodes, new, take_rows(old, part), take_rows(targets, part)
+            )
+            if self.config.entropy_coef:
+                # Weighed by the whole rollout's length, so that the split does not matter.
+                weight = len(rollout) / rollout.is_action.sum()
+                losses = losses - self.config.entropy_coef * weight * new.entropy.sum(dim=1)
+            (losses.sum() / len(rows)).backward()
+            for name, value in metrics.items():
+                _accumulate(sums, name, value.detach())
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+        if not norm.isfinite():
+            raise ValueError(
+                f"the gradient's norm is {float(norm)}; the weights are unchanged: "
+                "lower learning_rate, or look for non-finite rewards"
+            )
+        self.optimizer.step()
+        averages = {
+            name: float(value) if name.endswith("_max") else float(value) / len(rows)
+            for name, value in sums.items()
+        }
+        return averages | {"gradient_norm": float(norm)}
+
+
+def _accumulate(sums: dict[str, Tensor], name: str, values: Tensor) -> None:
+    if name.endswith("_max"):
+        sums[name] = torch.maximum(sums.get(name, values.max()), values.max())
+    else:
+        sums[name] = sums.get(name, 0.0) + values.sum()

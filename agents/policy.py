@@ -1,0 +1,115 @@
+"""The policy that the agents of this package train: a language model with a value head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rlhf_env.language_model import LanguageModel, length_batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a policy says about finished episodes; 0 where there is no action.
+
+    Attributes:
+        logprobs: [B, L] log pi(a|s), in nats.
+        entropy: [B, L] of pi(.|s), in nats.
+        values: [B, L] V(s) of the state in which the token was chosen.
+        last_values: [B] V of the state after the last action.
+    """
+
+    logprobs: Tensor
+    entropy: Tensor
+    values: Tensor
+    last_values: Tensor
+
+
+class Policy(nn.Module):
+    """A causal language model, sampled at a temperature, with a linear value head on its trunk.
+
+    The temperature belongs to the policy: sampling and log-probabilities both divide by it. The
+    value head starts at zero. Dropout stays off, in rollouts as in updates.
+    """
+
+    def __init__(self, model: nn.Module, vocab_size: int, temperature: float = 1.0) -> None:
+        """Take a model; its weights are the policy's."""
+        super().__init__()
+        self.model = model
+        self.lm = LanguageModel(model, vocab_size)
+        self.temperature = temperature
+        self.value_head = nn.Linear(self.lm.hidden_size, 1).to(self.lm.device)
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+
+    def train(self, mode: bool = True) -> Policy:
+        """Stay in eval mode: with dropout on, a policy would disagree with its own samples."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def sample(self, tokens: Tensor, lengths: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw each row's next token by the inverse of the cumulative distribution.
+
+        Args:
+            tokens: [N, L] int64, padded on the right.
+            lengths: [N] how many of them count.
+            uniforms: [N] numbers in [0, 1), the only randomness there is.
+
+        Returns:
+            [N] tokens and [N] their log-probabilities under the distribution they came from.
+        """
+        logits = self.lm.next_logits(tokens, lengths) / self.temperature
+        logprobs = logits.log_softmax(dim=-1)
+        cumulative = logprobs.exp().cumsum(dim=-1)
+        # Rounding leaves the last sum a little off 1: the draw is scaled to it and kept below it,
+        # so that a token of probability zero is never chosen.
+        total = cumulative[:, -1:]
+        wanted = torch.minimum(uniforms[:, None] * total, total.nextafter(total.new_zeros(())))
+        chosen = torch.searchsorted(cumulative, wanted, right=True)
+        return chosen.squeeze(1), logprobs.gather(1, chosen).squeeze(1)
+
+    @torch.no_grad()
+    def token_probabilities(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Return the distribution of each row's next token, [N, V] float64."""
+        logits = self.lm.next_logits(tokens, lengths).double() / self.temperature
+        return logits.softmax(dim=-1)
+
+    def describe(self, tokens: Tensor, is_action: Tensor) -> Description:
+        """Return log-probabilities, entropies and values of one batch, with gradient.
+
+        Args:
+            tokens: [B, L] finished episodes, padded on the right.
+            is_action: [B, L] bool.
+        """
+        ends = tokens.shape[1] - 1 - is_action.flip(1).int().argmax(dim=1)
+        width = int(ends.max()) + 1
+        hidden = self.lm.hidden(tokens[:, :width]).to(self.value_head.weight.dtype)
+        before = hidden[:, :-1][is_action[:, 1:width]]
+        logprobs, entropy = self.lm.describe(before, tokens[is_action], self.temperature)
+        values = self.value_head(before).squeeze(-1)
+        last = hidden[torch.arange(len(tokens), device=tokens.device), ends]
+        zeros = torch.zeros(tokens.shape, device=tokens.device)
+        return Description(
+            logprobs=zeros.masked_scatter(is_action, logprobs),
+            entropy=zeros.masked_scatter(is_action, entropy),
+            values=zeros.masked_scatter(is_action, values.float()),
+            last_values=self.value_head(last).squeeze(-1).float(),
+        )
+
+    @torch.no_grad()
+    def describe_all(self, tokens: Tensor, is_action: Tensor) -> Description:
+        """Return the same of many episodes, in micro-batches and without gradient."""
+        shape = tokens.shape
+        fields = {
+            "logprobs": torch.zeros(shape, device=tokens.device),
+            "entropy": torch.zeros(shape, device=tokens.device),
+            "values": torch.zeros(shape, device=tokens.device),
+            "last_values": torch.zeros(shape[0], device=tokens.device),
+        }
+        for rows, _ in length_batches(is_action):
+            part = self.describe(tokens[rows], is_action[rows])
+            for name, field in fields.items():
+                field[rows] = getattr(part, name)
+        return Description(**fields)

@@ -1,0 +1,128 @@
+"""The training loop: collect, update, write down, again. It knows no algorithm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from gymnasium.vector import VectorEnv
+from tqdm import tqdm
+
+from agents.checkpoint import Checkpoints
+from agents.collect import base_environment, collect
+from agents.metrics import rollout_metrics
+from agents.run_log import RunLog
+from agents.stepping import ActingAgent
+from rlhf_env.options import check_count
+from rlhf_env.rollout import Rollout
+
+Callback = Callable[[Any, dict[str, float]], None]
+
+
+class LearningAgent(ActingAgent, Protocol):
+    """Anybody's agent: it acts, and it learns from finished episodes."""
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """Learn from a rollout and return figures to be logged."""
+        ...
+
+
+@runtime_checkable
+class CollectingAgent(Protocol):
+    """An agent that makes its own rollouts, such as those of this package."""
+
+    def collect(self) -> Rollout:
+        """Return the rollout of the next update."""
+        ...
+
+
+def train(
+    agent: LearningAgent,
+    envs: VectorEnv[Any, Any, Any],
+    total_episodes: int,
+    *,
+    episodes_per_update: int | None = None,
+    log_dir: str | Path | None = None,
+    checkpoint_every: int = 50,
+    progress: bool = True,
+    callback: Callback | None = None,
+) -> list[dict[str, float]]:
+    """Train an agent until it has seen ``total_episodes``.
+
+    Args:
+        agent: an agent of this package, or any object with ``act(observation)`` and
+            ``update(rollout)``.
+        envs: a vector environment of RLHF-v0, with or without wrappers.
+        total_episodes: rounded up to whole updates; 0 trains nothing.
+        episodes_per_update: for an agent that does not say; the number of rows when None.
+        log_dir: gets ``metrics.jsonl``, TensorBoard files and checkpoints. A run that it holds
+            already is resumed where its last checkpoint stands.
+        checkpoint_every: updates between checkpoints; the last update always gets one.
+        progress: show a progress bar on stderr.
+        callback: called as ``callback(agent, metrics)`` after every update.
+
+    Returns:
+        One dictionary of metrics per update of this call.
+
+    Raises:
+        ValueError: if the counts, the environment or the folder cannot be used.
+    """
+    check_count("total_episodes", total_episodes, minimum=0)
+    check_count("checkpoint_every", checkpoint_every)
+    base = base_environment(envs)
+    collector = _collector(agent, envs, episodes_per_update)
+    size = _episodes_per_update(agent, envs, episodes_per_update)
+    updates = -(-total_episodes // size)
+    checkpoints = Checkpoints.open(agent, log_dir)
+    done = checkpoints.resume()
+    history: list[dict[str, float]] = []
+    with RunLog(log_dir, resume_after=done) as log, _bar(done, updates, progress) as bar:
+        for update in range(done + 1, updates + 1):
+            begun = time.perf_counter()
+            rollout = collector(update)
+            told = agent.update(rollout)
+            tokens = int(rollout.is_action.sum())
+            metrics = {
+                "update": float(update),
+                "episodes": float(update * size),
+                **rollout_metrics(rollout, base.task),
+                **{name: float(value) for name, value in told.items()},
+                "tokens_per_second": tokens / (time.perf_counter() - begun),
+            }
+            log.write(metrics)
+            history.append(metrics)
+            if update % checkpoint_every == 0 or update == updates:
+                checkpoints.save(update)
+            if callback is not None:
+                callback(agent, metrics)
+            bar.update()
+            bar.set_postfix(score=f"{metrics['score']:.3f}", kl=f"{metrics['kl']:.3f}")
+    return history
+
+
+def _collector(
+    agent: LearningAgent, envs: VectorEnv[Any, Any, Any], size: int | None
+) -> Callable[[int], Rollout]:
+    if isinstance(agent, CollectingAgent):
+        return lambda update: agent.collect()
+    episodes = _episodes_per_update(agent, envs, size)
+    return lambda update: collect(envs, agent, episodes, seed=(0, update))
+
+
+def _episodes_per_update(
+    agent: LearningAgent, envs: VectorEnv[Any, Any, Any], asked: int | None
+) -> int:
+    own = getattr(agent, "episodes_per_update", None)
+    if own is not None and asked is not None and own != asked:
+        raise ValueError(
+            f"episodes_per_update is {own} in the agent, got {asked} here; leave it out here"
+        )
+    size = own or asked or envs.num_envs
+    check_count("episodes_per_update", size)
+    return size
+
+
+def _bar(done: int, updates: int, progress: bool) -> tqdm[Any]:
+    return tqdm(total=updates, initial=done, unit="update", disable=not progress)

@@ -1,0 +1,58 @@
+"""Noticing that a model's weights have changed."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+# Elements looked at in each tensor.
+_SAMPLES = 4
+
+
+class Weights:
+    """The state of a model's parameters and buffers at one moment.
+
+    Most writes raise a tensor's version, but a fused optimiser's and those through ``.data`` do
+    not. So a few elements of every tensor are compared too: an optimiser step changes nearly all
+    of them. A write through ``.data`` to a handful of elements can still go unnoticed.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Remember the weights of a model as they are now."""
+        self._versions = _versions(model)
+        self._views = [_sample(tensor) for tensor in _tensors(model)]
+        self._values = _values(self._views)
+
+    def are_those_of(self, model: nn.Module) -> bool:
+        """Return whether nothing has been written to or exchanged since."""
+        return self._versions == _versions(model) and all(
+            torch.equal(now, then)
+            for now, then in zip(_values(self._views), self._values, strict=True)
+        )
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return list(itertools.chain(model.parameters(), model.buffers()))
+
+
+def _versions(model: nn.Module) -> list[tuple[int, int]]:
+    # Tensors made in inference mode count no versions.
+    return [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in _tensors(model)]
+
+
+def _sample(tensor: Tensor) -> Tensor:
+    """Return a view of a few elements."""
+    tensor = tensor.detach()
+    if not tensor.is_contiguous() or not tensor.numel():
+        return tensor.as_strided((min(1, tensor.numel()),), (1,))
+    return tensor.view(-1)[:: max(1, tensor.numel() // _SAMPLES)]
+
+
+def _values(views: list[Tensor]) -> list[Tensor]:
+    """Return what the views show now, in one tensor for each device."""
+    devices = {view.device for view in views}
+    return [
+        torch.cat([v for v in views if v.device == device]) for device in sorted(devices, key=str)
+    ]

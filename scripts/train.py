@@ -1,0 +1,98 @@
+"""Train one agent on one task: a built-in one, or your model, prompts and reward.
+
+    python scripts/train.py --task reviews --agent ppo --episodes 4096 --out runs/a
+    python scripts/train.py --model my-model --prompts stories.jsonl --prompt-sentences 1 \
+        --ratings ratings.jsonl --agent ppo --kl-coef 0.05 --max-new-tokens 48 --out runs/b
+    python scripts/train.py --model my-model --prompts prompts.txt --reward my_reward.py:score
+
+The same command again goes on where an interrupted one stopped. Exit status: 0 when the run is
+finished, 1 when training or writing failed, 2 for settings that cannot be run, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+
+import tyro
+
+from scripts.samples import printable
+from scripts.train_settings import Settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the command line, check it, and train.
+
+    Args:
+        arguments: the command line's words; those of the process by default.
+
+    Returns:
+        The exit status.
+    """
+    settings = tyro.cli(Settings, args=arguments, description=(__doc__ or "").split("\n")[0])
+    try:
+        return train(settings)
+    except KeyboardInterrupt:
+        print(
+            f"train: interrupted; the same command goes on from the last checkpoint in "
+            f"{settings.out}",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def train(settings: Settings) -> int:
+    """Check everything before anything is loaded or made, then build and run.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        from scripts.train_checks import check_settings
+
+        check_settings(settings)
+
+        from scripts.material import read_material
+        from scripts.train_folder import check_folder
+
+        material = read_material(settings.problem) if settings.problem.model else None
+        asked = settings.to_json() | {"digests": material.digests if material else {}}
+        check_folder(settings.out, asked)
+    except (ValueError, OSError) as error:
+        return refused(error, 2)
+
+    from rich.console import Console
+
+    from scripts.training import assemble, run, show_finished
+
+    console = Console(highlight=False)
+    if show_finished(settings, console):
+        return 0
+    try:
+        assembly = assemble(settings, material, console)
+    except ValueError as error:
+        return refused(error, 2)
+    try:
+        run(settings, assembly, asked, console)
+    except (ValueError, OSError) as error:
+        return refused(error, 1)
+    return 0
+
+
+def refused(error: Exception, status: int) -> int:
+    """Say in one paragraph what was wrong, and return the exit status."""
+    print(f"train: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+    return status
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(main())

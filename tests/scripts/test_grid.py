@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from scripts.checks import check_grid
+from scripts.grid import Axes, Budget, RunSettings, grid
+
+
+def test_the_default_grid_has_120_runs():
+    runs = grid(Axes(), Budget())
+    assert len(runs) == 120
+    assert len({run.run_id for run in runs}) == 120
+
+
+def test_a_setting_that_an_agent_lacks_does_not_multiply_its_runs():
+    axes = Axes(
+        gamma=(1.0,),
+        density=("terminal",),
+        granularity=("token",),
+        gae_lambda=(0.9, 0.95, 1.0),
+        group_size=(2, 4),
+        seeds=1,
+    )
+    runs = grid(axes, Budget())
+    assert [(run.agent, run.gae_lambda, run.group_size) for run in runs] == [
+        ("ppo", 0.9, None),
+        ("ppo", 0.95, None),
+        ("ppo", 1.0, None),
+        ("grpo", None, 2),
+        ("grpo", None, 4),
+    ]
+
+
+def test_seeds_turn_slowest_and_begin_where_asked():
+    axes = Axes(agent=("ppo",), density=("terminal",), granularity=("token",), seeds=2)
+    axes_from_7 = Axes(**{**vars(axes), "first_seed": 7})
+    assert [(r.seed, r.gamma) for r in grid(axes_from_7, Budget())] == [
+        (7, 0.9),
+        (7, 1.0),
+        (8, 0.9),
+        (8, 1.0),
+    ]
+
+
+def make_run(**changes: object) -> RunSettings:
+    fields = {
+        "agent": "ppo",
+        "gamma": 0.99,
+        "density": "every_8",
+        "granularity": "macro_4",
+        "gae_lambda": 0.95,
+        "kl_coef": None,
+        "group_size": None,
+        "seed": 3,
+        "budget": Budget(),
+    }
+    return RunSettings(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_run_ids_are_readable_and_stable():
+    assert make_run().run_id == "ppo-g0.99-every_8-macro_4-l0.95-s3"
+
+
+@pytest.mark.parametrize("agent", ["my.module:Class", "../../etc:x", "a" * 300, "µ:ü"])
+def test_run_ids_are_safe_file_names(agent: str):
+    name = make_run(agent=agent).run_id
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name)
+
+
+def test_run_ids_tell_apart_what_looks_alike():
+    names = {make_run(agent=a).run_id for a in ("a:b_c", "a_b:c", "a:b.c")}
+    gammas = {make_run(gamma=g).run_id for g in (0.9999999, 0.99999999)}
+    assert len(names) == 3
+    assert len(gammas) == 2
+
+
+def test_numbered_names_give_their_numbers():
+    assert make_run().every_k == 8
+    assert make_run().macro_tokens == 4
+    assert make_run(density="every_k", budget=Budget(every_k=5)).every_k == 5
+    assert make_run(density="terminal").every_k is None
+    assert make_run(granularity="bandit").macro_tokens is None
+
+
+def test_settings_survive_json():
+    run = make_run(kl_coef=0.05)
+    assert RunSettings.from_json(json.loads(json.dumps(run.to_json()))) == run
+
+
+@pytest.mark.parametrize(
+    ("axes", "budget", "message"),
+    [
+        ({"agent": ("pppo",)}, {}, "agent must be one of ppo, grpo.*'pppo'; did you mean 'ppo'"),
+        ({"density": ("terminl",)}, {}, "density must be.*'terminl'; did you mean 'terminal'"),
+        ({"density": ("every_0",)}, {}, "density must be one of.*every_8.*'every_0'"),
+        ({"granularity": ("tokens",)}, {}, "granularity must be.*; did you mean 'token'"),
+        ({"granularity": ("macro_N",)}, {}, "granularity must be one of.*macro_4.*'macro_N'"),
+        ({"gamma": (1.2,)}, {}, "gamma must be a number from 0 to 1, got 1.2"),
+        ({"gamma": (float("nan"),)}, {}, "gamma must be a number from 0 to 1, got nan"),
+        ({"gamma": (0.9, 0.9)}, {}, "gamma must not repeat a value, got 0.9"),
+        ({"gamma": ()}, {}, "gamma must have at least one value, got none"),
+        ({"gae_lambda": (2.0,)}, {}, "gae_lambda must be a number from 0 to 1, got 2"),
+        ({"kl_coef": (-0.1,)}, {}, "kl_coef must be a finite number >= 0, got -0.1"),
+        ({"kl_coef": (float("inf"),)}, {}, "kl_coef must be a finite number >= 0, got inf"),
+        ({"group_size": (5,)}, {}, "group_size must divide episodes_per_update = 32, got 5.*is 4"),
+        ({"group_size": (1,)}, {}, "group_size must be a whole number of at least 2, got 1"),
+        ({"seeds": 0}, {}, "seeds must be a whole number of at least 1, got 0"),
+        ({"first_seed": -1}, {}, "first_seed must be a whole number of at least 0, got -1"),
+        ({}, {"updates": 0}, "updates must be a whole number of at least 1, got 0"),
+        ({}, {"every_k": 0}, "every_k must be a whole number of at least 1, got 0"),
+        ({}, {"learning_rate": -1.0}, "learning_rate must be a finite number >= 0, got -1"),
+        ({}, {"task": "toy16"}, "task must be one of.*'toy16'; did you mean 'toy15'"),
+        ({}, {"task": "nowhere:x"}, "task must be given as module:name.*nowhere"),
+        ({"agent": ("nowhere:X",)}, {}, "agent must be given as module:name.*nowhere"),
+        ({"agent": ("json:dump",)}, {}, "agent 'json:dump' must take.*gamma, seed"),
+        ({"agent": ("json:dmp",)}, {}, "no class or function 'dmp'; did you mean 'dump'"),
+        ({"agent": ("ppo",)}, {"episodes_per_update": 30}, "multiple of 4.*of ppo, got 30"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(axes: dict, budget: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        check_grid(Axes(**axes), Budget(**budget))
+
+
+def test_what_can_be_run_is_accepted():
+    axes = Axes(gamma=(0.0, 1.0), density=("every_8", "every_k"), granularity=("macro_2",))
+    check_grid(axes, Budget(task="reviews", learning_rate=0.0))

@@ -1,0 +1,54 @@
+"""Stand-ins for training: what a run returns is a plain function of its settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from scripts.grid import RunSettings
+from scripts.runs import RunResult
+
+
+def quick(run: RunSettings) -> RunResult:
+    """Learn at once: two updates, a score of gamma plus a hundredth of the seed."""
+    score = run.gamma + run.seed / 100
+    curve = [
+        {"update": 1.0, "score": score / 2, "kl": 0.1, "entropy": 1.0, "response_length": 2.0},
+        {"update": 2.0, "score": score, "kl": 0.2, "entropy": 0.9, "response_length": 2.5},
+    ]
+    row = {"score": score, "kl": 0.2, "entropy": 0.9}
+    sample = {
+        "stage": "after",
+        "prompt": "Soup?",
+        "tokens": ["Good", "."],
+        "reward_terms": {"score": [0.0, 1.0], "kl": [-0.1, 0.0]},
+        "score": 1.0,
+    }
+    return RunResult(row=row, curve=curve, samples=[sample] if run.seed == 0 else [])
+
+
+def failing_for_grpo(run: RunSettings) -> RunResult:
+    if run.agent == "grpo":
+        raise RuntimeError("=cmd()\nsecond line \x1b[31m")
+    return quick(run)
+
+
+def killing_its_worker_once_per_seed_1(run: RunSettings) -> RunResult:
+    if run.seed == 1:
+        os._exit(9)
+    return quick(run)
+
+
+def interrupted(run: RunSettings) -> RunResult:
+    raise KeyboardInterrupt
+
+
+def exiting(run: RunSettings) -> RunResult:
+    raise SystemExit(3)
+
+
+def counting(run: RunSettings) -> RunResult:
+    """Like `quick`, and leave a mark per call in the folder that the environment names."""
+    marks = Path(os.environ["TOY_RUNS_MARKS"])
+    (marks / f"{run.run_id}-{len(list(marks.iterdir()))}").touch()
+    return quick(run)

@@ -1,0 +1,56 @@
+"""Both checkers, under every wrapper and pair, with warnings as errors."""
+
+from __future__ import annotations
+
+import warnings
+
+import gymnasium as gym
+import pytest
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_checker import check_env as check_sb3_env
+
+import rlhf_env
+import wrappers
+from tests.wrappers.stacks import STACKS, Stack
+
+SAMPLED = {"kl_penalty": "sampled"}
+
+
+def check(env: gym.Env) -> None:
+    with warnings.catch_warnings():
+        # What the checker says of any wrapped environment.
+        warnings.filterwarnings("ignore", message=".*different from the unwrapped version.*")
+        check_env(env)
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+def test_gymnasium_checker_passes(stack: Stack) -> None:
+    check(stack(wrappers, gym.make("RLHF-v0", task="toy15")))
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+def test_gymnasium_checker_passes_where_the_action_carries_its_logprob(stack: Stack) -> None:
+    check(stack(wrappers, gym.make("RLHF-v0", task="toy15", **SAMPLED)))
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+def test_stable_baselines_checker_passes(stack: Stack) -> None:
+    check_sb3_env(stack(wrappers, gym.make("RLHF-v0", task="toy15")), warn=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+def test_the_checkers_pass_on_reviews(stack: Stack) -> None:
+    try:
+        task = rlhf_env.load_task("reviews")
+    except ImportError:
+        pytest.skip("the task is not installed")
+    env = stack(wrappers, gym.make("RLHF-v0", task=task, max_new_tokens=6))
+    check(env)
+    check_sb3_env(env, warn=True)
+
+
+@pytest.mark.parametrize("name", ["every_2", "own_potential", "boundary", "bandit(prefix)"])
+def test_a_stack_can_be_made_again_from_its_spec(name: str) -> None:
+    env = STACKS[name](wrappers, gym.make("RLHF-v0", task="toy15"))
+    assert str(gym.make(env.spec)) == str(env)

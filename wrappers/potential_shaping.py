@@ -1,0 +1,71 @@
+"""Potential-based shaping."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import torch
+from gymnasium.utils import RecordConstructorArgs
+from torch import Tensor
+
+from rlhf_env.options import check_number
+from wrappers.density import Density, ScoredPrefixes
+from wrappers.prefix_scores import PrefixScorer
+from wrappers.reward_density import RewardDensity
+
+
+class PotentialShaping(RewardDensity, RecordConstructorArgs):
+    """Keep the score and add the term "shaping": gamma · Phi(s') − Phi(s).
+
+    Phi is the prefix score, and 0 once the episode has terminated, so the optimal policy of an
+    agent that discounts by the same gamma is unchanged and every return is less by Phi of the
+    prompt (Ng, Harada and Russell, 1999). A truncated end is not a terminal state: Phi(s_T) stays
+    there, and the agent's bootstrapped value of s_T, which is less by Phi(s_T), cancels it.
+
+    Example:
+        >>> import gymnasium as gym, rlhf_env
+        >>> from wrappers import PotentialShaping
+        >>> env = PotentialShaping(gym.make("RLHF-v0", task="toy15", kl_coef=0.0), gamma=1.0)
+        >>> _ = env.reset(seed=0)
+        >>> [env.step(token)[4]["reward_terms"]["shaping"] for token in (1, 2, 0)]
+        [1.0, -0.5, -0.5]
+    """
+
+    def __init__(
+        self, env: gym.Env[Any, Any], gamma: float, potential: PrefixScorer | None = None
+    ) -> None:
+        """Wrap an environment.
+
+        Args:
+            env: an ``RLHF-v0`` whose steps are single tokens.
+            gamma: the agent's discount per token, in [0, 1].
+            potential: ``f(prompts, responses) -> list of [len + 1]``, Phi after 0, 1, ... tokens;
+                the reward's ``prefix_scores`` unless given.
+
+        Raises:
+            ValueError: if gamma is out of range, no potential is given and the reward cannot
+                score prefixes, or the order of wrappers makes no sense.
+        """
+        density = potential_shaping(gamma)
+        RecordConstructorArgs.__init__(
+            self, _disable_deepcopy=True, gamma=gamma, potential=potential
+        )
+        super().__init__(env, density, potential)
+
+
+def potential_shaping(gamma: float) -> Density:
+    """Return the density that adds the discounted rise of the potential.
+
+    Raises:
+        ValueError: if gamma is not in [0, 1].
+    """
+    check_number("gamma", gamma, minimum=0.0, maximum=1.0)
+    return Density(term="shaping", terms=partial(potential_differences, gamma=gamma))
+
+
+def potential_differences(scored: ScoredPrefixes, gamma: float) -> Tensor:
+    """Return gamma · Phi(s') − Phi(s) of each step, [B, T]; Phi(terminal) = 0."""
+    after = torch.where(scored.is_end, 0.0, scored.phi[:, 1:])
+    return gamma * after - scored.phi[:, :-1]
