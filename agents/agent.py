@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -36,8 +36,7 @@ class Agent:
     """
 
     config_class: ClassVar[type[AgentConfig]] = AgentConfig
-    algorithm_class: ClassVar[Callable[[Any], Algorithm] | None] = None
-    config: AgentConfig
+    algorithm_class: ClassVar[type[Any] | None] = None
 
     def __init__(
         self,
@@ -62,10 +61,7 @@ class Agent:
         self.config = make_config(self.config_class, name, settings)
         self.envs = envs
         self.base = base_environment(envs)
-        if algorithm is None:
-            if self.algorithm_class is None:
-                raise ValueError(f"{name} needs algorithm=, got None; use PPO or GRPO otherwise")
-            algorithm = self.algorithm_class(self.config)
+        rule = self._own_algorithm() if algorithm is None else algorithm
         reference = self.base.mdp.reference.model
         if policy is reference or policy is self.base.task.reference:
             raise ValueError(
@@ -74,16 +70,11 @@ class Agent:
             )
         model = copy.deepcopy(reference).requires_grad_(True) if policy is None else policy
         self.policy = Policy(model, self.base.task.vocab_size, self.config.temperature)
-        self.learner = Learner(self.policy, algorithm, self.config)
+        self.learner = Learner(self.policy, rule, self.config)
         self.updates = 0
         self.episodes = 0
         self._acting = np.random.default_rng([self.config.seed, _ACTING])
         self._take_over_environment()
-
-    @property
-    def group_size(self) -> int:
-        """Episodes that share a prompt draw."""
-        return 1
 
     @property
     def episodes_per_update(self) -> int:
@@ -115,7 +106,7 @@ class Agent:
             self.policy,
             self.config.episodes_per_update,
             seed=(self.config.seed, _ROLLOUT, self.updates),
-            group_size=self.group_size,
+            group_size=self.config.group_size,
         )
 
     def update(self, rollout: Rollout) -> dict[str, float]:
@@ -202,6 +193,11 @@ class Agent:
             ValueError: if the folder holds no complete checkpoint of this class.
         """
         return load_checkpoint(cls, Path(path), envs, arguments)
+
+    def _own_algorithm(self) -> Algorithm:
+        if self.algorithm_class is None:
+            raise ValueError("Agent needs algorithm=, got None; PPO and GRPO bring their own")
+        return self.algorithm_class(self.config)
 
     def _take_over_environment(self) -> None:
         if self.config.kl_coef is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -168,7 +168,7 @@ def rollout_transforms(envs: VectorEnv[Any, Any, Any]) -> list[RolloutTransform]
         if not isinstance(layer, RolloutTransform):
             return None
         transforms.insert(0, layer)
-        layer = layer.env
+        layer = cast(Any, layer).env
     return transforms
 
 
@@ -195,7 +195,7 @@ def _draw(
         source, index = prompts, np.full(episodes, -1)
     uniforms = generator.random((episodes, base.mdp.max_new_tokens), dtype=np.float32)
     return Draw(
-        prompts=[source[i] for i in np.repeat(chosen, group_size)],
+        prompts=[source[i] for i in np.repeat(chosen, group_size).tolist()],
         prompt_index=torch.from_numpy(index),
         group=torch.arange(groups).repeat_interleave(group_size),
         uniforms=torch.from_numpy(uniforms).to(base.mdp.device),

@@ -19,6 +19,7 @@ class AgentConfig:
     Attributes:
         learning_rate: of Adam; 0 changes nothing.
         episodes_per_update: episodes of each rollout.
+        group_size: consecutive episodes of a rollout that share a prompt draw.
         epochs: passes over a rollout.
         minibatches: optimiser steps per pass.
         gamma: discount per decision, in [0, 1].
@@ -32,6 +33,7 @@ class AgentConfig:
 
     learning_rate: float = 1e-3
     episodes_per_update: int = 64
+    group_size: int = 1
     epochs: int = 1
     minibatches: int = 1
     gamma: float = 1.0
@@ -46,7 +48,7 @@ class AgentConfig:
         """Refuse values outside their range, and counts that do not divide."""
         for name in ("learning_rate", "entropy_coef", "adam_epsilon"):
             check_number(name, getattr(self, name), minimum=0.0)
-        for name in ("episodes_per_update", "epochs", "minibatches"):
+        for name in ("episodes_per_update", "group_size", "epochs", "minibatches"):
             check_count(name, getattr(self, name))
         check_count("seed", self.seed, minimum=0)
         check_number("gamma", self.gamma, minimum=0.0, maximum=1.0)
@@ -57,11 +59,12 @@ class AgentConfig:
         for name in ("temperature", "max_grad_norm"):
             if getattr(self, name) == 0:
                 raise ValueError(f"{name} must be greater than 0, got 0")
-        if self.episodes_per_update % self.minibatches:
-            raise ValueError(
-                f"minibatches must divide episodes_per_update = {self.episodes_per_update}, "
-                f"got {self.minibatches}; choose one of {divisors(self.episodes_per_update)}"
-            )
+        for name in ("minibatches", "group_size"):
+            if self.episodes_per_update % getattr(self, name):
+                raise ValueError(
+                    f"{name} must divide episodes_per_update = {self.episodes_per_update}, "
+                    f"got {getattr(self, name)}; choose one of {divisors(self.episodes_per_update)}"
+                )
 
 
 def make_config(kind: type[Config], agent: str, settings: dict[str, Any]) -> Config:

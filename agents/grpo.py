@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from agents.agent import Agent
-from agents.config import AgentConfig, divisors
+from agents.config import AgentConfig
 from agents.decisions import is_decision, sum_per_decision
 from agents.math import discounted_returns, group_centered, group_relative
 from agents.policy import Description
@@ -49,12 +49,6 @@ class GRPOConfig(AgentConfig):
         if self.clip_range_high is not None:
             check_number("clip_range_high", self.clip_range_high, minimum=1e-6)
         check_choice("aggregation", self.aggregation, ("decision_mean", "episode_mean"))
-        if self.episodes_per_update % self.group_size:
-            sizes = [size for size in divisors(self.episodes_per_update) if size > 1]
-            raise ValueError(
-                f"group_size must divide episodes_per_update = {self.episodes_per_update}, "
-                f"got {self.group_size}; choose one of {sizes}"
-            )
 
 
 @dataclass(frozen=True)
@@ -112,9 +106,3 @@ class GRPO(Agent):
 
     config_class = GRPOConfig
     algorithm_class = GRPOAlgorithm
-    config: GRPOConfig
-
-    @property
-    def group_size(self) -> int:
-        """Episodes that share a prompt draw."""
-        return self.config.group_size

@@ -127,4 +127,3 @@ class PPO(Agent):
 
     config_class = PPOConfig
     algorithm_class = PPOAlgorithm
-    config: PPOConfig

@@ -89,7 +89,7 @@ class _Tape:
         return torch.stack(actions, 1).cpu().numpy(), torch.stack(logprobs, 1).cpu().numpy()
 
     def as_action(self, actions: Any, logprobs: Any) -> Any:
-        """Return what ``envs.step`` expects: flat for single tokens, a dict where it wants log pi."""
+        """Return what ``envs.step`` expects: one number per row, or a dict that holds log pi."""
         space, count = self.envs.single_action_space, self.envs.num_envs
         if isinstance(_token_space(space), spaces.Discrete):
             actions = np.asarray(actions).reshape(count)

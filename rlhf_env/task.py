@@ -101,7 +101,7 @@ class Task:
         return self.tokenizer.decode(ids, skip_special_tokens=True)  # type: ignore[return-value]
 
     @classmethod
-    def from_pretrained(  # noqa: PLR0913 -- each is a choice of its own, all but one by name
+    def from_pretrained(
         cls,
         model: str | Path,
         *,

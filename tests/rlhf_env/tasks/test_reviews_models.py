@@ -99,7 +99,7 @@ def test_raters_are_noisy_and_fair() -> None:
 
 def test_pairs_are_finished_short_different_and_labelled(model: LlamaForCausalLM) -> None:
     prompts = encoded_prompts(requests(held_out=True)[:5])
-    rater = Rater(temperature=1e-6, careless=0.0, longest=60)
+    rater = Rater(temperature=1e-6, careless=0.0, longest=100)
     pairs = compare(model, prompts, 10, rater, torch.Generator().manual_seed(2))
     assert len(pairs) == 10
     gold = GoldReward()
@@ -111,7 +111,7 @@ def test_pairs_are_finished_short_different_and_labelled(model: LlamaForCausalLM
         assert not torch.equal(chosen, rejected)
         for row in (chosen, rejected):
             assert row[-1] == END
-            assert len(row) <= 60
+            assert len(row) <= 100
 
 
 def test_training_learns_a_text_and_repeats_itself() -> None:
