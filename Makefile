@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
-.PHONY: demo test test-all lint format setup clean
+.PHONY: demo test test-slow lint format setup clean
 
 setup: $(READY)
 
@@ -17,10 +17,10 @@ demo: $(READY)  ## the main job on the embedded task: an ablation, its table, cu
 	$(BIN)/python scripts/ablate.py --out runs/demo
 
 test: $(READY)  ## the quick tests
-	$(BIN)/python -m pytest -m 'not slow' -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n 2
 
-test-all: $(READY)  ## the quick tests and those that take minutes
-	$(BIN)/python -m pytest -n 2
+test-slow: $(READY)  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .
