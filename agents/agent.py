@@ -117,6 +117,7 @@ class Agent:
         """
         if self.base.mdp.options.kl_penalty == "reference":
             rollout = close_kl(rollout, self.base.kl_coef)
+        self.policy.eval()
         old = self.policy.describe_all(rollout.tokens, rollout.is_action)
         targets = self.learner.algorithm.targets(rollout, old, self.base.mdp.reference)
         generator = np.random.default_rng([self.config.seed, _SHUFFLE, self.updates])

@@ -10,12 +10,11 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rlhf_env.files import sync_folder, write_atomically
@@ -25,60 +24,16 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-
-
-@runtime_checkable
-class CheckpointedAgent(Protocol):
-    """An agent that can be written to a folder and restored from it."""
-
-    updates: int
-
-    def save(self, path: str | Path) -> None:
-        """Write the agent into a folder."""
-        ...
-
-    def restore(self, path: str | Path) -> None:
-        """Take over the state that a folder holds."""
-        ...
-
-
-@dataclass(frozen=True)
-class Checkpoints:
-    """The checkpoints of one run; an agent that cannot be saved, or no folder, has none."""
-
-    agent: CheckpointedAgent | None
-    folder: Path | None
-
-    @classmethod
-    def open(cls, agent: object, log_dir: str | Path | None) -> Checkpoints:
-        """Return the checkpoints under ``log_dir``."""
-        if log_dir is None or not isinstance(agent, CheckpointedAgent):
-            return cls(agent if isinstance(agent, CheckpointedAgent) else None, None)
-        return cls(agent, Path(log_dir) / "checkpoints")
-
-    def resume(self) -> int:
-        """Restore the newest complete checkpoint and return how many updates are done."""
-        if self.agent is None:
-            return 0
-        if self.folder is not None:
-            for path in sorted(self.folder.glob("update-*"), reverse=True):
-                if is_complete(path):
-                    self.agent.restore(path)
-                    break
-        return self.agent.updates
-
-    def save(self, update: int) -> None:
-        """Write a checkpoint, then drop all but the newest two."""
-        if self.agent is None or self.folder is None:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.agent.save(self.folder / f"update-{update:08d}")
-        for path in sorted(self.folder.glob("update-*"))[:-2]:
-            shutil.rmtree(path)
+FILES = ("optimizer.safetensors", "policy.safetensors", "state.json")
 
 
 def save_checkpoint(agent: Agent, path: Path) -> None:
-    """Write an agent into a folder; a folder of that name is replaced when all is written."""
+    """Write an agent into a folder; a checkpoint of that name is replaced when all is written.
+
+    Raises:
+        ValueError: if there is something else of that name.
+    """
+    _check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -98,11 +53,13 @@ def save_checkpoint(agent: Agent, path: Path) -> None:
         "threads": torch.get_num_threads(),
     }
     write_atomically(partial / "state.json", json.dumps(state, indent=1).encode())
-    files = {file.name: _sha256(file) for file in sorted(partial.iterdir())}
-    manifest = {"format": FORMAT, "files": files}
+    manifest = {"format": FORMAT, "files": {name: _sha256(partial / name) for name in FILES}}
     write_atomically(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
-    former = path.with_name(f".{path.name}.former-{os.getpid()}")
+    for name in FILES:
+        _sync(partial / name)
+    former = _former(path)
     if path.exists():
+        shutil.rmtree(former, ignore_errors=True)
         path.rename(former)
     partial.rename(path)
     sync_folder(path.parent)
@@ -150,31 +107,54 @@ def read_state(path: Path, agent: str) -> dict[str, Any]:
     Raises:
         ValueError: if there is none, it is damaged, or another kind of agent wrote it.
     """
+    if not path.exists() and _former(path).exists():
+        # A save was killed just between taking the old folder away and putting the new one there.
+        _former(path).rename(path)
     if not (path / MANIFEST).is_file():
         raise ValueError(f"checkpoint must be a folder that save() wrote, got {str(path)!r}")
-    if not is_complete(path):
-        raise ValueError(
-            f"checkpoint {str(path)!r} is damaged: a file is missing or its checksum differs; "
-            "use an earlier one"
-        )
+    if (flaw := damage(path)) is not None:
+        raise ValueError(f"checkpoint {str(path)!r} is damaged: {flaw}; use an earlier one")
     state = json.loads((path / "state.json").read_text())
     if state["agent"] != agent:
         raise ValueError(f"{str(path)!r} was written by {state['agent']}, got {agent}.load")
     return state
 
 
-def is_complete(path: Path) -> bool:
-    """Return whether a folder holds a checkpoint of this format with all checksums right."""
+def damage(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint, or None if all of it is there and unchanged."""
     try:
         manifest = json.loads((path / MANIFEST).read_text())
-        if manifest["format"] != FORMAT:
-            return False
-        names = set(manifest["files"])
-        if names != {"policy.safetensors", "optimizer.safetensors", "state.json"}:
-            return False
-        return all(_sha256(path / name) == digest for name, digest in manifest["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-        return False
+        written, digests = manifest["format"], dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{MANIFEST} is missing or unreadable"
+    if written != FORMAT:
+        return f"its format is {written!r}, this version reads {FORMAT}"
+    if set(digests) != set(FILES):
+        return f"{MANIFEST} must name {list(FILES)}, got {sorted(digests)}"
+    for name in FILES:
+        if not (path / name).is_file():
+            return f"{name} is missing"
+        if _sha256(path / name) != digests[name]:
+            return f"the checksum of {name} differs"
+    return None
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to replace what is not a checkpoint: it would be lost."""
+    if path.is_dir():
+        foreign = {entry.name for entry in path.iterdir()} - {*FILES, MANIFEST}
+        if not foreign:
+            return
+        raise ValueError(
+            f"path must be new or hold a checkpoint, got {str(path)!r}, which also holds "
+            f"{min(foreign)!r}; choose a folder of its own"
+        )
+    if path.exists():
+        raise ValueError(f"path must be a folder or new, got the file {str(path)!r}")
+
+
+def _former(path: Path) -> Path:
+    return path.with_name(f".{path.name}.former")
 
 
 def _optimizer_state(
@@ -207,3 +187,9 @@ def _restore_optimizer(
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -65,12 +65,14 @@ def collect(
         prompts: use these in turn instead of drawing from the task's.
 
     Raises:
-        ValueError: if the environment is not one of this project, or the counts do not fit.
+        ValueError: if the environment is not one of this project, the counts do not fit, or a
+            prompt is empty or too long.
     """
     base = base_environment(envs)
     check_count("episodes", episodes)
     check_count("group_size", group_size)
     draw = _draw(base, episodes, group_size, seed, prompts)
+    _prepare(base, policy)
     transforms = rollout_transforms(envs)
     if not fast or transforms is None or not isinstance(policy, Policy) or base.mdp.options.policy:
         return step_through(envs, policy, draw)
@@ -172,6 +174,17 @@ def rollout_transforms(envs: VectorEnv[Any, Any, Any]) -> list[RolloutTransform]
     return transforms
 
 
+def _prepare(base: RLHFVectorEnv, policy: Policy | ActingAgent) -> None:
+    """Make the rollout depend on its seed and the weights, and on nothing that was done before."""
+    base.mdp.reference.engine.forget()
+    if isinstance(policy, Policy):
+        # The owner of the model may have switched dropout on, or shared the environment with an
+        # agent of another temperature.
+        policy.eval()
+        policy.lm.engine.forget()
+        base.mdp.temperature = policy.temperature
+
+
 def _draw(
     base: RLHFVectorEnv,
     episodes: int,
@@ -184,6 +197,12 @@ def _draw(
             f"group_size must divide episodes = {episodes}, got {group_size}; "
             "every group shares one prompt"
         )
+    for prompt in prompts or ():
+        if not 1 <= len(prompt) <= base.task.max_prompt_tokens:
+            raise ValueError(
+                f"prompts must hold 1 to {base.task.max_prompt_tokens} tokens each, "
+                f"got one of {len(prompt)}; shorten it, or raise the task's max_prompt_tokens"
+            )
     generator = np.random.default_rng(seed)
     groups = episodes // group_size
     if prompts is None:

@@ -7,6 +7,8 @@ import difflib
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
+
 from rlhf_env.options import check_count, check_number
 
 Config = TypeVar("Config", bound="AgentConfig")
@@ -79,7 +81,9 @@ def make_config(kind: type[Config], agent: str, settings: dict[str, Any]) -> Con
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are {known}"
             raise ValueError(f"{agent} has no setting {name!r}{hint}")
-    return kind(**settings)
+    # Grids are often made by NumPy, whose numbers JSON does not know.
+    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in settings.items()}
+    return kind(**plain)
 
 
 def divisors(number: int) -> list[int]:

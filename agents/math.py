@@ -24,12 +24,13 @@ def center(values: Tensor, mask: Tensor) -> Tensor:
 def whiten(values: Tensor, mask: Tensor) -> Tensor:
     """Return the values with mean 0 and standard deviation 1 over the mask; 0 outside it.
 
-    The standard deviation is that of the population. Fewer than two values, or equal ones, give
-    zeros.
+    The standard deviation is that of the population. Fewer than two values, or values that are
+    equal up to rounding, give zeros.
     """
     centred = center(values, mask)
     variance = masked_mean(centred.square(), mask)
-    return torch.where(variance > 1e-16, centred * variance.clamp(min=1e-16).rsqrt(), 0.0)
+    varies = variance > 1e-12 * masked_mean(values.square(), mask)
+    return torch.where(varies, centred * variance.rsqrt(), 0.0)
 
 
 def discounted_returns(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
@@ -135,9 +136,10 @@ def _group_centred(returns: Tensor, group: Tensor) -> tuple[Tensor, Tensor, Tens
         raise ValueError(
             "every group must hold at least 2 episodes, got one of 1; raise group_size"
         )
-    counts = sizes.to(returns.dtype)
-    means = torch.zeros_like(counts).index_add_(0, members, returns) / counts
-    return returns - means[members], counts, members
+    # In double precision, so that equal returns of any size are centred to exactly zero.
+    exact, totals = returns.double(), torch.zeros_like(sizes, dtype=torch.float64)
+    means = totals.index_add_(0, members, exact) / sizes
+    return (exact - means[members]).to(returns.dtype), sizes.to(returns.dtype), members
 
 
 def clipped_surrogate(
@@ -203,8 +205,10 @@ def adaptive_kl_coef(
         horizon: episodes over which a full error changes β by 20 %.
 
     Raises:
-        ValueError: if the observed KL is not a number.
+        ValueError: if the observed KL is not a number, or the target is not positive.
     """
+    if not target > 0:
+        raise ValueError(f"target KL must be greater than 0, got {target}")
     if observed != observed:
         raise ValueError("observed KL must be a number, got nan; the coefficient is unchanged")
     error = min(max(observed / target - 1.0, -0.2), 0.2)

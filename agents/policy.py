@@ -66,6 +66,12 @@ class Policy(nn.Module):
         # Rounding leaves the last sum a little off 1: the draw is scaled to it and kept below it,
         # so that a token of probability zero is never chosen.
         total = cumulative[:, -1:]
+        if not total.isfinite().all():
+            row = int((~total.isfinite()).nonzero()[0, 0])
+            raise ValueError(
+                f"the policy's logits for row {row} are not finite, expected numbers; "
+                "its weights are damaged: go back to a checkpoint, and lower learning_rate"
+            )
         wanted = torch.minimum(uniforms[:, None] * total, total.nextafter(total.new_zeros(())))
         chosen = torch.searchsorted(cumulative, wanted, right=True)
         return chosen.squeeze(1), logprobs.gather(1, chosen).squeeze(1)
@@ -85,17 +91,16 @@ class Policy(nn.Module):
         """
         ends = tokens.shape[1] - 1 - is_action.flip(1).int().argmax(dim=1)
         width = int(ends.max()) + 1
-        hidden = self.lm.hidden(tokens[:, :width]).to(self.value_head.weight.dtype)
+        hidden = self.lm.hidden(tokens[:, :width])
         before = hidden[:, :-1][is_action[:, 1:width]]
         logprobs, entropy = self.lm.describe(before, tokens[is_action], self.temperature)
-        values = self.value_head(before).squeeze(-1)
         last = hidden[torch.arange(len(tokens), device=tokens.device), ends]
         zeros = torch.zeros(tokens.shape, device=tokens.device)
         return Description(
             logprobs=zeros.masked_scatter(is_action, logprobs),
             entropy=zeros.masked_scatter(is_action, entropy),
-            values=zeros.masked_scatter(is_action, values.float()),
-            last_values=self.value_head(last).squeeze(-1).float(),
+            values=zeros.masked_scatter(is_action, self._values(before)),
+            last_values=self._values(last),
         )
 
     @torch.no_grad()
@@ -113,3 +118,7 @@ class Policy(nn.Module):
             for name, field in fields.items():
                 field[rows] = getattr(part, name)
         return Description(**fields)
+
+    def _values(self, hidden: Tensor) -> Tensor:
+        # The value head is float32 whatever the trunk is: 16 bits are too few for a regression.
+        return self.value_head(hidden.to(self.value_head.weight.dtype)).squeeze(-1)

@@ -30,6 +30,7 @@ class PPOConfig(AgentConfig):
         whiten_advantages: give the advantages of a rollout mean 0 and standard deviation 1.
     """
 
+    learning_rate: float = 4e-4
     epochs: int = 4
     minibatches: int = 4
     gae_lambda: float = 0.95

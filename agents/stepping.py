@@ -92,8 +92,8 @@ class _Tape:
         """Return what ``envs.step`` expects: one number per row, or a dict that holds log pi."""
         space, count = self.envs.single_action_space, self.envs.num_envs
         if isinstance(_token_space(space), spaces.Discrete):
-            actions = np.asarray(actions).reshape(count)
-            logprobs = np.asarray(logprobs).reshape(count)
+            actions = _array(actions).reshape(count)
+            logprobs = _array(logprobs).reshape(count)
         if not isinstance(space, spaces.Dict):
             return actions
         return {name: actions if name.startswith("token") else logprobs for name in space}
@@ -101,8 +101,8 @@ class _Tape:
     def record(self, result: tuple[Any, ...], logprobs: Any) -> None:
         """Write down one vector step, and start new episodes in the rows that ended."""
         observation, rewards, terminated, truncated, info = result
-        given = np.asarray(logprobs, dtype=np.float64).reshape(self.envs.num_envs, -1)
-        ended = np.asarray(terminated) | np.asarray(truncated)
+        given = _array(logprobs).astype(np.float64).reshape(self.envs.num_envs, -1)
+        ended = _array(terminated) | _array(truncated)
         for row in self.is_active.nonzero()[0].tolist():
             seen, told = _final(observation, info, row)
             self._record_row(row, seen, told, float(rewards[row]), given[row])
@@ -139,9 +139,9 @@ class _Tape:
         self, row: int, seen: Any, told: dict[str, Any], reward: float, logprobs: np.ndarray
     ) -> None:
         episode = self.episode[row]
-        begin, end = self.lengths[episode], int(np.asarray(seen["attention_mask"]).sum())
+        begin, end = self.lengths[episode], int(seen["attention_mask"].sum())
         last = end - 1
-        self.tokens[episode, begin:end] = np.asarray(seen["input_ids"])[begin:end]
+        self.tokens[episode, begin:end] = _array(seen["input_ids"])[begin:end]
         if len(logprobs) >= end - begin:
             self.fields["logprobs"][episode, begin:end] = logprobs[: end - begin]
         else:
@@ -154,7 +154,7 @@ class _Tape:
             if not name.startswith("_")
         }
         other = reward - sum(terms.values())
-        if abs(other) > 1e-5:
+        if abs(other) > 1e-5 * max(1.0, abs(reward)):
             terms["other"] = other
         for name, value in terms.items():
             self.terms.setdefault(name, np.zeros(self.tokens.shape))[episode, last] = value
@@ -184,8 +184,15 @@ class _Tape:
         return self.envs.reset(options={"reset_mask": rows, "prompt": prompts})[0]
 
     def _tokens_per_action(self) -> int:
-        space = _token_space(self.envs.single_action_space)
-        return 1 if isinstance(space, spaces.Discrete) else int(space.shape[0])  # type: ignore[index]
+        space, vocab_size = _token_space(self.envs.single_action_space), self.base.task.vocab_size
+        if not isinstance(space, spaces.Discrete):
+            return int(space.shape[0])  # type: ignore[index]
+        if space.n != vocab_size:
+            raise ValueError(
+                f"a Policy chooses among {vocab_size} tokens, got actions {space}; leave out the "
+                "wrapper that changes them, or give an agent with act(observation)"
+            )
+        return 1
 
 
 def _token_space(space: Any) -> spaces.Space[Any]:
@@ -200,3 +207,8 @@ def _final(observation: Any, info: dict[str, Any], row: int) -> tuple[Any, dict[
     if "final_obs" in info and info["_final_obs"][row]:
         return info["final_obs"][row], info["final_info"]
     return {name: array[row] for name, array in observation.items()}, info
+
+
+def _array(values: Any) -> np.ndarray:
+    """Return an array of what may be an array, a list or a tensor on any device."""
+    return values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

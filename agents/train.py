@@ -10,10 +10,11 @@ from typing import Any, Protocol, runtime_checkable
 from gymnasium.vector import VectorEnv
 from tqdm import tqdm
 
-from agents.checkpoint import Checkpoints
 from agents.collect import base_environment, collect
+from agents.interrupt import interruptible
 from agents.metrics import rollout_metrics
-from agents.run_log import RunLog
+from agents.run_checkpoints import Checkpoints
+from agents.run_log import METRICS, RunLog, read_metrics
 from agents.stepping import ActingAgent
 from rlhf_env.options import check_count
 from rlhf_env.rollout import Rollout
@@ -51,6 +52,9 @@ def train(
 ) -> list[dict[str, float]]:
     """Train an agent until it has seen ``total_episodes``.
 
+    The first Ctrl-C (or SIGTERM) lets the running update finish and saves a checkpoint before it
+    raises KeyboardInterrupt; a second one interrupts at once, and the last checkpoint stands.
+
     Args:
         agent: an agent of this package, or any object with ``act(observation)`` and
             ``update(rollout)``.
@@ -77,8 +81,14 @@ def train(
     updates = -(-total_episodes // size)
     checkpoints = Checkpoints.open(agent, log_dir)
     done = checkpoints.resume()
+    if checkpoints.agent is None and log_dir is not None:
+        _check_unused(agent, Path(log_dir))
     history: list[dict[str, float]] = []
-    with RunLog(log_dir, resume_after=done) as log, _bar(done, updates, progress) as bar:
+    with (
+        RunLog(log_dir, resume_after=done) as log,
+        _bar(done, updates, progress) as bar,
+        interruptible() as is_interrupted,
+    ):
         for update in range(done + 1, updates + 1):
             begun = time.perf_counter()
             rollout = collector(update)
@@ -93,13 +103,24 @@ def train(
             }
             log.write(metrics)
             history.append(metrics)
-            if update % checkpoint_every == 0 or update == updates:
+            if update % checkpoint_every == 0 or update == updates or is_interrupted():
                 checkpoints.save(update)
             if callback is not None:
                 callback(agent, metrics)
             bar.update()
             bar.set_postfix(score=f"{metrics['score']:.3f}", kl=f"{metrics['kl']:.3f}")
+            if is_interrupted():
+                raise KeyboardInterrupt
     return history
+
+
+def _check_unused(agent: object, folder: Path) -> None:
+    """Refuse to write over a run that an agent without checkpoints could not go on with."""
+    if read_metrics(folder / METRICS):
+        raise ValueError(
+            f"log_dir {str(folder)!r} holds a run already, and {type(agent).__name__} has no "
+            "updates, save and restore to go on with it; choose another folder"
+        )
 
 
 def _collector(

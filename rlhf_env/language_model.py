@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 
 from rlhf_env.engine import Engine
 
@@ -28,9 +29,11 @@ class LanguageModel:
             vocab_size: V, the ids that may be chosen; wider logits are cut to it.
 
         Raises:
-            ValueError: if the model answers with fewer than V logits, or changes its logits
-                after the output embedding in a way that `describe` would miss.
+            ValueError: if it is not a decoder-only Hugging Face model, answers with fewer than V
+                logits, or changes its logits after the output embedding in a way that `describe`
+                would miss.
         """
+        _check_decoder(model)
         self.model = model.eval()
         self.vocab_size = vocab_size
         self.engine = Engine(model, vocab_size)
@@ -63,7 +66,7 @@ class LanguageModel:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Project trunk outputs [M, H] onto the vocabulary, [M, V] float32."""
-        return self._head(hidden)[:, : self.vocab_size].float()
+        return self._full_logits(hidden)[:, : self.vocab_size].float()
 
     def describe(
         self, hidden: Tensor, targets: Tensor, temperature: float = 1.0
@@ -91,6 +94,10 @@ class LanguageModel:
         logprobs, entropies = zip(*parts, strict=True)
         return torch.cat(logprobs), torch.cat(entropies)
 
+    def _full_logits(self, hidden: Tensor) -> Tensor:
+        # A trunk without weights of its own does not know their type.
+        return self._head(hidden.to(self._head.weight.dtype))  # type: ignore[arg-type,union-attr]
+
     def _project(
         self, hidden: Tensor, targets: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor]:
@@ -101,20 +108,36 @@ class LanguageModel:
 
     @torch.no_grad()
     def _check_projection(self) -> None:
-        probe = torch.zeros((1, 1), dtype=torch.int64, device=self.device)
+        # Two texts that differ in their second token, which a decoder's first must not see.
+        probe = torch.tensor([[0, 0], [0, 1]], device=self.device)
         logits = self.model(input_ids=probe).logits
         name = type(self.model).__name__
+        if not torch.allclose(logits[0, 0], logits[1, 0], rtol=1e-6, atol=1e-6):
+            raise ValueError(
+                f"{name} is not a decoder-only language model: a token changes the logits before it"
+            )
         if logits.shape[-1] < self.vocab_size:
             raise ValueError(
                 f"{name} answers with {logits.shape[-1]} logits, but the tokenizer has "
                 f"{self.vocab_size} tokens; use the tokenizer that the model was trained with"
             )
-        projected = self._head(self.hidden(probe))
+        projected = self._full_logits(self.hidden(probe))
         if not torch.allclose(logits.float(), projected.float(), rtol=1e-3, atol=1e-3):
             raise ValueError(
                 f"{name} changes its logits after the output embedding (a soft cap or a scale), "
                 "which is not supported; use a model whose logits are the output embedding's"
             )
+
+
+def _check_decoder(model: nn.Module) -> None:
+    name = type(model).__name__
+    if not isinstance(model, PreTrainedModel) or model.get_output_embeddings() is None:
+        raise ValueError(
+            f"{name} is no Hugging Face language model; "
+            "use a PreTrainedModel with output embeddings, such as AutoModelForCausalLM loads"
+        )
+    if model.config.is_encoder_decoder:
+        raise ValueError(f"{name} is not a decoder-only language model but encoder and decoder")
 
 
 def teacher_forced(

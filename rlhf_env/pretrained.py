@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from rlhf_env.language_model import LanguageModel
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+# Seconds to wait for the hub before its local cache has to do.
+_HUB_TIMEOUT = 3.0
 
 
 def load_language_model(
@@ -25,30 +31,69 @@ def load_language_model(
 
     Raises:
         ValueError: if there is no such model, it is no decoder-only language model, or its
-            weights are damaged or stored in another format.
+            weights are damaged, incomplete or stored in another format.
     """
-    import transformers
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
     name = str(path)
-    looks_local = Path(name).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
-    if looks_local and not (Path(name).expanduser() / "config.json").is_file():
+    source = str(Path(name).expanduser())
+    is_folder = Path(source).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
+    if is_folder and not (Path(source) / "config.json").is_file():
         raise ValueError(
             f"model must be a folder with a config.json or a hub id, got {name!r}, "
-            f"which {'holds none' if Path(name).is_dir() else 'is no folder'}"
+            f"which {'holds none' if Path(source).is_dir() else 'is no folder'}"
         )
-    source = str(Path(name).expanduser()) if looks_local else name
+    if is_folder and not any(Path(source).glob("*.safetensors")):
+        raise ValueError(
+            f"model {name!r} has no safetensors weights, and no other format is read; "
+            "convert it with model.save_pretrained() in a process that trusts it"
+        )
     try:
-        config = AutoConfig.from_pretrained(source)
-        if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING or (
-            config.is_encoder_decoder
-        ):
-            raise ValueError("it is not a decoder-only language model")
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        model, tokenizer = _load(source, dtype, offline=is_folder or not _hub_has(name))
+        # Whoever steps or scores with the model makes the same checks; here they come first.
+        LanguageModel(model, len(tokenizer))
     except Exception as error:
         # The loader raises many kinds (OSError, KeyError, SafetensorError, hub errors); whoever
         # called needs one sentence about the model, and the cause stays chained.
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:300]
         raise ValueError(f"cannot load the language model {name!r}: {reason}") from error
-    return model.eval(), tokenizer
+    return model, tokenizer
+
+
+def _load(
+    source: str, dtype: torch.dtype, offline: bool
+) -> tuple[nn.Module, PreTrainedTokenizerBase]:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    where = {"local_files_only": offline, "trust_remote_code": False}
+    config = AutoConfig.from_pretrained(source, **where)
+    if config.is_encoder_decoder:
+        raise ValueError("it is not a decoder-only language model but encoder and decoder")
+    model, found = AutoModelForCausalLM.from_pretrained(
+        source, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **where
+    )
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(f"its weights lack {', '.join(missing[:5])} ({len(missing)} in all)")
+    if extra := sorted(found["unexpected_keys"]):
+        warnings.warn(
+            f"{source!r} holds weights that {type(model).__name__} does not use: "
+            f"{', '.join(extra[:5])} ({len(extra)} in all)",
+            stacklevel=3,
+        )
+    return model.eval(), AutoTokenizer.from_pretrained(source, **where)
+
+
+def _hub_has(name: str) -> bool:
+    """Return whether the hub answers for a model; if it cannot be reached the cache must do.
+
+    The loader itself would try again and again for half a minute.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    try:
+        HfApi().model_info(name, timeout=_HUB_TIMEOUT)
+    except (HFValidationError, RepositoryNotFoundError) as error:
+        raise ValueError("it is no folder here and no model on the hub") from error
+    except Exception:
+        # Offline mode, no network, a proxy that refuses: every HTTP library has errors of its own.
+        return False
+    return True

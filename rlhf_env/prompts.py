@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -129,7 +130,8 @@ def _text_ids(prompt: str, name: str, tokenizer: PreTrainedTokenizerBase) -> lis
 
 def _checked_ids(prompt: Any, name: str, vocab_size: int) -> list[int]:
     try:
-        ids = torch.as_tensor(prompt)
+        # Arrays are copied: those of a Parquet file are not writable, which torch warns of.
+        ids = torch.as_tensor(np.array(prompt) if isinstance(prompt, np.ndarray) else prompt)
     except (TypeError, ValueError, RuntimeError):
         ids = torch.zeros((), dtype=torch.float32)
     if ids.numel() == 0 and ids.ndim == 1:

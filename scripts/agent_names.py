@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class BuiltIn:
     """What a command line must know of an agent.

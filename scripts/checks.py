@@ -11,6 +11,7 @@ from scripts.grid import Axes, Budget
 
 DENSITIES = ("terminal", "every_k", "potential")
 GRANULARITIES = ("token", "macro_N", "bandit")
+EXAMPLES = {"every_k": "every_k, every_8 (any number)", "macro_N": "macro_4 (any number)"}
 NUMBERED = {"every_k": r"every_[1-9][0-9]{0,5}", "macro_N": r"macro_[1-9][0-9]{0,5}"}
 
 
@@ -71,7 +72,9 @@ def check_name(what: str, got: str, choices: Sequence[str]) -> None:
         return
     forms = ", ".join(choices) + (" (such as every_8)" if "every_k" in choices else "")
     forms += " (such as macro_4)" if "macro_N" in choices else ""
-    raise ValueError(f"{what} must be one of {forms}, got {got!r}{did_you_mean(got, list(choices))}")
+    raise ValueError(
+        f"{what} must be one of {forms}, got {got!r}{did_you_mean(got, list(choices))}"
+    )
 
 
 def check_task(task: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from scripts.intervals import band, interquartile_mean, pooled_estimate
 from scripts.style import DASHES, MARKERS, facets, label_lines, line_colours
-from scripts.tables import CELL, text_of, varied_axes
+from scripts.tables import CELL, groups, successes, varied_axes
 
 TITLES = {
     "j_ratio": "J / J* (1 = the exact optimum)",
@@ -48,10 +48,8 @@ class Tables:
         """Keep what ended well, and write every axis' value as it is read."""
         if results.empty or "status" not in results:
             return cls(results=pd.DataFrame(), curves=pd.DataFrame(), frontier=frontier)
-        good = results[results["status"] == "ok"].copy()
-        for name in (name for name in CELL if name in good):
-            good[name] = good[name].map(text_of)
-        axes = good[["run_id", "seed", *(name for name in CELL if name in good)]]
+        good = successes(results)
+        axes = good.filter(items=["run_id", "seed", *CELL])
         joined = curves.merge(axes, on="run_id") if len(curves) else pd.DataFrame()
         return cls(results=good, curves=joined, frontier=frontier)
 
@@ -129,10 +127,9 @@ def draw_heatmap(tables: Tables, metric: str) -> Figure:
     for index in np.ndindex(shape):
         i, j, k, m = index
         keys = (granularities[i], agents[j], gammas[k], densities[m])
-        cell = results
-        for name, key in zip(("granularity", "agent", "gamma", "density"), keys, strict=True):
-            cell = cell[cell[name] == key]
-        strata = [group[metric] for _, group in cell.groupby(list(LINE_AXES), sort=False)]
+        named = zip(("granularity", "agent", "gamma", "density"), keys, strict=True)
+        cell = results.loc[np.logical_and.reduce([results[name] == key for name, key in named])]
+        strata = [rows[metric] for _, rows in groups(cell, LINE_AXES)]
         found = pooled_estimate(strata)
         values[index] = np.nan if found is None else found.value
     bounds = (float(np.nanmin(values)), float(np.nanmax(values)))
@@ -152,7 +149,7 @@ def draw_frontier(tables: Tables) -> Figure:
     for place, here in places:
         for line in _lines(results, here):
             looks[line.name] = line
-            dots = {"color": line.colour, "marker": line.marker, "linestyle": ""}
+            dots: dict[str, Any] = {"color": line.colour, "marker": line.marker, "linestyle": ""}
             place.plot(line.runs["kl"], line.runs["score"], markersize=3.5, alpha=0.4, **dots)
             middle = [[float(interquartile_mean(line.runs[name]))] for name in ("kl", "score")]
             place.plot(*middle, markersize=8, markeredgecolor=place.get_facecolor(), **dots)
@@ -175,7 +172,7 @@ def _draw_cells(place: Axes, values: np.ndarray, bounds: tuple[float, float]) ->
     place.grid(visible=False)
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            is_light = image.norm(value) > 0.55
+            is_light = float(np.asarray(image.norm(value))) > 0.55
             ink = "#111111" if is_light else "#ffffff"
             place.text(column, row, f"{value:.3f}", ha="center", va="center", color=ink)
 
@@ -194,7 +191,7 @@ def _smoothed(line: Line, metric: str) -> np.ndarray:
     updates, runs = line.matrix(metric)
     middle = pd.Series(interquartile_mean(runs, axis=0))
     window = max(1, len(updates) // 20)
-    return middle.rolling(window, center=True, min_periods=1).mean().to_numpy()
+    return np.asarray(middle.rolling(window, center=True, min_periods=1).mean())
 
 
 def _density_facets(curves: pd.DataFrame) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
@@ -216,7 +213,7 @@ def _lines(every: pd.DataFrame, here: pd.DataFrame) -> list[Line]:
     agents, colours = _values(runs_once, "agent"), line_colours()
     settings = list(dict.fromkeys(map(tuple, runs_once[shown].to_numpy().tolist())))
     found = []
-    for key, runs in here.groupby(["agent", *shown], sort=False):
+    for key, runs in groups(here, ["agent", *shown]):
         others = zip(shown, key[1:], strict=True)
         words = [key[0], *(f"{SYMBOLS[name]} {value}" for name, value in others if value != "–")]
         look = settings.index(tuple(key[1:]))
@@ -232,9 +229,7 @@ def _lines(every: pd.DataFrame, here: pd.DataFrame) -> list[Line]:
     return found
 
 
-def _name_lines(
-    figure: Figure, ends: dict[Axes, list[tuple[float, float, str, str]]]
-) -> None:
+def _name_lines(figure: Figure, ends: dict[Axes, list[tuple[float, float, str, str]]]) -> None:
     figure.draw_without_rendering()
     for place, found in ends.items():
         label_lines(place, found)
@@ -249,4 +244,3 @@ def _label_outer(places: list[tuple[Axes, pd.DataFrame]], x: str, y: str) -> Non
 
 def _values(table: pd.DataFrame, name: str) -> list[str]:
     return list(dict.fromkeys(table[name]))
-

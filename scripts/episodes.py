@@ -31,31 +31,35 @@ def example_episodes(
 
     if not isinstance(agent, Agent):
         return []
+    group_size = agent.config.group_size
     rollout = collect(
         envs,
         agent.policy,
-        PROMPTS * agent.group_size,
+        PROMPTS * group_size,
         seed=0,
-        group_size=agent.group_size,
+        group_size=group_size,
         prompts=agent.base.task.eval_prompts,
     )
     if agent.base.mdp.options.kl_penalty == "reference":
         rollout = close_kl(rollout, agent.base.kl_coef)
     extras = _per_token(agent, rollout)
     return [
-        {"stage": stage, **_episode(rollout, agent.base.task, extras, row * agent.group_size)}
+        {
+            "stage": stage,
+            **_episode(rollout, agent.base.task, extras, row * agent.config.group_size),
+        }
         for row in range(SHOWN)
     ]
 
 
-def _episode(
-    rollout: Rollout, task: Task, extras: dict[str, Tensor], row: int
-) -> dict[str, Any]:
+def _episode(rollout: Rollout, task: Task, extras: dict[str, Tensor], row: int) -> dict[str, Any]:
     chosen = rollout.is_action[row]
     terms = {name: term[row][chosen].tolist() for name, term in rollout.reward_terms.items()}
     return {
         "prompt": task.decode(rollout.prompts()[row]),
-        "tokens": [task.tokenizer.decode([token]) for token in rollout.tokens[row][chosen].tolist()],
+        "tokens": [
+            task.tokenizer.decode([token]) for token in rollout.tokens[row][chosen].tolist()
+        ],
         "reward_terms": terms,
         "score": float(rollout.score[row]),
         **{name: values[row][chosen].tolist() for name, values in extras.items()},

@@ -1,12 +1,12 @@
 """The folder of an ablation: what is in it, and whose it is.
 
-    settings.json        the grid; a folder holds one grid only
-    runs/<run_id>.json   one finished or failed run, written as a whole
-    results.csv          one row per run
-    curves.csv           one row per run and update
-    frontier.csv         what exactly optimal policies reach, where that can be computed
-    samples.jsonl        example episodes
-    *.png, report.html   what `scripts/report.py` makes of the above
+settings.json        the grid; a folder holds one grid only
+runs/<run_id>.json   one finished or failed run, written as a whole
+results.csv          one row per run
+curves.csv           one row per run and update
+frontier.csv         what exactly optimal policies reach, where that can be computed
+samples.jsonl        example episodes
+*.png, report.html   what `scripts/report.py` makes of the above
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Axes:
     gamma: tuple[float, ...] = (0.9, 1.0)
     """Discount factors per decision, in [0, 1]."""
     density: tuple[str, ...] = ("terminal", "every_k", "potential")
-    """When the score is paid: terminal, every_k (see --every-k), every_8 and the like, potential."""
+    """When the score is paid: terminal, every_k (see --every-k), every_N, potential."""
     granularity: tuple[str, ...] = ("token", "bandit")
     """What one decision is: token, macro_N (N tokens), bandit (the whole response)."""
     gae_lambda: tuple[float, ...] = (0.95,)
@@ -47,7 +47,7 @@ class Budget:
 
     task: str = "toy15"
     """A built-in task (toy15, reviews), or module:function that returns a Task."""
-    updates: int = 60
+    updates: int = 50
     """Updates of the policy per run."""
     episodes_per_update: int = 32
     """Episodes (responses) that each update learns from."""
@@ -125,7 +125,7 @@ def grid(axes: Axes, budget: Budget) -> list[RunSettings]:
     """
     fields = {agent: agent_fields(agent) for agent in axes.agent}
     seeds = range(axes.first_seed, axes.first_seed + axes.seeds)
-    combinations = itertools.product(
+    turns = itertools.product(
         seeds,
         axes.agent,
         axes.gamma,
@@ -147,6 +147,6 @@ def grid(axes: Axes, budget: Budget) -> list[RunSettings]:
             seed=seed,
             budget=budget,
         )
-        for seed, agent, gamma, density, granularity, gae_lambda, kl_coef, group_size in combinations
+        for seed, agent, gamma, density, granularity, gae_lambda, kl_coef, group_size in turns
     )
     return list(dict.fromkeys(runs))

@@ -63,6 +63,8 @@ def read_material(problem: Problem) -> Material:
         digests["ratings"] = sha256(path)
     else:
         function = import_reward(problem.reward or "")
+        code = Path((problem.reward or "").rpartition(":")[0])
+        digests |= {"reward": sha256(code)} if code.suffix == ".py" else {}
     enough = bool(kept and held_out)
     return Material(
         prompts=kept if enough else texts,

@@ -6,7 +6,6 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -19,7 +18,8 @@ from scripts.drawings import (
     draw_heatmap,
 )
 from scripts.style import Theme, themed
-from scripts.tables import headline
+from scripts.tables import has, headline
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
@@ -43,9 +43,9 @@ def plots(tables: Tables) -> list[Plot]:
     main = headline(tables.results)
     band_note = "Line: interquartile mean over seeds; band: its 95 % bootstrap interval."
     found = []
-    if _has(tables.curves, main):
+    if has(tables.curves, main):
         found.append(_curves(tables, main, "Learning curves", band_note))
-    if _has(tables.results, main):
+    if has(tables.results, main):
         found.append(
             Plot(
                 name="heatmap",
@@ -54,7 +54,7 @@ def plots(tables: Tables) -> list[Plot]:
                 draw=lambda: draw_heatmap(tables, main),
             )
         )
-    if _has(tables.results, "score") and _has(tables.results, "kl"):
+    if has(tables.results, "score") and has(tables.results, "kl"):
         found.append(
             Plot(
                 name="frontier",
@@ -64,22 +64,22 @@ def plots(tables: Tables) -> list[Plot]:
                 draw=lambda: draw_frontier(tables),
             )
         )
-    if _has(tables.curves, "gold"):
+    if has(tables.curves, "gold"):
         found.append(
             Plot(
                 name="gold",
                 title="Proxy against gold",
                 caption="Over the distance travelled from the reference: over-optimisation shows "
-                "as a proxy (dotted) that rises while gold (solid) falls. Smoothed over a twentieth "
-                "of the updates.",
+                "as a proxy (dotted) that rises while gold (solid) falls. Smoothed over a "
+                "twentieth of the updates.",
                 draw=lambda: draw_gold(tables),
             )
         )
-    if _has(tables.curves, "regret"):
+    if has(tables.curves, "regret"):
         note = f"Distance from the exact optimum, on a logarithmic scale. {band_note}"
         found.append(_curves(tables, "regret", "Regret", note))
     for name, title in (("kl", "KL"), ("response_length", "Length"), ("entropy", "Entropy")):
-        if _has(tables.curves, name):
+        if has(tables.curves, name):
             found.append(_curves(tables, name, title, band_note))
     return found
 
@@ -107,7 +107,3 @@ def _curves(tables: Tables, metric: str, title: str, caption: str) -> Plot:
         caption=caption,
         draw=lambda: draw_curves(tables, metric),
     )
-
-
-def _has(table: pd.DataFrame, name: str) -> bool:
-    return name in table and bool(table[name].notna().any())

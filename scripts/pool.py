@@ -38,9 +38,7 @@ class Outcome:
     traceback: str = ""
 
 
-def outcomes(
-    runs: list[RunSettings], runner: Runner, jobs: int
-) -> Iterator[Outcome]:
+def outcomes(runs: list[RunSettings], runner: Runner, jobs: int) -> Iterator[Outcome]:
     """Run everything in ``jobs`` processes and yield what ends, in the order it ends.
 
     A run that raises is an outcome with an error. If a worker dies, the runs that were in the

@@ -1,6 +1,6 @@
 """Make the report of an ablation: one HTML file without external resources, and its figures.
 
-    python scripts/report.py runs/ablation
+python scripts/report.py runs/ablation
 """
 
 from __future__ import annotations

@@ -43,11 +43,12 @@ class RunResult:
 def execute(run: RunSettings) -> RunResult:
     """Train and evaluate one agent."""
     from agents import train
+    from agents.collect import base_environment
 
     task = make_task(run.budget.task)
     envs = make_envs(run, task)
     agent = make_agent(run, envs)
-    truth = ExactCurve.of(task, float(envs.unwrapped.kl_coef), run.budget.updates)
+    truth = ExactCurve.of(task, base_environment(envs).kl_coef, run.budget.updates)
     before = example_episodes(agent, envs, "before")
     size = run.budget.episodes_per_update
     metrics = train(
@@ -68,11 +69,12 @@ def execute(run: RunSettings) -> RunResult:
 def evaluate(agent: Any, envs: VectorEnv[Any, Any, Any], episodes: int) -> dict[str, float]:
     """Return what an agent is worth on the task's evaluation prompts; anybody's agent can act."""
     from agents import Agent, collect
+    from agents.collect import base_environment
     from agents.metrics import rollout_metrics
 
     if isinstance(agent, Agent):
         return agent.evaluate(episodes)
-    task = envs.unwrapped.task
+    task = base_environment(envs).task
     return rollout_metrics(collect(envs, agent, episodes, prompts=task.eval_prompts, seed=0), task)
 
 
@@ -95,7 +97,9 @@ def make_envs(run: RunSettings, task: Task) -> VectorEnv[Any, Any, Any]:
     if run.every_k is not None:
         envs = vector.EveryK(envs, k=run.every_k)
     elif run.density == "potential":
-        envs = vector.PotentialShaping(envs, gamma=run.gamma)
+        # The tokens of a bandit's only decision are not discounted among themselves.
+        gamma = 1.0 if run.granularity == "bandit" else run.gamma
+        envs = vector.PotentialShaping(envs, gamma=gamma)
     if run.macro_tokens is not None:
         envs = vector.MacroAction(envs, n=run.macro_tokens)
     elif run.granularity == "bandit":

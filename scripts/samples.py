@@ -110,7 +110,9 @@ def as_sample(fields: Mapping[str, Any]) -> Sample:
     ]
     if len(texts) > MAX_TOKENS:
         tokens.append(Token(text=f" … {len(texts) - MAX_TOKENS} more", numbers="", shade="z"))
-    totals = {name: float(fields[name]) for name in ("score", "gold") if fields.get(name) is not None}
+    totals = {
+        name: float(fields[name]) for name in ("score", "gold") if fields.get(name) is not None
+    }
     sums = {f"sum of {name}": sum(row) for name, row in terms.items()}
     return Sample(
         title=printable(f"{fields.get('run_id', '')} {fields.get('stage', '')}".strip()),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -50,7 +51,7 @@ DARK = Theme(
 )
 
 
-def settings(theme: Theme) -> dict[str, Any]:
+def settings(theme: Theme) -> dict[Any, Any]:
     """Return matplotlib's settings for a look; no text is read as a formula."""
     return {
         "text.parse_math": False,
@@ -70,13 +71,15 @@ def settings(theme: Theme) -> dict[str, Any]:
         "axes.titlecolor": theme.ink,
         "xtick.color": theme.ink,
         "ytick.color": theme.ink,
-        "axes.prop_cycle": mpl.cycler(color=theme.lines),
+        "axes.prop_cycle": cycler(color=theme.lines),
         "axes.edgecolor": theme.muted,
         "grid.color": theme.muted,
     }
 
 
-def facets(rows: int, columns: int, *, width: float = 3.6, height: float = 2.5) -> tuple[Figure, Any]:
+def facets(
+    rows: int, columns: int, *, width: float = 3.6, height: float = 2.5
+) -> tuple[Figure, Any]:
     """Return a figure with a grid of axes, [rows, columns], sharing their scales."""
     figure = Figure(
         figsize=(max(5.4, width * columns + 0.8), height * rows + 0.8), layout="constrained"

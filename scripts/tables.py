@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import pandas as pd
 
@@ -77,16 +78,36 @@ def cells(results: pd.DataFrame) -> list[Cell]:
     if results.empty:
         return []
     axes = [name for name in CELL if name in results]
-    groups = results.groupby(axes, dropna=False, sort=False)
-    return [_cell(dict(zip(axes, key, strict=True)), rows) for key, rows in groups]
+    return [_cell(dict(zip(axes, key, strict=True)), rows) for key, rows in groups(results, axes)]
 
 
 def headline(results: pd.DataFrame) -> str:
     """Return the metric that the runs are best compared by: the truest that was measured."""
     for name in ("j_ratio", "gold", "score"):
-        if name in results and results[name].notna().any():
+        if has(results, name):
             return name
     return "score"
+
+
+def has(table: pd.DataFrame, name: str) -> bool:
+    """Return True if anything was measured under a name."""
+    return name in table and not bool(table[name].isna().all())
+
+
+def groups(
+    table: pd.DataFrame, names: Sequence[str]
+) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """Yield the values of some columns and the rows that have them, in order of appearance."""
+    for key, rows in table.groupby(list(names), dropna=False, sort=False):
+        yield cast(tuple[Any, ...], key), rows
+
+
+def successes(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs that ended well, every axis' value as it is read."""
+    good = results.query("status == 'ok'").copy()
+    for name in (name for name in CELL if name in good):
+        good[name] = [text_of(value) for value in good[name]]
+    return good
 
 
 def metrics_of(found: list[Cell]) -> list[str]:
@@ -102,8 +123,10 @@ def varied_axes(table: pd.DataFrame) -> list[str]:
     axes = [name for name in CELL if name in table]
     if table.empty:
         return axes
-    counts = table.groupby("agent")[axes].nunique().max()
-    return [name for name in axes if name == "agent" or counts[name] > 1]
+    agents = [rows for _, rows in groups(table, ["agent"])]
+    return [
+        name for name in axes if name == "agent" or any(rows[name].nunique() > 1 for rows in agents)
+    ]
 
 
 def as_text(results: pd.DataFrame) -> str:
@@ -131,9 +154,8 @@ def comparisons(results: pd.DataFrame, metric: str) -> list[Comparison]:
     """
     if results.empty or metric not in results:
         return []
-    good = results[results["status"] == "ok"].copy()
+    good = successes(results)
     axes = [name for name in CELL if name in good]
-    good[axes] = good[axes].map(text_of)
     return [
         found
         for axis in varied_axes(results)
@@ -148,7 +170,7 @@ def _along(good: pd.DataFrame, axis: str, others: list[str], metric: str) -> Ite
     for value in values[1:]:
         pairs = [
             (rows.loc[rows[axis] == value, metric], rows.loc[rows[axis] == values[0], metric])
-            for _, rows in good.groupby(matched, sort=False)
+            for _, rows in groups(good, matched)
         ]
         found = probability_of_improvement(pairs)
         if found is not None:
@@ -163,7 +185,7 @@ def text_of(value: object) -> str:
 
 
 def _cell(settings: dict[str, object], rows: pd.DataFrame) -> Cell:
-    good = rows[rows["status"] == "ok"]
+    good = rows.query("status == 'ok'")
     numbers = {name: estimate(good[name]) for name in METRICS if name in good}
     return Cell(
         settings={name: text_of(value) for name, value in settings.items()},

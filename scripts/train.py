@@ -66,7 +66,7 @@ def train(settings: Settings) -> int:
 
     from scripts.training import assemble, run, show_finished
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     if show_finished(settings, console):
         return 0
     try:

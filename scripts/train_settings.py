@@ -11,6 +11,8 @@ import tyro
 from scripts.grid import Budget, RunSettings
 
 DEFAULT_TASK = "reviews"
+# Pretrained models leave their reference far behind in one update of the agents' own step size.
+MODEL_LEARNING_RATE = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,7 @@ class Learning:
     episodes_per_update: int = 64
     """Episodes that each update learns from."""
     learning_rate: float | None = None
-    """Step size of the optimiser (none given: the agent's own, or the task's if it has one)."""
+    """Step size of the optimiser (none given: the agent's own or the task's; 1e-4 with --model)."""
     gamma: float = 1.0
     """Discount factor per decision, in [0, 1]."""
     gae_lambda: float | None = None
@@ -95,6 +97,9 @@ class Settings:
         learning = self.learning
         # Every token is every first token: one wrapper does both.
         density = "every_1" if learning.density == "prefix_difference" else learning.density
+        rate = learning.learning_rate
+        if rate is None and self.problem.model is not None:
+            rate = MODEL_LEARNING_RATE
         return RunSettings(
             agent=learning.agent,
             gamma=learning.gamma,
@@ -107,7 +112,7 @@ class Settings:
             budget=Budget(
                 task=self.task_name or "",
                 episodes_per_update=learning.episodes_per_update,
-                learning_rate=learning.learning_rate,
+                learning_rate=rate,
                 every_k=learning.every_k,
                 eval_episodes=learning.eval_episodes,
             ),

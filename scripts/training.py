@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
+from transformers.utils.logging import disable_progress_bar
 
 from agents import train
+from agents.kl_reward import close_kl
 from rlhf_env.render import printable
 from rlhf_env.rewards.held_out import HeldOutFigures, held_out_figures
 from rlhf_env.rewards.protocol import score
@@ -100,6 +102,8 @@ def build_task(
         task = make_task(settings.task_name or "")
         horizon = problem.max_new_tokens
         return task if horizon is None else dataclasses.replace(task, max_new_tokens=horizon)
+    # Folders load in a moment; their bar would stand between the lines of the report.
+    disable_progress_bar()
     reward: Any = learned.score if learned is not None else material.function
     return Task.from_pretrained(
         problem.model or "",
@@ -200,7 +204,8 @@ def respond(assembly: Assembly, prompts: list[Any], stage: str) -> list[dict[str
     if not prompts:
         return []
     task = assembly.task
-    rollout = assembly.agent.sample(prompts)
+    # The environment pays log pi_ref; the agent learns from it less its own log pi.
+    rollout = close_kl(assembly.agent.sample(prompts), assembly.agent.base.kl_coef)
     gold = None
     if task.gold is not None:
         gold = score(task.gold, rollout.prompts(), rollout.responses()).tolist()

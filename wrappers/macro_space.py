@@ -117,8 +117,20 @@ def _tokens(
     return np.where(is_used, tokens, 0).astype(np.int64), is_used
 
 
+def as_array(values: Any, name: str) -> NDArray[Any]:
+    """Return what a caller handed over as an array.
+
+    Raises:
+        ValueError: if it cannot be one.
+    """
+    try:
+        return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of numbers, got {values!r}") from error
+
+
 def _array(values: Any, shape: tuple[int, int], name: str) -> NDArray[Any]:
-    array = np.asarray(values.cpu() if isinstance(values, Tensor) else values)
+    array = as_array(values, name)
     if array.shape != shape:
         raise ValueError(
             f"{name} must have {shape[1]} entries for each of {shape[0]} rows, padded with "

@@ -7,11 +7,12 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.spaces import Space
 from torch import Tensor
 
 from rlhf_env.mdp import TokenMDP
 from rlhf_env.task import Task
-from wrappers.macro_space import TokenPlan, plan_tokens
+from wrappers.macro_space import TokenPlan, as_array, plan_tokens
 
 Boundary = Callable[[Tensor, Task], bool]
 Transition = tuple[Any, float, bool, bool, dict[str, Any]]
@@ -56,11 +57,14 @@ def plan_row(action: Any, env: gym.Env[Any, Any], mdp: TokenMDP, size: int) -> T
         ValueError: if the action is not in the action space; nothing has changed then.
     """
     if isinstance(action, dict):
-        actions: Any = {name: _as_row(values) for name, values in action.items()}
+        actions: Any = {
+            key: as_array(values, f"action {key}")[None] for key, values in action.items()
+        }
     else:
-        actions = _as_row(action)
+        actions = as_array(action, "action")[None]
     space = env.action_space
-    return plan_tokens(actions, space, size, remaining_tokens(mdp), eos_of_actions(env, space))
+    eos_id = eos_of_actions(space, env.unwrapped.action_space, mdp.task)
+    return plan_tokens(actions, space, size, remaining_tokens(mdp), eos_id)
 
 
 def remaining_tokens(mdp: TokenMDP) -> np.ndarray:
@@ -69,18 +73,12 @@ def remaining_tokens(mdp: TokenMDP) -> np.ndarray:
     return remaining.cpu().numpy()
 
 
-def eos_of_actions(env: Any, space: Any) -> int | None:
-    """Return the EOS id if the actions of ``env`` are token ids, None if a wrapper changed them.
+def eos_of_actions(space: Space[Any], token_space: Space[Any], task: Task) -> int | None:
+    """Return the EOS id if actions are token ids, None if a wrapper has changed them.
 
     Args:
-        env: a single environment, or a vector environment.
-        space: the space of its actions, one row's.
+        space: the space of an action of the wrapped environment, one row's.
+        token_space: the same of the environment without wrappers.
+        task: whose EOS it is.
     """
-    base = env.unwrapped
-    own = getattr(base, "single_action_space", base.action_space)
-    return base.task.eos_id if space is own else None
-
-
-def _as_row(values: Any) -> Any:
-    array = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    return array[None]
+    return task.eos_id if space is token_space else None

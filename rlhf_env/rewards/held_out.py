@@ -63,7 +63,7 @@ def held_out_figures(
     if len(ratings) < MIN_TEXTS or np.ptp(ratings) == 0.0 or not signed.any():
         raise ValueError(
             f"held-out ratings must be at least {MIN_TEXTS} and differ, got {len(ratings)} with "
-            f"{len(np.unique(ratings))} different values; hold out more"
+            f"{len(np.unique(ratings))} different values; add more rated texts"
         )
     is_right = (forecasts > neutral) == (ratings > neutral)
     right = int(is_right[signed].sum())

@@ -113,7 +113,10 @@ def as_scores(answer: Any, count: int, name: str) -> Tensor:
     """Return ``count`` finite scores as float32, or say what the reward did wrong."""
     expected = f"reward {name} must return {count} finite numbers"
     try:
-        scores = torch.as_tensor(answer).detach().to("cpu", torch.float32)
+        numbers = torch.as_tensor(answer).detach()
+        if numbers.is_complex():
+            raise TypeError("complex numbers")
+        scores = numbers.to("cpu", torch.float32)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{expected}, got {type(answer).__name__}: {str(answer)[:80]}") from error
     if scores.shape != (count,):

@@ -176,8 +176,8 @@ WRITES: dict[str, Callable[[nn.Module], None]] = {
     "load_state_dict": lambda model: model.load_state_dict(tiny_llama(seed=1).state_dict()),
     "in place": write_in_place,
     "exchanged": lambda model: model.set_output_embeddings(tiny_llama(seed=2).lm_head),
-    "to": lambda model: model.to(torch.float64).to(torch.float32).load_state_dict(
-        tiny_llama(seed=3).state_dict()
+    "to": lambda model: (
+        model.to(torch.float64).to(torch.float32).load_state_dict(tiny_llama(seed=3).state_dict())
     ),
 }
 

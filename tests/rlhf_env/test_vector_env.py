@@ -81,9 +81,7 @@ def test_rows_are_single_environments(num_envs: int, mode: AutoresetMode) -> Non
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
 @pytest.mark.parametrize("length_limit", ["penalize", "bootstrap"])
-def test_rows_are_single_environments_under_options(
-    length_limit: str, mode: AutoresetMode
-) -> None:
+def test_rows_are_single_environments_under_options(length_limit: str, mode: AutoresetMode) -> None:
     task, rng = tiny_gpt2_task(horizon=3), np.random.default_rng(0)
     options = {"kl_penalty": "sampled", "length_limit": length_limit, "kl_coef": 0.7}
     ours, theirs = make(4, task, autoreset_mode=mode, **options), singles(4, task, mode, **options)

@@ -43,7 +43,12 @@ def test_a_grid_leaves_tables_figures_and_a_report(tmp_path: Path, capsys):
     found = rows(tmp_path / "out")
     assert len(found) == 8
     assert {row["status"] for row in found} == {"ok"}
-    assert [row["score"] for row in found if row["agent"] == "ppo"] == ["0.5", "1.0", "0.51", "1.01"]
+    assert [row["score"] for row in found if row["agent"] == "ppo"] == [
+        "0.5",
+        "1.0",
+        "0.51",
+        "1.01",
+    ]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names >= {
         "settings.json",

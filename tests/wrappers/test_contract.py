@@ -9,11 +9,17 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_sb3_env
 
-import rlhf_env
 import wrappers
+from rlhf_env.task import Task
+from rlhf_env.tasks import load_task
 from tests.wrappers.stacks import STACKS, Stack
 
 SAMPLED = {"kl_penalty": "sampled"}
+
+
+@pytest.fixture(scope="module")
+def reviews() -> Task:
+    return load_task("reviews")
 
 
 def check(env: gym.Env, *ignored: str) -> None:
@@ -42,14 +48,9 @@ def test_stable_baselines_checker_passes(stack: Stack) -> None:
     check_sb3_env(stack(wrappers, gym.make("RLHF-v0", task="toy15")), warn=True)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
-def test_the_checkers_pass_on_reviews(stack: Stack) -> None:
-    try:
-        task = rlhf_env.load_task("reviews")
-    except ImportError:
-        pytest.skip("the task is not installed")
-    env = stack(wrappers, gym.make("RLHF-v0", task=task, max_new_tokens=6))
+def test_the_checkers_pass_on_reviews(reviews: Task, stack: Stack) -> None:
+    env = stack(wrappers, gym.make("RLHF-v0", task=reviews, max_new_tokens=6))
     check(env)
     check_sb3_env(env, warn=True)
 

@@ -9,6 +9,8 @@ import torch
 import wrappers
 import wrappers.vector
 from rlhf_env.env import RLHFEnv
+from rlhf_env.task import Task
+from rlhf_env.tasks import load_task
 from rlhf_env.vector_env import RLHFVectorEnv
 from tests.toys import EOS, tiny_llama_task
 from tests.wrappers.episodes import as_rollout, play, transformed
@@ -24,6 +26,11 @@ EPISODES = [
     (0, [5, EOS]),
 ]
 REWARDS = DENSITIES | PAIRS
+
+
+@pytest.fixture(scope="module")
+def reviews() -> Task:
+    return load_task("reviews")
 
 
 @pytest.mark.parametrize("limit", ["score", "penalize", "bootstrap"])
@@ -62,3 +69,17 @@ def test_nothing_is_paid_outside_the_response(stack: Stack) -> None:
     rollout = transformed(env, as_rollout(TASK, EPISODES))
     for term in (rollout.rewards, *rollout.reward_terms.values()):
         assert not term[~rollout.is_action].any()
+
+
+@pytest.mark.parametrize("stack", REWARDS.values(), ids=REWARDS)
+def test_a_learned_reward_pays_rollouts_and_steps_alike(reviews: Task, stack: Stack) -> None:
+    env = stack(wrappers, RLHFEnv(reviews, max_new_tokens=8))
+    generator = np.random.default_rng(0)
+    others = [token for token in range(reviews.vocab_size) if token != reviews.eos_id]
+    written = [generator.choice(others, size=size).tolist() for size in (3, 8)]
+    episodes = [(0, [*written[0], reviews.eos_id]), (7, written[1]), (3, [reviews.eos_id])]
+    rollout = transformed(env, as_rollout(reviews, episodes))
+    for row, (index, response) in enumerate(episodes):
+        rewards = [reward for _, reward, *_ in play(env, response, prompt_index=index)]
+        at = rollout.is_action[row]
+        np.testing.assert_allclose(rollout.rewards[row, at], rewards, atol=1e-4)

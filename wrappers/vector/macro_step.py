@@ -39,7 +39,7 @@ def take_rows(
     """
     base = cast(RLHFVectorEnv, envs.unwrapped)
     space = envs.single_action_space
-    eos_id = eos_of_actions(envs, space)
+    eos_id = eos_of_actions(space, base.single_action_space, base.task)
     plan = plan_tokens(actions, space, size, remaining_tokens(base.mdp), eos_id)
     told: list[list[dict[str, Any]]] = [[] for _ in range(envs.num_envs)]
     held = torch.zeros(envs.num_envs, dtype=torch.bool)

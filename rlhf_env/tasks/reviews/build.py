@@ -84,10 +84,13 @@ def build(seed: int, settings: BuildSettings, folder: Path) -> Figures:
         What was measured, which is also in the folder.
     """
     started = time.perf_counter()
-    generator = torch.Generator().manual_seed(seed)
     prompts = encoded_prompts(requests(held_out=False))
     asked, texts = grammar_texts(requests(held_out=False), settings.texts, seed)
-    language_model = train_language_model(asked, texts, settings.language_model, generator)
+    language_model = train_language_model(
+        asked, texts, settings.language_model, torch.Generator().manual_seed(seed)
+    )
+    # A stream of its own, so that a longer or shorter training above changes no draw below.
+    generator = torch.Generator().manual_seed(seed + 1)
     rater = Rater()
     comparisons = compare(language_model, prompts, settings.pairs, rater, generator)
     proxy = train_proxy(language_model, comparisons, settings.proxy, generator)

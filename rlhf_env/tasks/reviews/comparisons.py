@@ -1,7 +1,8 @@
 """Comparisons for the reviews task: pairs of sampled reviews and which one a rater preferred.
 
-Raters see through to the gold reward only with noise, and read nothing long or unfinished. So the
-proxy that learns from them must guess about everything that optimisation will later find.
+Raters see the gold reward through noise, are a little impressed by length, and read nothing long
+or unfinished. So the proxy that learns from them is biased where it has seen text, and must guess
+about everything that optimisation will later find.
 """
 
 from __future__ import annotations
@@ -19,18 +20,29 @@ from rlhf_env.tasks.reviews.language_model import sample_responses
 
 @dataclass(frozen=True, kw_only=True)
 class Rater:
-    """How preferences come from gold scores: P(first preferred) = (1 − f)·σ(Δ/τ) + f/2."""
+    """How preferences come from gold scores.
+
+    P(first preferred) = (1 − f)·σ((Δgold + λ·Δlength)/τ) + f/2
+    """
 
     temperature: float = 0.5
     """τ, in units of the gold score."""
     careless: float = 0.1
     """f, share of answers that are a coin's."""
+    length_bias: float = 0.04
+    """λ, by how much one more token impresses, in units of the gold score."""
     longest: int = 24
     """Reviews of more tokens are not shown; unfinished ones never are."""
 
-    def prefers_first(self, margin: Tensor) -> Tensor:
-        """Return P(first preferred) for each gold(first) − gold(second), [P]."""
-        careful = torch.sigmoid(margin / self.temperature)
+    def prefers_first(self, margin: Tensor, extra_length: Tensor) -> Tensor:
+        """Return P(first preferred), [P].
+
+        Args:
+            margin: [P] gold(first) − gold(second).
+            extra_length: [P] tokens of the first beyond those of the second.
+        """
+        seen = margin + self.length_bias * extra_length
+        careful = torch.sigmoid(seen / self.temperature)
         return (1.0 - self.careless) * careful + self.careless / 2.0
 
 
@@ -112,7 +124,9 @@ def _labelled(
 ) -> Comparisons:
     gold = GoldReward()
     margin = gold(prompts, [a for a, _ in pairs]) - gold(prompts, [b for _, b in pairs])
-    is_first = torch.rand(len(pairs), generator=generator) < rater.prefers_first(margin)
+    extra_length = torch.tensor([len(a) - len(b) for a, b in pairs])
+    prefers_first = rater.prefers_first(margin, extra_length)
+    is_first = torch.rand(len(pairs), generator=generator) < prefers_first
     return Comparisons(
         prompts=prompts,
         chosen=[a if first else b for (a, b), first in zip(pairs, is_first, strict=True)],

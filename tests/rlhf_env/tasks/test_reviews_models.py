@@ -91,15 +91,17 @@ def test_each_epoch_visits_every_row_once() -> None:
     assert flat[:8] != flat[8:16]
 
 
-def test_raters_are_noisy_and_fair() -> None:
-    rater = Rater(temperature=0.5, careless=0.1)
-    prefers = rater.prefers_first(torch.tensor([0.5, 0.0, -0.5, 100.0]))
-    assert prefers.tolist() == pytest.approx([0.707953, 0.5, 0.292047, 0.95], abs=1e-6)
+def test_raters_are_noisy_and_impressed_by_length() -> None:
+    rater = Rater(temperature=0.5, careless=0.1, length_bias=0.04)
+    margin = torch.tensor([0.5, 0.0, -0.5, 100.0, 0.1])
+    extra_length = torch.tensor([0, 0, 0, 0, 10])
+    expected = [0.707953, 0.5, 0.292047, 0.95, 0.707953]
+    assert rater.prefers_first(margin, extra_length).tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_pairs_are_finished_short_different_and_labelled(model: LlamaForCausalLM) -> None:
     prompts = encoded_prompts(requests(held_out=True)[:5])
-    rater = Rater(temperature=1e-6, careless=0.0, longest=100)
+    rater = Rater(temperature=1e-6, careless=0.0, length_bias=0.0, longest=100)
     pairs = compare(model, prompts, 10, rater, torch.Generator().manual_seed(2))
     assert len(pairs) == 10
     gold = GoldReward()

@@ -1,0 +1,167 @@
+"""Tasks from model folders: what loads, and one sentence about what does not."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
+
+from rlhf_env.task import Task
+from tests.toys import tiny_gpt2, tiny_llama, tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model and its tokenizer."""
+    folder = tmp_path_factory.mktemp("models") / "tiny llama"
+    tiny_llama().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(saved, tmp_path / "model"))
+
+
+def count_words(prompts: list[str], responses: list[str]) -> list[float]:
+    return [float(len(text.split())) for text in responses]
+
+
+def load(model: str | Path, prompts: object = ("w2", "w3 w4")) -> Task:
+    return Task.from_pretrained(model, reward=count_words, prompts=prompts, max_prompt_tokens=2)
+
+
+def test_a_folder(saved: Path) -> None:
+    for path in (saved, str(saved), f"{saved}/"):
+        task = load(path)
+        assert task.name == "tiny llama"
+        assert [ids.tolist() for ids in task.prompts] == [[2], [3, 4]]
+        assert [ids.tolist() for ids in task.eval_prompts] == [[2], [3, 4]]
+        assert task.eos_id == 1
+        assert task.vocab_size == 32
+        assert not task.reference.training
+    ids = torch.tensor([[2, 3, 4]])
+    torch.testing.assert_close(
+        task.reference(input_ids=ids).logits, tiny_llama()(input_ids=ids).logits
+    )
+    assert task.reward(list(task.prompts), [torch.tensor([5, 6, 1])] * 2).tolist() == [2.0, 2.0]
+
+
+def test_files_of_prompts(saved: Path, tmp_path: Path) -> None:
+    train, held_out = tmp_path / "train.txt", tmp_path / "eval.txt"
+    train.write_text("w2\nw3 w4 w5\nw6\n")
+    held_out.write_text("w7\n")
+    with pytest.warns(UserWarning, match="dropped 1 of 3 prompts longer than 2 tokens"):
+        task = Task.from_pretrained(
+            saved, reward=count_words, prompts=train, eval_prompts=held_out, max_prompt_tokens=2
+        )
+    assert [ids.tolist() for ids in task.prompts] == [[2], [6]]
+    assert [ids.tolist() for ids in task.eval_prompts] == [[7]]
+
+
+def test_weights_of_another_type(saved: Path) -> None:
+    task = Task.from_pretrained(saved, reward=count_words, prompts=["w2"], dtype=torch.bfloat16)
+    assert next(task.reference.parameters()).dtype == torch.bfloat16
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"folder with a config.json .* which is no folder"):
+        load(tmp_path / "missing")
+    with pytest.raises(ValueError, match="which holds none"):
+        load(tmp_path)
+
+
+def test_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that no machine has stands in for a network that is down."""
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="cannot load the language model 'some-org/some-model'"):
+        load("some-org/some-model")
+    assert time.monotonic() - start < 5
+
+
+def test_names_that_are_none() -> None:
+    with pytest.raises(ValueError, match="no folder here and no model on the hub"):
+        load("no such name")
+
+
+def test_truncated_weights(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    for size in (0, 5, 4000):
+        weights.write_bytes(weights.read_bytes()[:size])
+        with pytest.raises(ValueError, match=r"cannot load the language model .*model'"):
+            load(folder)
+
+
+def test_missing_and_extra_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    save_file({**weights, "value_head.weight": torch.zeros(1)}, path, {"format": "pt"})
+    with pytest.warns(UserWarning, match=r"does not use: value_head.weight \(1 in all\)"):
+        load(folder)
+    del weights["lm_head.weight"]
+    save_file(weights, path, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"its weights lack lm_head.weight \(1 in all\)"):
+        load(folder)
+
+
+def test_weights_of_the_wrong_shape(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    save_file({**load_file(path), "model.norm.weight": torch.zeros(7)}, path, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"cannot load .*"):
+        load(folder)
+
+
+def test_pickled_weights_are_never_opened(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    torch.save(load_file(weights), folder / "pytorch_model.bin")
+    weights.unlink()
+    with pytest.raises(ValueError, match="no safetensors weights, .*save_pretrained"):
+        load(folder)
+
+
+def test_remote_code_is_never_run(folder: Path) -> None:
+    config = (folder / "config.json").read_text()
+    config = config.replace('"llama"', '"wild"').replace(
+        "{", '{"auto_map": {"AutoConfig": "wild.W", "AutoModelForCausalLM": "wild.M"},', 1
+    )
+    (folder / "config.json").write_text(config)
+    (folder / "wild.py").write_text("raise SystemExit('code was run')")
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="cannot load"):
+        load(folder)
+    assert time.monotonic() - start < 5
+
+
+def test_other_kinds_of_models(folder: Path) -> None:
+    bert = BertConfig(
+        vocab_size=32,
+        hidden_size=16,
+        intermediate_size=16,
+        num_attention_heads=2,
+        num_hidden_layers=1,
+    )
+    t5 = T5Config(vocab_size=32, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    for model in (BertForMaskedLM(bert), T5ForConditionalGeneration(t5)):
+        model.save_pretrained(folder)
+        with pytest.raises(ValueError, match="not a decoder-only language model"):
+            load(folder)
+
+
+def test_a_tokenizer_that_knows_more_than_the_model(folder: Path) -> None:
+    tiny_gpt2(vocab_size=20).save_pretrained(folder)
+    with pytest.raises(ValueError, match="20 logits, but the tokenizer has 32 tokens"):
+        load(folder)
+
+
+def test_prompts_are_read_before_the_model(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="prompts must be a list of texts or an existing file"):
+        load(tmp_path / "missing model", prompts=str(tmp_path / "missing.txt"))

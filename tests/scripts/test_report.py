@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from toy_runs import quick
+
+from scripts.grid import Axes, Budget, grid
+from scripts.missing_runs import as_record
+from scripts.pool import Outcome
+from scripts.report import main, make_report
+from scripts.results import Record, read_csv, write_csv, write_curves, write_results
+from scripts.samples import as_sample, read_samples, shade
+
+HOSTILE = """<script>alert(1)</script><img src=x onerror=alert(2)>"'{{7*7}}{% raw %}-->]]>&lt;"""
+EXPECTED_TAGS = {
+    *("html", "head", "meta", "title", "style", "body", "header", "main", "nav", "section"),
+    *("h1", "h2", "h3", "p", "ul", "li", "b", "a", "figure", "figcaption", "div", "picture"),
+    *("source", "img", "table", "thead", "tbody", "tr", "th", "td", "small", "code", "dl", "dt"),
+    *("dd", "article", "span"),
+}
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements, attributes and text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def records(error: str = "") -> list[Record]:
+    axes = Axes(density=("terminal",), granularity=("token",), gamma=(0.5, 1.0), seeds=2)
+    made = []
+    for run in grid(axes, Budget()):
+        is_failed = bool(error) and run.agent == "grpo" and run.seed == 1
+        outcome = Outcome(
+            run=run,
+            result=None if is_failed else quick(run),
+            seconds=0.1,
+            error=error if is_failed else "",
+        )
+        made.append(as_record(outcome, Path("runs/x")))
+    return made
+
+
+def write_folder(folder: Path, error: str = "", task: str = "toy15") -> None:
+    (folder / "settings.json").write_text(json.dumps({"task": task, "seeds": 2, "updates": 2}))
+    write_results(folder, records(error))
+    write_curves(folder, records(error))
+
+
+def page(folder: Path) -> Page:
+    make_report(folder)
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("report")
+    write_folder(folder)
+    return make_report(folder)[-1].read_text(encoding="utf-8")
+
+
+def test_the_report_shows_estimates_settings_and_figures(html: str):
+    found = Page(html)
+    assert "Ablation on toy15" in found.text
+    assert "0.505" in found.text and "[0.500, 0.510]" in found.text
+    images = [value for name, value in found.attributes if name == "src"]
+    assert len(images) >= 4
+    assert all(value is not None and value.startswith("data:image/") for value in images)
+
+
+def test_the_page_can_load_and_run_nothing(html: str):
+    style = re.search("<style>(.*?)</style>", html, re.DOTALL)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    assert ("content", policy) in Page(html).attributes
+    assert not re.search(r"https?://", html)
+
+
+def test_hostile_text_is_shown_as_text(tmp_path: Path):
+    write_folder(tmp_path, error=HOSTILE, task=HOSTILE)
+    episode = {
+        "run_id": HOSTILE,
+        "stage": HOSTILE,
+        "prompt": HOSTILE,
+        "tokens": [HOSTILE, "\x1b[31m"],
+        "reward_terms": {HOSTILE: [0.5, -0.5]},
+        "score": 1.0,
+    }
+    (tmp_path / "samples.jsonl").write_text(json.dumps(episode) + "\n")
+    found = page(tmp_path)
+    assert found.tags <= EXPECTED_TAGS
+    assert not [name for name, _ in found.attributes if name.startswith("on")]
+    assert found.text.count(HOSTILE) >= 5
+    assert "49" not in found.text.split("Example episodes")[1].split("Settings")[0]
+    assert "\x1b" not in found.text
+
+
+def test_a_task_name_with_formula_signs_can_be_drawn(tmp_path: Path):
+    write_folder(tmp_path)
+    table = read_csv(tmp_path / "results.csv")
+    table["agent"] = r"m:$\frac{$_^"
+    write_csv(tmp_path / "results.csv", table)
+    assert r"m:$\frac{$_^" in page(tmp_path).text
+
+
+@pytest.mark.parametrize("content", [None, "", "\n", "run_id,status,error\n"])
+def test_a_folder_without_results_gives_a_page_that_says_so(tmp_path: Path, content: str | None):
+    if content is not None:
+        (tmp_path / "results.csv").write_text(content)
+    found = page(tmp_path)
+    assert "No run has finished yet" in found.text
+    assert found.tags <= EXPECTED_TAGS
+
+
+def test_a_grid_that_only_failed_gives_a_page(tmp_path: Path):
+    failed = [record for record in records("no luck") if record.status == "failed"]
+    write_results(tmp_path, failed)
+    write_curves(tmp_path, failed)
+    found = page(tmp_path)
+    assert "no luck" in found.text
+    assert "0runs ended well" in found.text
+
+
+def test_a_single_run_gives_a_page_without_intervals(tmp_path: Path):
+    write_results(tmp_path, records()[:1])
+    write_curves(tmp_path, records()[:1])
+    assert "[" not in page(tmp_path).text.split("Settings compared")[1].split("Settings")[0]
+
+
+def test_episodes_are_capped_and_counted(tmp_path: Path):
+    line = json.dumps({"tokens": ["a"], "reward_terms": {"score": [1.0]}, "score": 1.0})
+    path = tmp_path / "samples.jsonl"
+    path.write_text("\n".join([line] * 30 + ["{broken", "[]", '{"tokens": 3}']))
+    found = read_samples(path)
+    assert (len(found.shown), found.total, found.unreadable) == (24, 33, 0)
+    path.write_text("\n".join(["{broken", "[]", '{"tokens": 3}', line]))
+    found = read_samples(path)
+    assert (len(found.shown), found.total, found.unreadable) == (1, 4, 3)
+
+
+def test_tokens_carry_their_numbers_and_colours():
+    sample = as_sample(
+        {
+            "run_id": "r",
+            "stage": "after",
+            "prompt": "p",
+            "tokens": ["a", "b", "c"],
+            "reward_terms": {"score": [0.0, 0.0, 1.0], "kl": [-0.2, 0.0, 0.0]},
+            "values": [0.5, 0.6, 0.7],
+            "score": 1.0,
+        }
+    )
+    assert [token.shade for token in sample.tokens] == ["n1", "z", "p5"]
+    assert sample.tokens[0].numbers == "score +0.000, kl -0.200, values +0.500"
+    assert sample.summary == "score +1.000, sum of score +1.000, sum of kl -0.200"
+
+
+def test_shades_are_relative_to_the_largest():
+    assert [shade(x, 2.0) for x in (2.0, 1.0, 0.1, 0.0, -2.0)] == ["p5", "p3", "p1", "z", "n5"]
+    assert shade(0.0, 0.0) == "z"
+    assert shade(float("nan"), 1.0) == "z"
+
+
+def test_csv_cells_cannot_be_formulas_and_come_back_as_they_were(tmp_path: Path):
+    cells = ["=1+1", "+x", "-y", "@z", "\tq", "plain", "'quoted", "a,b\nc", "ü"]
+    table = pd.DataFrame({"text": cells, "number": [-1.5, 1e-9, 3.0, 0.1, 2, 3, 4, 5, 6.5]})
+    write_csv(tmp_path / "t.csv", table)
+    with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["text"] for row in rows[:5]] == ["'=1+1", "'+x", "'-y", "'@z", "'\tq"]
+    assert rows[0]["number"] == "-1.5"
+    pd.testing.assert_frame_equal(read_csv(tmp_path / "t.csv"), table, check_dtype=False)
+
+
+def test_the_command_refuses_what_is_no_folder(tmp_path: Path, capsys):
+    assert main([str(tmp_path / "nowhere")]) == 2
+    assert "the folder must hold an ablation" in capsys.readouterr().err
+    (tmp_path / "settings.json").write_text("[1]")
+    assert main([str(tmp_path)]) == 1
+    assert "must hold a JSON object, got a list" in capsys.readouterr().err
+
+
+def test_the_command_makes_the_report_again(tmp_path: Path, capsys):
+    write_folder(tmp_path)
+    assert main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "report.html")

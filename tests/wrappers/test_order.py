@@ -1,0 +1,120 @@
+"""Orders of wrappers that make no sense are refused with the order that does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import pytest
+import torch
+from gymnasium.vector import VectorEnv
+
+import wrappers
+import wrappers.vector
+from rlhf_env.env import RLHFEnv
+from rlhf_env.task import Task
+from rlhf_env.vector_env import RLHFVectorEnv
+from tests.toys import tiny_llama_task
+from tests.wrappers.stacks import Stack
+
+TASK = tiny_llama_task(vocab_size=8, horizon=4)
+
+
+def made(kind: str, task: Task = TASK) -> tuple[Any, Any]:
+    if kind == "single":
+        return wrappers, RLHFEnv(task)
+    return wrappers.vector, RLHFVectorEnv(2, task)
+
+
+REFUSED: dict[str, tuple[Stack, str]] = {
+    "every_k(bandit)": (
+        lambda w, env: w.EveryK(w.SequenceBandit(env), k=2),
+        r"put EveryK inside SequenceBandit: SequenceBandit\(EveryK\(env, \.\.\.\), \.\.\.\)",
+    ),
+    "shaping(macro)": (
+        lambda w, env: w.PotentialShaping(w.MacroAction(env, n=2), gamma=1.0),
+        "put PotentialShaping inside MacroAction",
+    ),
+    "prefix(terminal(bandit))": (
+        lambda w, env: w.PrefixReward(w.TerminalReward(w.SequenceBandit(env))),
+        "put PrefixReward inside SequenceBandit",
+    ),
+    "macro(bandit)": (
+        lambda w, env: w.MacroAction(w.SequenceBandit(env), n=2),
+        "MacroAction sets the time granularity, but SequenceBandit inside it has done so",
+    ),
+    "bandit(macro)": (
+        lambda w, env: w.SequenceBandit(w.MacroAction(env, n=2)),
+        "SequenceBandit sets the time granularity, but MacroAction inside it",
+    ),
+    "every_k(difference)": (
+        lambda w, env: w.EveryK(w.PrefixDifference(env), k=2),
+        "pays the reward term 'score', but PrefixDifference inside it does so already",
+    ),
+    "shaping(shaping)": (
+        lambda w, env: w.PotentialShaping(w.PotentialShaping(env, gamma=1.0), gamma=1.0),
+        "pays the reward term 'shaping', but PotentialShaping inside it does so already",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["single", "vector"])
+@pytest.mark.parametrize(("stack", "said"), REFUSED.values(), ids=REFUSED)
+def test_an_order_without_sense_is_refused(stack: Stack, said: str, kind: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        stack(*made(kind))
+
+
+def test_a_foreign_change_of_the_reward_belongs_outside() -> None:
+    env = gym.wrappers.TransformReward(RLHFEnv(TASK), lambda reward: 2 * reward)
+    with pytest.raises(ValueError, match="put TransformReward outside"):
+        wrappers.EveryK(env, k=2)
+    gym.wrappers.TransformReward(wrappers.EveryK(RLHFEnv(TASK), k=2), lambda reward: 2 * reward)
+
+
+@pytest.mark.parametrize("name", ["EveryK", "PrefixDifference", "PotentialShaping", "PrefixReward"])
+@pytest.mark.parametrize("kind", ["single", "vector"])
+def test_a_reward_that_cannot_score_prefixes_is_refused(kind: str, name: str) -> None:
+    class WholeResponses:
+        def __call__(self, prompts: list, responses: list) -> torch.Tensor:
+            return torch.zeros(len(responses))
+
+    task = Task(
+        name="whole",
+        tokenizer=TASK.tokenizer,
+        reference=TASK.reference,
+        reward=WholeResponses(),
+        prompts=TASK.prompts,
+        max_prompt_tokens=5,
+        max_new_tokens=4,
+    )
+    package, env = made(kind, task)
+    options = {"EveryK": {"k": 2}, "PotentialShaping": {"gamma": 1.0}}.get(name, {})
+    with pytest.raises(
+        ValueError, match=f"{name} needs a reward that can score prefixes, got WholeResponses"
+    ):
+        getattr(package, name)(env, **options)
+    package.PotentialShaping(env, 1.0, potential=lambda prompts, responses: [])
+
+
+def test_only_this_environment_can_be_wrapped() -> None:
+    cart_pole = gym.make("CartPole-v1")
+    for make in (
+        lambda: wrappers.EveryK(cart_pole, k=2),
+        lambda: wrappers.TerminalReward(cart_pole),
+        lambda: wrappers.SequenceBandit(cart_pole),
+        lambda: wrappers.MacroAction(cart_pole, n=2),
+    ):
+        with pytest.raises(TypeError, match="wraps an RLHF-v0 environment, got"):
+            make()
+
+
+def test_every_wrapper_has_a_twin() -> None:
+    assert wrappers.vector.__all__ == wrappers.__all__
+    for name in wrappers.__all__:
+        single, twin = getattr(wrappers, name), getattr(wrappers.vector, name)
+        assert issubclass(single, gym.Wrapper)
+        assert issubclass(twin, VectorEnv)
+        assert single.__name__ == twin.__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        _ = wrappers.Nothing
