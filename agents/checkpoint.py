@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rlhf_env.files import sync_folder, write_atomically
@@ -80,14 +81,14 @@ def restore_checkpoint(agent: Agent, path: Path) -> None:
                 f"{str(path)!r} was made with {name} = {saved.get(name)!r}, got {value!r}; "
                 "use the same settings to go on, or another folder"
             )
-    weights = load_file(path / "policy.safetensors")
+    weights = _load_tensors(path / "policy.safetensors")
     own = dict(agent.policy.named_parameters())
     if weights.keys() != own.keys() or any(weights[n].shape != own[n].shape for n in own):
         raise ValueError(f"{str(path)!r} holds another model's weights; use the same policy")
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(weights[name])
-    tensors = load_file(path / "optimizer.safetensors")
+    tensors = _load_tensors(path / "optimizer.safetensors")
     _restore_optimizer(agent.learner.optimizer, tensors, state["optimizer"])
     agent.updates, agent.episodes = state["updates"], state["episodes"]
     agent.base.kl_coef = state["kl_coef"]
@@ -114,7 +115,10 @@ def read_state(path: Path, agent: str) -> dict[str, Any]:
         raise ValueError(f"checkpoint must be a folder that save() wrote, got {str(path)!r}")
     if (flaw := damage(path)) is not None:
         raise ValueError(f"checkpoint {str(path)!r} is damaged: {flaw}; use an earlier one")
-    state = json.loads((path / "state.json").read_text())
+    try:
+        state = json.loads((path / "state.json").read_text())
+    except ValueError as error:
+        raise _unreadable(path / "state.json") from error
     if state["agent"] != agent:
         raise ValueError(f"{str(path)!r} was written by {state['agent']}, got {agent}.load")
     return state
@@ -137,6 +141,19 @@ def damage(path: Path) -> str | None:
         if _sha256(path / name) != digests[name]:
             return f"the checksum of {name} differs"
     return None
+
+
+def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> ValueError:
+    return ValueError(
+        f"checkpoint {str(path.parent)!r} is damaged: {path.name} is unreadable; use an earlier one"
+    )
 
 
 def _check_replaceable(path: Path) -> None:

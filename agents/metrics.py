@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from agents.decisions import sum_per_decision
 from rlhf_env.rewards.protocol import score
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
@@ -18,11 +19,14 @@ def rollout_metrics(rollout: Rollout, task: Task) -> dict[str, float]:
 
     Returns:
         ``score`` and ``gold`` (reward models' units), ``kl`` (nats per sequence, k1),
-        ``kl_k3`` (the same by the estimator that is never negative), ``return`` (undiscounted),
+        ``kl_k3`` (the same by the estimator that is never negative, of each decision),
+        ``return`` (undiscounted),
         ``response_length`` (tokens) and ``eos_rate``.
     """
     log_ratio = torch.where(rollout.is_action, rollout.logprobs - rollout.ref_logprobs, 0.0)
-    k3 = torch.where(rollout.is_action, torch.expm1(-log_ratio) + log_ratio, 0.0)
+    # Per decision: stepping knows the reference's opinion of a macro action only as a whole.
+    by_decision = sum_per_decision(log_ratio, rollout)
+    k3 = torch.expm1(-by_decision) + by_decision
     last_tokens = rollout.tokens[rollout.last_action]
     metrics = {
         "score": rollout.score.mean(),

@@ -55,6 +55,8 @@ class _Tape:
         self.starts = np.array([len(prompt) for prompt in draw.prompts])
         self.lengths = self.starts.copy()
         self.tokens = np.full((count, width), self.base.task.pad_id)
+        for row, prompt in zip(self.tokens, draw.prompts, strict=True):
+            row[: len(prompt)] = _array(prompt)
         self.fields = {
             name: np.zeros((count, width)) for name in ("logprobs", "ref_logprobs", "rewards")
         }

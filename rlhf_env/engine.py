@@ -41,7 +41,6 @@ class Engine:
         self._memory: _Memory | None = None
         self._uses_cache: dict[int, bool] = {}
 
-    @torch.no_grad()
     def __call__(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return the logits of each row's next token.
 
@@ -52,6 +51,11 @@ class Engine:
         Returns:
             [N, V] float32 logits of the token after the first ``lengths[i]``; fresh memory.
         """
+        return self.lend(tokens, lengths).clone()
+
+    @torch.no_grad()
+    def lend(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Return what `__call__` does without the copy, to be read before the next call only."""
         capacity = tokens.shape[1]
         if capacity not in self._uses_cache:
             self._uses_cache[capacity] = supports_row_cache(self.model, capacity)
@@ -70,7 +74,7 @@ class Engine:
             first, same = _distinct_texts(tokens[prefill], lengths[prefill])
             self._extend(memory, prefill[first], tokens, lengths, known)
             memory.share(prefill[first][same], prefill)
-        return memory.logits.clone()
+        return memory.logits
 
     def forget(self) -> None:
         """Drop the cache; the next call computes everything anew."""
@@ -106,7 +110,11 @@ class Engine:
             use_cache=True,
             logits_to_keep=1,
         )
-        memory.logits[rows] = output.logits[:, -1, : self.vocab_size].float()
+        logits = output.logits[:, -1, : self.vocab_size].float()
+        if len(rows) == len(memory.logits):
+            memory.logits = logits
+        else:
+            memory.logits[rows] = logits
         memory.tokens[rows] = tokens[rows]
         memory.lengths[rows] = end
 

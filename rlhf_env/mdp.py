@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rlhf_env.language_model import LanguageModel, teacher_forced
+from rlhf_env.language_model import LanguageModel, teacher_forced, token_logprobs
 from rlhf_env.options import Options
 from rlhf_env.policy_kl import policy_kl, rollout_policy_kl
 from rlhf_env.rewards.protocol import score
@@ -127,8 +127,8 @@ class TokenMDP:
         Raises:
             ValueError: if a model or the reward answers with a number that is not finite.
         """
-        logits = self.reference.next_logits(self.tokens, self.lengths) / self.temperature
-        ref_logprobs = logits.log_softmax(-1).gather(1, actions[:, None]).squeeze(1)
+        logits = self.reference.engine.lend(self.tokens, self.lengths)
+        ref_logprobs = token_logprobs(logits, actions, self.temperature)
         self._check_finite(ref_logprobs, rows, "the reference gave log-probability")
         kl = self._step_kl(actions, logprobs, ref_logprobs, logits)
         self._check_finite(kl, rows, "the policy gave a kl of")
@@ -190,7 +190,8 @@ class TokenMDP:
     ) -> Tensor:
         if self.options.policy is None:
             return kl_term(ref_logprobs, logprobs)
-        return policy_kl(self.options, self.tokens, self.lengths, actions, logits, self.temperature)
+        scaled = logits / self.temperature
+        return policy_kl(self.options, self.tokens, self.lengths, actions, scaled, self.temperature)
 
     def _rollout_kl(self, rollout: Rollout, ref_logprobs: Tensor) -> Tensor:
         if self.options.policy is None:

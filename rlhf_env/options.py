@@ -107,7 +107,7 @@ def check_number(
 ) -> None:
     """Raise ValueError unless ``value`` is a finite number within bounds."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not minimum <= value <= maximum:
+    if not is_number or not math.isfinite(value) or not minimum <= float(value) <= maximum:
         bounds = f"a finite number >= {minimum:g}"
         if maximum < math.inf:
             bounds = f"a number in [{minimum:g}, {maximum:g}]"

@@ -67,9 +67,8 @@ def _load(
     config = AutoConfig.from_pretrained(source, **where)
     if config.is_encoder_decoder:
         raise ValueError("it is not a decoder-only language model but encoder and decoder")
-    model, found = AutoModelForCausalLM.from_pretrained(
-        source, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **where
-    )
+    weights = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+    model, found = AutoModelForCausalLM.from_pretrained(source, config=config, **weights, **where)
     if missing := sorted(found["missing_keys"]):
         raise ValueError(f"its weights lack {', '.join(missing[:5])} ({len(missing)} in all)")
     if extra := sorted(found["unexpected_keys"]):

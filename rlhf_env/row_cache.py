@@ -7,7 +7,7 @@ different lengths side by side without padding between prompt and response.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +75,7 @@ class RowCache(Cache):
         """Store a layer's new keys and values and return all that its queries may see."""
         while len(self.layers) <= layer_idx:
             self.layers.append(_RowLayer())
-        layer = self.layers[layer_idx]
+        layer = self._row_layers[layer_idx]
         if not layer.is_initialized:
             layer.allocate(key_states, value_states, self.num_rows, self.capacity + 1)
         assert self._write is not None, "begin() comes before the forward pass"
@@ -83,9 +83,12 @@ class RowCache(Cache):
 
     def copy_rows(self, sources: Tensor, targets: Tensor) -> None:
         """Give each target row the keys and values of its source row."""
-        for layer in self.layers:
-            layer.keys[targets] = layer.keys[sources]
-            layer.values[targets] = layer.values[sources]
+        for layer in self._row_layers:
+            layer.copy_rows(sources, targets)
+
+    @property
+    def _row_layers(self) -> list[_RowLayer]:
+        return cast(list[_RowLayer], self.layers)
 
 
 class _RowLayer(CacheLayerMixin):
@@ -108,6 +111,11 @@ class _RowLayer(CacheLayerMixin):
         if write.rows is not None:
             seen = seen[0][rows], seen[1][rows]
         return seen[0].transpose(1, 2), seen[1].transpose(1, 2)
+
+    def copy_rows(self, sources: Tensor, targets: Tensor) -> None:
+        assert self.keys is not None and self.values is not None
+        self.keys[targets] = self.keys[sources]
+        self.values[targets] = self.values[sources]
 
     # The base class asks for the following; `RowCache` has taken their work over.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +40,8 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
     Row i of it does what a single environment seeded with ``seed + i`` does.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
+    # Every environment has its own, with its autoreset mode in it.
+    metadata: dict[str, Any] = {  # noqa: RUF012
         "render_modes": ["ansi"],
         "render_fps": 4,
         "autoreset_mode": AutoresetMode.NEXT_STEP,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import Tensor, nn
 
@@ -21,25 +19,33 @@ class Weights:
 
     def __init__(self, model: nn.Module) -> None:
         """Remember the weights of a model as they are now."""
-        self._versions = _versions(model)
-        self._views = [_sample(tensor) for tensor in _tensors(model)]
+        self._model = model
+        # Walking through a model takes longer than all the comparisons, so it is done once.
+        self._modules = [(module, tuple(module._modules.values())) for module in model.modules()]
+        self._versions = self._present_versions()
+        self._views = [_sample(tensor) for tensor in self._tensors()]
         self._values = _values(self._views)
 
     def are_those_of(self, model: nn.Module) -> bool:
         """Return whether nothing has been written to or exchanged since."""
-        return self._versions == _versions(model) and all(
-            torch.equal(now, then)
-            for now, then in zip(_values(self._views), self._values, strict=True)
+        return (
+            model is self._model
+            and all(tuple(m._modules.values()) == children for m, children in self._modules)
+            and self._versions == self._present_versions()
+            and all(map(torch.equal, _values(self._views), self._values))
         )
 
+    def _tensors(self) -> list[Tensor]:
+        return [
+            tensor
+            for module, _ in self._modules
+            for tensor in (*module._parameters.values(), *module._buffers.values())
+            if tensor is not None
+        ]
 
-def _tensors(model: nn.Module) -> list[Tensor]:
-    return list(itertools.chain(model.parameters(), model.buffers()))
-
-
-def _versions(model: nn.Module) -> list[tuple[int, int]]:
-    # Tensors made in inference mode count no versions.
-    return [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in _tensors(model)]
+    def _present_versions(self) -> list[tuple[int, int]]:
+        # Tensors made in inference mode count no versions.
+        return [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in self._tensors()]
 
 
 def _sample(tensor: Tensor) -> Tensor:

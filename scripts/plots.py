@@ -20,6 +20,8 @@ from scripts.drawings import (
 from scripts.style import Theme, themed
 from scripts.tables import has, headline
 
+FURTHER = {"score": "Score", "kl": "KL", "response_length": "Length", "entropy": "Entropy"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
@@ -78,8 +80,8 @@ def plots(tables: Tables) -> list[Plot]:
     if has(tables.curves, "regret"):
         note = f"Distance from the exact optimum, on a logarithmic scale. {band_note}"
         found.append(_curves(tables, "regret", "Regret", note))
-    for name, title in (("kl", "KL"), ("response_length", "Length"), ("entropy", "Entropy")):
-        if has(tables.curves, name):
+    for name, title in FURTHER.items():
+        if name != main and has(tables.curves, name):
             found.append(_curves(tables, name, title, band_note))
     return found
 

@@ -111,13 +111,16 @@ def make_agent(run: RunSettings, envs: VectorEnv[Any, Any, Any]) -> Any:
     """Return the agent with the settings it has."""
     import agents
 
+    rate = run.budget.learning_rate
+    if rate is None:
+        rate = LEARNING_RATES.get(run.budget.task)
     offered = {
         "gamma": run.gamma,
         "gae_lambda": run.gae_lambda,
         "group_size": run.group_size,
         "kl_coef": run.kl_coef,
         "episodes_per_update": run.budget.episodes_per_update,
-        "learning_rate": run.budget.learning_rate or LEARNING_RATES.get(run.budget.task),
+        "learning_rate": rate,
         "seed": run.seed,
     }
     given = {name: value for name, value in offered.items() if value is not None}
@@ -202,5 +205,5 @@ def exact_frontier(name: str) -> list[dict[str, float]]:
     task = make_task(name)
     if not is_enumerable(task):
         return []
-    solutions = [solve(task, 2.0 ** (6 - 0.25 * step)) for step in range(45)]
+    solutions = [solve(task, 2.0 ** (6 - 0.1 * step)) for step in range(110)]
     return [{"kl": solution.kl, "score": solution.reward} for solution in solutions]

@@ -12,6 +12,8 @@ from scripts.grid import Budget, RunSettings
 
 DEFAULT_TASK = "reviews"
 # Pretrained models leave their reference far behind in one update of the agents' own step size.
+# PPO takes many steps per update, the others one.
+MODEL_LEARNING_RATES = {"ppo": 3e-5}
 MODEL_LEARNING_RATE = 1e-4
 
 
@@ -56,7 +58,7 @@ class Learning:
     episodes_per_update: int = 64
     """Episodes that each update learns from."""
     learning_rate: float | None = None
-    """Step size of the optimiser (none given: the agent's own or the task's; 1e-4 with --model)."""
+    """Step size of the optimiser (none given: the agent's own; with --model 3e-5 for ppo, else 1e-4)."""
     gamma: float = 1.0
     """Discount factor per decision, in [0, 1]."""
     gae_lambda: float | None = None
@@ -99,7 +101,7 @@ class Settings:
         density = "every_1" if learning.density == "prefix_difference" else learning.density
         rate = learning.learning_rate
         if rate is None and self.problem.model is not None:
-            rate = MODEL_LEARNING_RATE
+            rate = MODEL_LEARNING_RATES.get(learning.agent, MODEL_LEARNING_RATE)
         return RunSettings(
             agent=learning.agent,
             gamma=learning.gamma,

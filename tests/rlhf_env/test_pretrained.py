@@ -124,7 +124,7 @@ def test_pickled_weights_are_never_opened(folder: Path) -> None:
     weights = folder / "model.safetensors"
     torch.save(load_file(weights), folder / "pytorch_model.bin")
     weights.unlink()
-    with pytest.raises(ValueError, match="no safetensors weights, .*save_pretrained"):
+    with pytest.raises(ValueError, match=r"no safetensors weights, .*save_pretrained"):
         load(folder)
 
 

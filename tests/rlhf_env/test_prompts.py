@@ -143,12 +143,12 @@ class TestEncoding:
     def test_long_prompts(self) -> None:
         """Trap B10: dropped with a count or refused, never cut."""
         prompts = ["w2", "w3 " * 9, "w4 " * 5]
-        with pytest.raises(ValueError, match="prompt 1 has 9 tokens, more than .* = 4"):
+        with pytest.raises(ValueError, match=r"prompt 1 has 9 tokens, more than .* = 4"):
             encode_prompts(prompts, tiny_tokenizer(), 4)
         with pytest.warns(UserWarning, match="dropped 2 of 3 prompts longer than 4 tokens"):
             kept = encode_prompts(prompts, tiny_tokenizer(), 4, drop_long=True)
         assert [ids.tolist() for ids in kept] == [[2]]
-        with pytest.raises(ValueError, match="all 2 prompts are longer .* shortest has 5 tokens"):
+        with pytest.raises(ValueError, match=r"all 2 prompts are longer .* shortest has 5 tokens"):
             encode_prompts(prompts[1:], tiny_tokenizer(), 4, drop_long=True)
 
     def test_a_million_characters(self) -> None:

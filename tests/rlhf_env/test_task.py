@@ -71,7 +71,7 @@ def test_bad_values(changes: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize("reward", [None, 1.0, "length"])
 def test_bad_rewards(reward: Any) -> None:
-    with pytest.raises(TypeError, match="reward must be a function .* got"):
+    with pytest.raises(TypeError, match=r"reward must be a function .* got"):
         make(reward=reward)
 
 

@@ -1,0 +1,122 @@
+"""Settings that cannot be used: one clear sentence each."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents import GRPO, PPO, Agent, AgentConfig, GRPOConfig, PPOConfig
+from rlhf_env.task import Task
+from tests.agents.episodes import make_envs
+from tests.toys import theta_policy
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gamma": 1.2}, r"gamma must be a number in \[0, 1\], got 1.2"),
+        ({"gamma": -0.1}, r"gamma must be a number in \[0, 1\], got -0.1"),
+        ({"gamma": math.nan}, r"gamma must be a number in \[0, 1\], got nan"),
+        ({"gamma": "0.9"}, r"gamma must be a number in \[0, 1\], got '0.9'"),
+        ({"gamma": True}, r"gamma must be a number in \[0, 1\], got True"),
+        ({"kl_coef": -0.1}, "kl_coef must be a finite number >= 0, got -0.1"),
+        ({"kl_coef": math.inf}, "kl_coef must be a finite number >= 0, got inf"),
+        ({"learning_rate": -1e-3}, "learning_rate must be a finite number >= 0, got -0.001"),
+        ({"temperature": 0.0}, "temperature must be greater than 0, got 0"),
+        ({"temperature": math.nan}, "temperature must be a finite number >= 0, got nan"),
+        ({"max_grad_norm": 0}, "max_grad_norm must be greater than 0, got 0"),
+        ({"entropy_coef": "a"}, "entropy_coef must be a finite number >= 0, got 'a'"),
+        ({"seed": -1}, "seed must be an integer >= 0, got -1"),
+        ({"seed": 1.5}, "seed must be an integer >= 0, got 1.5"),
+        ({"epochs": 0}, "epochs must be an integer >= 1, got 0"),
+        ({"epochs": True}, "epochs must be an integer >= 1, got True"),
+        (
+            {"episodes_per_update": 12, "minibatches": 5},
+            r"minibatches must divide episodes_per_update = 12, got 5; "
+            r"choose one of \[1, 2, 3, 4, 6, 12\]",
+        ),
+    ],
+)
+def test_settings_of_every_agent(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        AgentConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gae_lambda": 2}, r"gae_lambda must be a number in \[0, 1\], got 2"),
+        ({"clip_range": 0}, r"clip_range must be a number in \[1e-06, 1\], got 0"),
+        ({"value_coef": -1}, "value_coef must be a finite number >= 0, got -1"),
+        ({"value_clip_range": 0.0}, "value_clip_range must be a finite number >= 1e-06, got 0.0"),
+    ],
+)
+def test_settings_of_ppo(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        PPOConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"group_size": 1}, "group_size must be an integer >= 2, got 1"),
+        (
+            {"group_size": 5, "episodes_per_update": 16},
+            r"group_size must divide episodes_per_update = 16, got 5; "
+            r"choose one of \[1, 2, 4, 8, 16\]",
+        ),
+        ({"clip_range": 1.5}, r"clip_range must be a number in \[1e-06, 1\], got 1.5"),
+        (
+            {"aggregation": "token"},
+            r"aggregation must be one of \['decision_mean', 'episode_mean'\], got 'token'",
+        ),
+    ],
+)
+def test_settings_of_grpo(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        GRPOConfig(**settings)
+
+
+def test_unknown_settings_suggest_the_known(toy15: Task) -> None:
+    envs = make_envs(toy15)
+    with pytest.raises(ValueError, match=r"PPO has no setting 'gama'; did you mean 'gamma'\?"):
+        PPO(envs, gama=0.9)
+    with pytest.raises(ValueError, match=r"GRPO has no setting 'gae_lambda'"):
+        GRPO(envs, gae_lambda=0.95)
+    with pytest.raises(ValueError, match=r"PPO has no setting 'xyz'; there are \['learning_rate'"):
+        PPO(envs, xyz=1)
+
+
+def test_limits_are_allowed() -> None:
+    config = PPOConfig(gamma=0, gae_lambda=0, kl_coef=0, learning_rate=0, clip_range=1)
+    assert config.learning_rate == 0
+
+
+def test_numbers_of_numpy_become_plain(toy15: Task) -> None:
+    agent = PPO(
+        make_envs(toy15),
+        learning_rate=np.float32(0.5),
+        seed=np.int64(3),
+        whiten_advantages=np.bool_(False),
+    )
+    config = agent.config
+    assert json.dumps([config.learning_rate, config.seed, config.whiten_advantages]) == (
+        "[0.5, 3, false]"
+    )
+
+
+def test_an_agent_takes_no_reference_for_its_policy(toy15: Task) -> None:
+    """Trap A15."""
+    envs = make_envs(toy15)
+    with pytest.raises(ValueError, match=r"policy is the task's reference.*copy.deepcopy"):
+        PPO(envs, policy=toy15.reference)
+    with pytest.raises(ValueError, match="no trainable weight"):
+        agent = PPO(envs, policy=theta_policy(toy15))
+        agent.policy.requires_grad_(False)
+        type(agent.learner)(agent.policy, agent.learner.algorithm, agent.config)
+    with pytest.raises(ValueError, match="Agent needs algorithm=, got None"):
+        Agent(envs)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from agents import PPO
+from rlhf_env import load_task
+from scripts.grid import Budget, RunSettings
+from scripts.runs import ExactCurve, exact_frontier, execute, make_envs
+
+
+def make_run(**changes: object) -> RunSettings:
+    fields = {
+        "agent": "ppo",
+        "gamma": 0.9,
+        "density": "terminal",
+        "granularity": "token",
+        "gae_lambda": 0.95,
+        "kl_coef": None,
+        "group_size": None,
+        "seed": 0,
+        "budget": Budget(updates=2, episodes_per_update=8, eval_episodes=16),
+    }
+    return RunSettings(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+class Uniform:
+    """Somebody's own agent: it chooses every token with the same probability."""
+
+    def __init__(self, envs: object, *, gamma: float, seed: int, learning_rate: float) -> None:
+        self.generator = np.random.default_rng(seed)
+        self.settings = (gamma, learning_rate)
+
+    def act(self, observation: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        count = len(observation["input_ids"])
+        return self.generator.integers(3, size=count), np.full(count, -1.098612)
+
+    def update(self, rollout: object) -> dict[str, float]:
+        return {"gamma": self.settings[0], "learning_rate": self.settings[1]}
+
+
+@pytest.mark.parametrize(
+    ("density", "wrapper"), [("every_2", "EveryK"), ("potential", "PotentialShaping")]
+)
+def test_the_density_is_inside_the_granularity(density: str, wrapper: str):
+    envs = make_envs(make_run(density=density, granularity="macro_2"), load_task("toy15"))
+    assert type(envs).__name__ == "MacroAction"
+    assert type(envs.env).__name__ == wrapper
+    assert envs.num_envs == 8
+
+
+def test_the_coefficient_of_a_run_reaches_the_environment():
+    envs = make_envs(make_run(kl_coef=0.25), load_task("toy15"))
+    assert envs.unwrapped.kl_coef == 0.25
+
+
+def test_an_untrained_agent_is_worth_what_the_reference_is():
+    task = load_task("toy15")
+    agent = PPO(make_envs(make_run(), task))
+    found = ExactCurve.of(task, 0.5, updates=100).measure(agent)
+    assert found["objective"] == pytest.approx(0.039595, abs=1e-6)
+    assert found["j_ratio"] == pytest.approx(0.035186, abs=1e-6)
+    assert found["regret"] == pytest.approx(1.085700, abs=1e-6)
+
+
+def test_the_frontier_passes_through_the_known_optima():
+    points = exact_frontier("toy15")
+    kl, score = ([point[name] for point in points] for name in ("kl", "score"))
+    assert kl == sorted(kl)
+    assert np.interp(2.501086, kl, score) == pytest.approx(2.375837, abs=2e-3)
+    assert np.interp(0.553378, kl, score) == pytest.approx(1.052379, abs=2e-3)
+
+
+@pytest.mark.parametrize("agent", ["ppo", "grpo"])
+@pytest.mark.parametrize("granularity", ["token", "bandit"])
+@pytest.mark.parametrize("density", ["terminal", "every_k", "potential"])
+def test_every_combination_runs(agent: str, granularity: str, density: str):
+    own = {"gae_lambda": None, "group_size": 4} if agent == "grpo" else {}
+    run = make_run(agent=agent, granularity=granularity, density=density, **own)
+    found = execute(run)
+    assert [point["update"] for point in found.curve] == [1, 2]
+    assert {"score", "kl", "entropy", "response_length", "j_ratio"} <= set(found.curve[-1])
+    assert {"score", "kl", "regret", "win_rate"} <= set(found.row)
+    before, after = found.samples
+    assert (before["stage"], after["stage"]) == ("before", "after")
+    assert len(before["tokens"]) == len(before["advantages"])
+
+
+def test_a_run_is_repeatable():
+    assert execute(make_run()).row == execute(make_run()).row
+    assert execute(make_run()).row != execute(make_run(seed=1)).row
+
+
+def test_a_learning_rate_of_0_changes_nothing():
+    budget = Budget(updates=2, episodes_per_update=8, eval_episodes=16, learning_rate=0.0)
+    assert execute(make_run(budget=budget)).row["objective"] == pytest.approx(0.039595, abs=1e-6)
+
+
+def test_gamma_does_not_matter_to_a_bandit():
+    runs = [
+        make_run(gamma=gamma, granularity="bandit", density="potential") for gamma in (0.5, 1.0)
+    ]
+    first, second = (execute(run).row["score"] for run in runs)
+    assert first == second
+
+
+def test_somebodys_agent_gets_the_settings_that_it_takes():
+    run = make_run(agent="test_runs:Uniform", gae_lambda=None)
+    found = execute(run)
+    assert found.curve[0]["gamma"] == 0.9
+    assert found.curve[0]["learning_rate"] == 0.05
+    assert found.curve[1]["episodes"] == 16
+    assert "score" in found.row
+    assert found.samples == []
