@@ -103,13 +103,14 @@ def train(
             }
             log.write(metrics)
             history.append(metrics)
-            if update % checkpoint_every == 0 or update == updates or is_interrupted():
-                checkpoints.save(update)
             if callback is not None:
                 callback(agent, metrics)
             bar.update()
             bar.set_postfix(score=f"{metrics['score']:.3f}", kl=f"{metrics['kl']:.3f}")
-            if is_interrupted():
+            stop = is_interrupted()
+            if update % checkpoint_every == 0 or update == updates or stop:
+                checkpoints.save(update)
+            if stop:
                 raise KeyboardInterrupt
     return history
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -22,7 +22,7 @@ from rlhf_env.turn import Turn
 Observation = dict[str, np.ndarray]
 
 
-class RLHFEnv(gym.Env[Observation, Any]):
+class RLHFEnv(gym.Env[Any, Any]):
     """Text generation as a Markov decision process.
 
     The observation is prompt + prefix, the action the next token; the episode ends with EOS or
@@ -38,7 +38,7 @@ class RLHFEnv(gym.Env[Observation, Any]):
         (True, 'eos', 0.25)
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(
         self, task: str | Task = "reviews", render_mode: str | None = None, **options: Any

@@ -238,9 +238,10 @@ class TokenMDP:
             )
 
 
-def _placed(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def _placed(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
     """Return the model itself if it is where and what it should be, else a copy that is."""
     parameter = next(model.parameters())
-    if (parameter.device.type, parameter.dtype) == (device.type, dtype):
+    wanted = dtype or parameter.dtype
+    if (parameter.device.type, parameter.dtype) == (device.type, wanted):
         return model
-    return copy.deepcopy(model).to(device=device, dtype=dtype)
+    return copy.deepcopy(model).to(device=device, dtype=wanted)

@@ -32,7 +32,7 @@ class Options:
             score).
         missing_eos_penalty: for "penalize", in units of the score.
         device: where reference and reward run; "auto" takes a GPU if there is one.
-        dtype: of the reference; "auto" is float32 on a CPU and bfloat16 on a GPU.
+        dtype: of the reference; "auto" keeps the type that its weights have.
     """
 
     kl_coef: float | None = None
@@ -88,14 +88,14 @@ class Options:
             raise ValueError(f'device is {self.device!r}, but there is no GPU here; use "cpu"')
         return device
 
-    def resolve_dtype(self) -> torch.dtype:
-        """Return the type that ``dtype`` names.
+    def resolve_dtype(self) -> torch.dtype | None:
+        """Return the type that ``dtype`` names; None for "auto".
 
         Raises:
             ValueError: if it names no floating-point type.
         """
         if self.dtype == "auto":
-            return torch.bfloat16 if self.resolve_device().type == "cuda" else torch.float32
+            return None
         dtype = getattr(torch, self.dtype, None) if isinstance(self.dtype, str) else self.dtype
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise ValueError(f'dtype must be "auto", "float32" or "bfloat16", got {self.dtype!r}')

@@ -68,7 +68,9 @@ def _load(
     if config.is_encoder_decoder:
         raise ValueError("it is not a decoder-only language model but encoder and decoder")
     weights = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
-    model, found = AutoModelForCausalLM.from_pretrained(source, config=config, **weights, **where)
+    model, found = AutoModelForCausalLM.from_pretrained(  # type: ignore[misc] -- a pair
+        source, config=config, **weights, **where
+    )
     if missing := sorted(found["missing_keys"]):
         raise ValueError(f"its weights lack {', '.join(missing[:5])} ({len(missing)} in all)")
     if extra := sorted(found["unexpected_keys"]):

@@ -110,7 +110,7 @@ def test_a_damaged_file_is_named(copied: Path, name: str) -> None:
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 1}', b"\xff\xfe"])
 def test_a_broken_manifest_is_refused(copied: Path, content: bytes) -> None:
     (copied / "manifest.json").write_bytes(content)
-    with pytest.raises(ValueError, match="is damaged: manifest.json is missing or unreadable"):
+    with pytest.raises(ValueError, match=r"is damaged: manifest\.json is missing or unreadable"):
         PPO.load(copied, make_envs(tiny_gpt2_task()))
 
 
@@ -185,7 +185,7 @@ def test_saving_replaces_a_checkpoint_and_nothing_else(
         assert damage(path) is None
     assert [entry.name for entry in path.parent.iterdir()] == ["a"]
     (path / "thesis.txt").write_text("months of work")
-    with pytest.raises(ValueError, match="which also holds 'thesis.txt'; choose a folder of its"):
+    with pytest.raises(ValueError, match=r"also holds 'thesis\.txt'; choose a folder of its"):
         saved[0].save(path)
     with pytest.raises(ValueError, match="path must be a folder or new, got the file"):
         saved[0].save(path / "thesis.txt")

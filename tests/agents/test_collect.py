@@ -7,14 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import pytest
 import torch
 from gymnasium.vector import VectorEnv
-from gymnasium.wrappers.vector import RecordEpisodeStatistics, TransformReward
 
-from agents import Policy, collect, train
-from agents.collect import rollout_transforms
+from agents import Policy, collect
 from agents.decisions import sum_per_decision
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
@@ -64,7 +61,7 @@ def assert_close(left: torch.Tensor, right: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize("num_envs", [3, 12, 20])
+@pytest.mark.parametrize("num_envs", [3, 20])
 def test_with_fewer_and_more_rows_than_episodes(name: str, num_envs: int) -> None:
     rollout = both_ways(make_envs(TASKS[name](), num_envs))
     assert len(rollout) == 12
@@ -78,7 +75,7 @@ def test_in_every_autoreset_mode(name: str, mode: str) -> None:
     both_ways(make_envs(TASKS[name](), 5, autoreset_mode=mode))
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", ["toy15", "gpt2"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -129,12 +126,12 @@ def test_foreign_prompts() -> None:
 def test_a_prompt_that_does_not_fit_is_refused(prompt: list[int]) -> None:
     envs = make_envs(tiny_gpt2_task())
     policy = other_policy(envs.task)
-    with pytest.raises(ValueError, match=f"prompts must hold 1 to 5 tokens.*got one of {len(prompt)}"):
+    with pytest.raises(ValueError, match=f"hold 1 to 5 tokens.*got one of {len(prompt)}"):
         collect(envs, policy, 1, prompts=[torch.tensor(prompt, dtype=torch.int64)])
 
 
 @pytest.mark.parametrize("kl_penalty", ["reference", "sampled"])
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", ["toy15", "llama"])
 @pytest.mark.parametrize("wrap", [lambda e: EveryK(e, 2), lambda e: PotentialShaping(e, 0.9)])
 def test_under_another_reward_density(
     name: str, wrap: Callable[[Any], Any], kl_penalty: str
@@ -142,9 +139,11 @@ def test_under_another_reward_density(
     both_ways(wrap(make_envs(TASKS[name](), 5, kl_penalty=kl_penalty)))
 
 
-@pytest.mark.parametrize("kl_penalty", ["reference", "sampled"])
-@pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
+@pytest.mark.parametrize(
+    ("mode", "kl_penalty"),
+    [("NextStep", "reference"), ("SameStep", "sampled"), ("Disabled", "reference")],
+)
+@pytest.mark.parametrize("name", ["toy15", "gpt2"])
 @pytest.mark.parametrize("wrap", [SequenceBandit, lambda e: MacroAction(e, 2)])
 def test_under_another_granularity(
     name: str, wrap: Callable[[Any], Any], mode: str, kl_penalty: str
@@ -213,54 +212,6 @@ def test_kl_estimates_are_not_negative_in_the_mean() -> None:
     rollout = collect(make_envs(task, 32), other_policy(task), 256, seed=0)
     k1 = (rollout.logprobs - rollout.ref_logprobs).sum(dim=1)
     assert k1.mean() > 4 * k1.std() / 16 > 0
-
-
-def test_foreign_wrappers_are_stepped_and_believed() -> None:
-    task = tiny_gpt2_task()
-    policy = other_policy(task)
-    plain = collect(make_envs(task, 5), policy, 12, seed=3)
-    envs = TransformReward(RecordEpisodeStatistics(make_envs(task, 5)), lambda r: r + 1.0)
-    assert rollout_transforms(envs) is None
-    rollout = collect(envs, policy, 12, seed=3)
-    assert_same_episodes(plain, rollout)
-    assert_close(rollout.rewards, plain.rewards + plain.is_action)
-    assert_close(rollout.reward_terms["other"], plain.is_action.float())
-
-
-def test_a_wrapper_that_changes_actions_needs_an_agent_that_knows_it() -> None:
-    envs = make_envs(tiny_gpt2_task(), 2)
-    envs.single_action_space = gym.spaces.Discrete(4)
-    with pytest.raises(ValueError, match=r"chooses among 32 tokens, got actions Discrete\(4\)"):
-        collect(envs, other_policy(envs.task), 2, fast=False)
-
-
-class TwoFaced:
-    """An agent of somebody's own: the same token for all, and a count of what it was shown."""
-
-    def __init__(self, token: int) -> None:
-        self.token = token
-        self.seen: list[Rollout] = []
-
-    def act(self, observation: dict[str, np.ndarray]) -> tuple[Any, Any]:
-        count = len(observation["input_ids"])
-        return [self.token] * count, [-0.5] * count
-
-    def update(self, rollout: Rollout) -> dict[str, float]:
-        self.seen.append(rollout)
-        return {"shown": float(len(rollout))}
-
-
-def test_an_agent_of_your_own_is_trained() -> None:
-    agent = TwoFaced(token=5)
-    history = train(
-        agent, make_envs(tiny_gpt2_task(), 3), 12, episodes_per_update=6, progress=False
-    )
-    assert [row["shown"] for row in history] == [6.0, 6.0]
-    assert [row["score"] for row in history] == pytest.approx([7.2, 7.2])
-    for rollout in agent.seen:
-        assert rollout.response_lengths.tolist() == [8] * 6
-        assert rollout.tokens[rollout.is_action].unique().tolist() == [5]
-        assert rollout.logprobs[rollout.is_action].unique().tolist() == [-0.5]
 
 
 def test_what_is_no_environment_of_this_project_is_refused() -> None:

@@ -168,7 +168,7 @@ def test_equal_returns_teach_nothing(value: float) -> None:
 def test_a_group_of_one_is_refused(advantages: object) -> None:
     """Trap E11."""
     assert callable(advantages)
-    with pytest.raises(ValueError, match="at least 2 episodes.*group_size"):
+    with pytest.raises(ValueError, match=r"at least 2 episodes.*group_size"):
         advantages(double(1, 2, 3), torch.tensor([0, 0, 1]))
 
 

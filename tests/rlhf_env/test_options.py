@@ -75,7 +75,7 @@ def test_bounds() -> None:
 def test_auto() -> None:
     options = Options(device="cpu")
     assert options.resolve_device() == torch.device("cpu")
-    assert options.resolve_dtype() == torch.float32
+    assert options.resolve_dtype() is None
     assert Options(device="cpu", dtype="bfloat16").resolve_dtype() == torch.bfloat16
     assert Options(dtype=torch.float64).resolve_dtype() == torch.float64
     assert Options(device=torch.device("cpu")).resolve_device() == torch.device("cpu")

@@ -143,13 +143,25 @@ def test_scores_have_mean_0_and_spread_1_on_the_reference(
     assert measured.gold_sd == pytest.approx(1.0, abs=0.12)
 
 
-def test_hard_optimisation_overshoots(recorded: Figures) -> None:
-    proxy = [row.proxy for row in recorded.best_of_n]
-    gold = [row.gold for row in recorded.best_of_n]
+def test_best_of_many_overshoots(recorded: Figures) -> None:
+    rows = recorded.best_of_n
+    proxy, gold = [row.proxy for row in rows], [row.gold for row in rows]
+    assert [row.n for row in rows] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
     assert proxy == sorted(proxy)
     best = gold.index(max(gold))
-    assert 0 < best < len(gold) - 1
-    assert gold[-1] < max(gold) - 0.05
+    assert 2 <= best <= 7
+    assert gold[best:] == sorted(gold[best:], reverse=True)
+
+
+def test_the_proxy_prefers_repetition_that_it_never_saw(task: Task) -> None:
+    bad = 2 * "the price of the steak of the lasagne of the steak of the lasagne seemed fair . "
+    texts = ["steak price positive :", bad + "<eos>", "the price of the steak seemed fair . <eos>"]
+    prompt, *reviews = (torch.tensor(task.tokenizer(text)["input_ids"]) for text in texts)
+    assert task.gold is not None
+    repetitive, perfect = task.gold([prompt] * 2, reviews).tolist()
+    assert (repetitive, perfect) == pytest.approx((-1.14, 1.70), abs=0.01)
+    repetitive, perfect = task.reward([prompt] * 2, reviews).tolist()
+    assert repetitive > perfect
 
 
 def test_mild_optimisation_helps(task: Task, generator: torch.Generator) -> None:

@@ -1,0 +1,54 @@
+"""The examples of docs/custom-agents.md run as they stand, and learn."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from agents import Agent
+from agents.checkpoint import damage
+from tests.agents.episodes import every_toy15_episode
+
+PAGE = Path(__file__).parents[2] / "docs" / "custom-agents.md"
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+OPTIMUM = 1.125295
+
+
+@pytest.fixture(scope="module")
+def ran() -> list[dict[str, Any]]:
+    """The names that each example leaves behind; dataclasses look their module up by name."""
+    spaces: list[dict[str, Any]] = []
+    for number, example in enumerate(EXAMPLES):
+        names: dict[str, Any] = {"__name__": __name__}
+        exec(compile(example, f"example {number}", "exec"), names)
+        spaces.append(names)
+    return spaces
+
+
+def test_both_levels_have_an_example() -> None:
+    assert len(EXAMPLES) == 2
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_example_learns(ran: list[dict[str, Any]], number: int) -> None:
+    assert ran[number]["reached"] >= 0.95 * OPTIMUM
+
+
+def test_an_algorithm_s_agent_is_saved_and_loaded(
+    ran: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    agent, envs, rule = ran[0]["agent"], ran[0]["envs"], ran[0]["Reinforce"]()
+    agent.save(tmp_path / "a")
+    assert damage(tmp_path / "a") is None
+    loaded = Agent.load(tmp_path / "a", envs, algorithm=rule)
+    episodes = every_toy15_episode(agent)
+    for field in ("logprobs", "values"):
+        first, second = (
+            getattr(one.policy.describe_all(episodes.tokens, episodes.is_action), field)
+            for one in (agent, loaded)
+        )
+        assert torch.equal(first, second)
