@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from scripts.checks import check_grid, check_jobs
-from scripts.cores import available_cores
-from scripts.folder import RESULTS, claim
-from scripts.grid import Axes, Budget, grid
+from scripts.ablation.checks import check_grid, check_jobs
+from scripts.ablation.cores import available_cores
+from scripts.ablation.folder import RESULTS, claim
+from scripts.ablation.grid import Axes, Budget, grid
 
 if TYPE_CHECKING:
-    from scripts.pool import Runner
+    from scripts.ablation.pool import Runner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None, runner: Runner | None = None) -> in
 
     Args:
         arguments: the command line's words; those of the process by default.
-        runner: what runs one run; `scripts.runs.execute` by default.
+        runner: what runs one run; `scripts.ablation.runs.execute` by default.
 
     Returns:
         The exit status.
@@ -82,11 +82,11 @@ def ablate(settings: Settings, runner: Runner | None = None) -> int:
     Returns:
         0 if every run of the grid ended well, 1 otherwise.
     """
-    from scripts.missing_runs import run_missing
+    from scripts.ablation.missing_runs import run_missing
+    from scripts.ablation.results import read_csv, write_frontier
+    from scripts.ablation.runs import exact_frontier, execute
     from scripts.report import make_report
-    from scripts.results import read_csv, write_frontier
-    from scripts.runs import exact_frontier, execute
-    from scripts.tables import as_text
+    from scripts.reporting.tables import as_text
 
     records = run_missing(
         grid(settings.axes, settings.budget),

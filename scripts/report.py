@@ -18,13 +18,13 @@ import tyro
 from markupsafe import Markup
 
 from rlhf_env.files import write_atomically
-from scripts.drawings import TITLES, Tables
-from scripts.folder import CURVES, FRONTIER, REPORT, RESULTS, SAMPLES, read_settings
-from scripts.plots import Plot, plots, png, webp
-from scripts.results import read_csv
-from scripts.samples import SHADES, Samples, read_samples
-from scripts.style import DARK, LIGHT
-from scripts.tables import (
+from scripts.ablation.folder import CURVES, FRONTIER, REPORT, RESULTS, SAMPLES, read_settings
+from scripts.ablation.results import read_csv
+from scripts.reporting.drawings import TITLES, Tables
+from scripts.reporting.plots import Plot, plots, png, webp
+from scripts.reporting.samples import SHADES, Samples, read_samples
+from scripts.reporting.style import DARK, LIGHT
+from scripts.reporting.tables import (
     METRICS,
     Cell,
     Comparison,
@@ -35,7 +35,7 @@ from scripts.tables import (
     varied_axes,
 )
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "reporting" / "templates"
 MAX_FAILURES = 50
 MAX_CELLS = 500
 

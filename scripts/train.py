@@ -17,8 +17,8 @@ import sys
 
 import tyro
 
-from scripts.samples import printable
-from scripts.train_settings import Settings
+from scripts.reporting.samples import printable
+from scripts.training.settings import Settings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,12 +49,12 @@ def train(settings: Settings) -> int:
         The exit status.
     """
     try:
-        from scripts.train_checks import check_settings
+        from scripts.training.checks import check_settings
 
         check_settings(settings)
 
-        from scripts.material import read_material
-        from scripts.train_folder import check_folder
+        from scripts.training.folder import check_folder
+        from scripts.training.material import read_material
 
         material = read_material(settings.problem) if settings.problem.model else None
         asked = settings.to_json() | {"digests": material.digests if material else {}}
@@ -64,7 +64,7 @@ def train(settings: Settings) -> int:
 
     from rich.console import Console
 
-    from scripts.training import assemble, run, show_finished
+    from scripts.training.session import assemble, run, show_finished
 
     console = Console(highlight=False, soft_wrap=True)
     if show_finished(settings, console):

@@ -20,7 +20,7 @@ from toy_runs import (
 )
 
 from scripts.ablate import main
-from scripts.pool import Runner
+from scripts.ablation.pool import Runner
 
 ROOT = Path(__file__).parents[2]
 SMALL = [

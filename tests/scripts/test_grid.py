@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from scripts.checks import check_grid
-from scripts.grid import Axes, Budget, RunSettings, grid
+from scripts.ablation.checks import check_grid
+from scripts.ablation.grid import Axes, Budget, RunSettings, grid
 
 
 def test_the_default_grid_has_120_runs():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from scripts.intervals import (
+from scripts.reporting.intervals import (
     band,
     estimate,
     interquartile_mean,

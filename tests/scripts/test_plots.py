@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from scripts.drawings import Tables, draw_curves, draw_frontier, draw_gold, draw_heatmap
-from scripts.plots import plots, png
-from scripts.style import DARK, LIGHT, spread, themed
-from scripts.tables import as_text, cells, comparisons, headline, varied_axes
+from scripts.reporting.drawings import Tables, draw_curves, draw_frontier, draw_gold, draw_heatmap
+from scripts.reporting.plots import plots, png
+from scripts.reporting.style import DARK, LIGHT, spread, themed
+from scripts.reporting.tables import as_text, cells, comparisons, headline, varied_axes
 
 
 def table(**columns: list) -> pd.DataFrame:

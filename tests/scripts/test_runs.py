@@ -5,8 +5,8 @@ import pytest
 
 from agents import PPO
 from rlhf_env import load_task
-from scripts.grid import Budget, RunSettings
-from scripts.runs import ExactCurve, exact_frontier, execute, make_envs
+from scripts.ablation.grid import Budget, RunSettings
+from scripts.ablation.runs import ExactCurve, exact_frontier, execute, make_envs
 
 
 def make_run(**changes: object) -> RunSettings:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from scripts.material import first_sentences
 from scripts.train import main
-from scripts.train_report import evaluation_table, print_samples
+from scripts.training.material import first_sentences
+from scripts.training.printed import evaluation_table, print_samples
 from tests.toys import tiny_llama, tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]

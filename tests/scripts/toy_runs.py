@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from scripts.grid import RunSettings
-from scripts.runs import RunResult
+from scripts.ablation.grid import RunSettings
+from scripts.ablation.runs import RunResult
 
 
 def quick(run: RunSettings) -> RunResult:

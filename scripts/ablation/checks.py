@@ -6,8 +6,14 @@ import math
 import re
 from collections.abc import Sequence
 
-from scripts.agent_names import BUILT_IN, agent_fields, did_you_mean, import_object, is_custom
-from scripts.grid import Axes, Budget
+from scripts.ablation.agent_names import (
+    BUILT_IN,
+    agent_fields,
+    did_you_mean,
+    import_object,
+    is_custom,
+)
+from scripts.ablation.grid import Axes, Budget
 
 DENSITIES = ("terminal", "every_k", "potential")
 GRANULARITIES = ("token", "macro_N", "bandit")

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from scripts.intervals import Estimate, estimate, probability_of_improvement
+from scripts.reporting.intervals import Estimate, estimate, probability_of_improvement
 
 # What distinguishes settings; the seed distinguishes the runs of one setting.
 CELL = (
@@ -73,7 +73,7 @@ def cells(results: pd.DataFrame) -> list[Cell]:
     """Return the settings of a grid in its order.
 
     Args:
-        results: the table of `scripts.results.write_results`; may be empty.
+        results: the table of `scripts.ablation.results.write_results`; may be empty.
     """
     if results.empty:
         return []

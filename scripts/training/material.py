@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from rlhf_env.prompts import read_prompts
 from rlhf_env.rewards.rated_texts import RatedTexts, is_held_out, read_rated_texts
-from scripts.agent_names import did_you_mean, import_object
+from scripts.ablation.agent_names import did_you_mean, import_object
 
 if TYPE_CHECKING:
-    from scripts.train_settings import Problem
+    from scripts.training.settings import Problem
 
 TextFunction = Callable[[list[str], list[str]], list[float]]
 # A sentence ends at . ! or ?, with the quotes and brackets that close it, before white space.

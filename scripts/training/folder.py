@@ -21,7 +21,7 @@ from typing import Any
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from rlhf_env.files import write_atomically
-from scripts.folder import SAMPLES, SETTINGS, read_settings
+from scripts.ablation.folder import SAMPLES, SETTINGS, read_settings
 
 EVALUATION = "evaluation.json"
 REWARD = "reward.safetensors"

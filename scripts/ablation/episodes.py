@@ -1,4 +1,4 @@
-"""Example episodes of an agent, as `scripts.samples` reads them back for the report."""
+"""Example episodes of an agent, as `scripts.reporting.samples` reads them back for the report."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ import math
 import re
 from pathlib import Path
 
-from scripts.agent_names import agent_fields
-from scripts.checks import check_name, check_task
-from scripts.train_settings import Learning, Problem, Settings
+from scripts.ablation.agent_names import agent_fields
+from scripts.ablation.checks import check_name, check_task
+from scripts.training.settings import Learning, Problem, Settings
 
 DENSITIES = ("terminal", "every_k", "prefix_difference", "potential")
 GRANULARITIES = ("token", "macro_N", "bandit")

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.agent_names import agent_fields
+from scripts.ablation.agent_names import agent_fields
 
 MAX_ID = 100
 

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scripts.intervals import band, interquartile_mean, pooled_estimate
-from scripts.style import DASHES, MARKERS, facets, label_lines, line_colours
-from scripts.tables import CELL, groups, successes, varied_axes
+from scripts.reporting.intervals import band, interquartile_mean, pooled_estimate
+from scripts.reporting.style import DASHES, MARKERS, facets, label_lines, line_colours
+from scripts.reporting.tables import CELL, groups, successes, varied_axes
 
 TITLES = {
     "j_ratio": "J / J* (1 = the exact optimum)",

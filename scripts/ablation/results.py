@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from rlhf_env.files import write_atomically
-from scripts.folder import CURVES, FRONTIER, RECORDS, RESULTS, SAMPLES
-from scripts.grid import RunSettings
+from scripts.ablation.folder import CURVES, FRONTIER, RECORDS, RESULTS, SAMPLES
+from scripts.ablation.grid import RunSettings
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 

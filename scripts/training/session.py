@@ -21,20 +21,20 @@ from rlhf_env.rewards.held_out import HeldOutFigures, held_out_figures
 from rlhf_env.rewards.protocol import score
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.task import Task
-from scripts.material import Material
-from scripts.runs import make_agent, make_envs, make_task
-from scripts.train_folder import (
+from scripts.ablation.runs import make_agent, make_envs, make_task
+from scripts.training.folder import (
     REWARD,
     claim,
     read_finished,
     write_evaluation,
     write_samples,
 )
-from scripts.train_report import evaluation_table, print_samples, sample_records
+from scripts.training.material import Material
+from scripts.training.printed import evaluation_table, print_samples, sample_records
 
 if TYPE_CHECKING:
     from agents import Agent
-    from scripts.train_settings import Settings
+    from scripts.training.settings import Settings
 
 MAX_PROMPT_TOKENS = 64
 MAX_NEW_TOKENS = 64

@@ -10,9 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from scripts.agent_names import BUILT_IN, custom_class, import_object, is_custom, parameters
-from scripts.episodes import example_episodes
-from scripts.grid import RunSettings
+from scripts.ablation.agent_names import (
+    BUILT_IN,
+    custom_class,
+    import_object,
+    is_custom,
+    parameters,
+)
+from scripts.ablation.episodes import example_episodes
+from scripts.ablation.grid import RunSettings
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
@@ -32,7 +38,7 @@ class RunResult:
     Attributes:
         row: numbers of the evaluation after training.
         curve: numbers of every update, each with "update".
-        samples: example episodes, as `scripts.samples` reads them.
+        samples: example episodes, as `scripts.reporting.samples` reads them.
     """
 
     row: dict[str, float]

@@ -1,4 +1,4 @@
-"""Which figures a report has, with titles and captions; `scripts.drawings` draws them."""
+"""Which figures a report has, with titles and captions; `scripts.reporting.drawings` draws them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from PIL import Image
 
-from scripts.drawings import (
+from scripts.reporting.drawings import (
     TITLES,
     Tables,
     draw_curves,
@@ -17,8 +17,8 @@ from scripts.drawings import (
     draw_gold,
     draw_heatmap,
 )
-from scripts.style import Theme, themed
-from scripts.tables import has, headline
+from scripts.reporting.style import Theme, themed
+from scripts.reporting.tables import has, headline
 
 FURTHER = {"score": "Score", "kl": "KL", "response_length": "Length", "entropy": "Entropy"}
 

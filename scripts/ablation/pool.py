@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import wait as wait_for
 
-from scripts.cores import available_cores
-from scripts.grid import RunSettings
-from scripts.runs import RunResult
+from scripts.ablation.cores import available_cores
+from scripts.ablation.grid import RunSettings
+from scripts.ablation.runs import RunResult
 
 Runner = Callable[[RunSettings], RunResult]
 MAX_ERROR = 300

@@ -10,9 +10,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from scripts.grid import RunSettings
-from scripts.pool import Outcome, Runner, outcomes
-from scripts.results import Record, read_record, write_curves, write_record, write_results
+from scripts.ablation.grid import RunSettings
+from scripts.ablation.pool import Outcome, Runner, outcomes
+from scripts.ablation.results import Record, read_record, write_curves, write_record, write_results
 
 SHOWN = ("j_ratio", "score", "gold", "kl")
 

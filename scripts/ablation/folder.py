@@ -19,7 +19,7 @@ from typing import Any
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from rlhf_env.files import write_atomically
-from scripts.grid import Axes, Budget
+from scripts.ablation.grid import Axes, Budget
 
 SETTINGS = "settings.json"
 RECORDS = "runs"

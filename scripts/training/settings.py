@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from scripts.grid import Budget, RunSettings
+from scripts.ablation.grid import Budget, RunSettings
 
 DEFAULT_TASK = "reviews"
 # Pretrained models leave their reference far behind in one update of the agents' own step size.

@@ -1,0 +1,1 @@
+"""The parts of `scripts/train.py`: settings, checks, data, and one run."""
