@@ -113,7 +113,7 @@ class Agent:
         """Learn from a rollout and return what happened.
 
         Raises:
-            ValueError: if a gradient is not finite; the weights are unchanged then.
+            ValueError: if a gradient is not finite; the weights are those before that step.
         """
         if self.base.mdp.options.kl_penalty == "reference":
             rollout = close_kl(rollout, self.base.kl_coef)

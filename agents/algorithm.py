@@ -8,6 +8,7 @@ business.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
@@ -60,6 +61,11 @@ def take_rows(record: Record, rows: Tensor) -> Record:
     def take(value: Any) -> Any:
         if isinstance(value, Tensor):
             return value[rows]
+        if not isinstance(value, Mapping):
+            raise ValueError(
+                f"{type(record).__name__} must hold tensors of B rows, got "
+                f"{type(value).__name__}; keep what is not per episode in the algorithm"
+            )
         return {name: part[rows] for name, part in value.items()}
 
     fields = dataclasses.fields(record)  # type: ignore[arg-type]

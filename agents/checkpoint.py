@@ -12,23 +12,35 @@ import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from agents.config import AgentConfig
+from agents.learner import Learner
+from agents.policy import Policy
 from rlhf_env.files import sync_folder, write_atomically
-
-if TYPE_CHECKING:
-    from agents.agent import Agent
+from rlhf_env.vector_env import RLHFVectorEnv
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 FILES = ("optimizer.safetensors", "policy.safetensors", "state.json")
 
 
-def save_checkpoint(agent: Agent, path: Path) -> None:
+class SavedAgent(Protocol):
+    """What of an agent a checkpoint holds."""
+
+    config: AgentConfig
+    policy: Policy
+    learner: Learner
+    base: RLHFVectorEnv
+    updates: int
+    episodes: int
+
+
+def save_checkpoint(agent: SavedAgent, path: Path) -> None:
     """Write an agent into a folder; a checkpoint of that name is replaced when all is written.
 
     Raises:
@@ -67,7 +79,7 @@ def save_checkpoint(agent: Agent, path: Path) -> None:
     shutil.rmtree(former, ignore_errors=True)
 
 
-def restore_checkpoint(agent: Agent, path: Path) -> None:
+def restore_checkpoint(agent: SavedAgent, path: Path) -> None:
     """Take over weights, optimiser and counters; the settings must be those of the checkpoint.
 
     Raises:

@@ -8,38 +8,18 @@ are refilled in the order of episodes, so short responses are not over-represent
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
+from agents.draw import Draw, Seed, draw_episodes
 from agents.policy import Policy
 from agents.stepping import ActingAgent, step_through
 from rlhf_env.options import check_count
 from rlhf_env.rollout import Rollout, RolloutTransform
 from rlhf_env.vector_env import RLHFVectorEnv
-
-Seed = int | Sequence[int] | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draw:
-    """The randomness of a rollout, drawn before it.
-
-    Attributes:
-        prompts: the prompt of each of E episodes.
-        prompt_index: [E] its number in the task; -1 for foreign prompts.
-        group: [E] episodes with the same number share a prompt draw.
-        uniforms: [E, T] what decides each token.
-    """
-
-    prompts: Sequence[Tensor]
-    prompt_index: Tensor
-    group: Tensor
-    uniforms: Tensor
 
 
 def collect(
@@ -71,7 +51,7 @@ def collect(
     base = base_environment(envs)
     check_count("episodes", episodes)
     check_count("group_size", group_size)
-    draw = _draw(base, episodes, group_size, seed, prompts)
+    draw = draw_episodes(base, episodes, group_size, seed, prompts)
     _prepare(base, policy)
     transforms = rollout_transforms(envs)
     if not fast or transforms is None or not isinstance(policy, Policy) or base.mdp.options.policy:
@@ -183,39 +163,3 @@ def _prepare(base: RLHFVectorEnv, policy: Policy | ActingAgent) -> None:
         policy.eval()
         policy.lm.engine.forget()
         base.mdp.temperature = policy.temperature
-
-
-def _draw(
-    base: RLHFVectorEnv,
-    episodes: int,
-    group_size: int,
-    seed: Seed,
-    prompts: Sequence[Tensor] | None,
-) -> Draw:
-    if episodes % group_size:
-        raise ValueError(
-            f"group_size must divide episodes = {episodes}, got {group_size}; "
-            "every group shares one prompt"
-        )
-    for prompt in prompts or ():
-        if not 1 <= len(prompt) <= base.task.max_prompt_tokens:
-            raise ValueError(
-                f"prompts must hold 1 to {base.task.max_prompt_tokens} tokens each, "
-                f"got one of {len(prompt)}; shorten it, or raise the task's max_prompt_tokens"
-            )
-    generator = np.random.default_rng(seed)
-    groups = episodes // group_size
-    if prompts is None:
-        count = len(base.task.prompts)
-        chosen = generator.choice(count, groups, replace=groups > count)
-        source, index = base.task.prompts, np.repeat(chosen, group_size)
-    else:
-        chosen = np.arange(groups) % len(prompts)
-        source, index = prompts, np.full(episodes, -1)
-    uniforms = generator.random((episodes, base.mdp.max_new_tokens), dtype=np.float32)
-    return Draw(
-        prompts=[source[i] for i in np.repeat(chosen, group_size).tolist()],
-        prompt_index=torch.from_numpy(index),
-        group=torch.arange(groups).repeat_interleave(group_size),
-        uniforms=torch.from_numpy(uniforms).to(base.mdp.device),
-    )

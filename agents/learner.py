@@ -84,6 +84,8 @@ class Learner:
             losses, metrics = self.algorithm.loss(
                 episodes, new, take_rows(old, part), take_rows(targets, part)
             )
+            for name, value in {"losses": losses, **metrics}.items():
+                _check_per_episode(name, value, len(part))
             if self.config.entropy_coef:
                 # Weighed by the whole rollout's length, so that the split does not matter.
                 weight = len(rollout) / rollout.is_action.sum()
@@ -110,3 +112,12 @@ def _accumulate(sums: dict[str, Tensor], name: str, values: Tensor) -> None:
         sums[name] = torch.maximum(sums.get(name, values.max()), values.max())
     else:
         sums[name] = sums.get(name, 0.0) + values.sum()
+
+
+def _check_per_episode(name: str, values: Tensor, count: int) -> None:
+    """Refuse what was averaged already: the gradient would depend on how rows are split."""
+    if values.shape != (count,):
+        raise ValueError(
+            f"loss() must return {name} of one number per episode, [{count}], "
+            f"got {list(values.shape)}; leave the mean over episodes to the learner"
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -10,12 +10,10 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
+from agents.draw import Draw
 from agents.policy import Policy
 from rlhf_env.rollout import Rollout
 from rlhf_env.vector_env import RLHFVectorEnv
-
-if TYPE_CHECKING:
-    from agents.collect import Draw
 
 
 class ActingAgent(Protocol):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,9 +17,11 @@ from agents.interrupt import interruptible
 from agents.metrics import rollout_metrics
 from agents.run_checkpoints import Checkpoints
 from agents.run_log import METRICS, RunLog, read_metrics
+from agents.sole_writer import sole_writer
 from agents.stepping import ActingAgent
 from rlhf_env.options import check_count
 from rlhf_env.rollout import Rollout
+from rlhf_env.task import Task
 
 Callback = Callable[[Any, dict[str, float]], None]
 
@@ -80,27 +84,18 @@ def train(
     size = _episodes_per_update(agent, envs, episodes_per_update)
     updates = -(-total_episodes // size)
     checkpoints = Checkpoints.open(agent, log_dir)
-    done = checkpoints.resume()
-    if checkpoints.agent is None and log_dir is not None:
-        _check_unused(agent, Path(log_dir))
     history: list[dict[str, float]] = []
-    with (
-        RunLog(log_dir, resume_after=done) as log,
-        _bar(done, updates, progress) as bar,
-        interruptible() as is_interrupted,
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(sole_writer(log_dir))
+        done = checkpoints.resume()
+        if checkpoints.agent is None and log_dir is not None:
+            _check_unused(agent, Path(log_dir))
+        log = stack.enter_context(RunLog(log_dir, resume_after=done))
+        bar = stack.enter_context(_bar(done, updates, progress))
+        is_interrupted = stack.enter_context(interruptible())
         for update in range(done + 1, updates + 1):
-            begun = time.perf_counter()
-            rollout = collector(update)
-            told = agent.update(rollout)
-            tokens = int(rollout.is_action.sum())
-            metrics = {
-                "update": float(update),
-                "episodes": float(update * size),
-                **rollout_metrics(rollout, base.task),
-                **{name: float(value) for name, value in told.items()},
-                "tokens_per_second": tokens / (time.perf_counter() - begun),
-            }
+            counts = {"update": float(update), "episodes": float(update * size)}
+            metrics = counts | _learn_once(agent, partial(collector, update), base.task)
             log.write(metrics)
             history.append(metrics)
             if callback is not None:
@@ -113,6 +108,26 @@ def train(
             if stop:
                 raise KeyboardInterrupt
     return history
+
+
+def _learn_once(
+    agent: LearningAgent, collector: Callable[[], Rollout], task: Task
+) -> dict[str, float]:
+    """Collect a rollout, let the agent learn from it, and return all figures."""
+    begun = time.perf_counter()
+    rollout = collector()
+    told = agent.update(rollout)
+    if not isinstance(told, Mapping):
+        raise ValueError(
+            f"update(rollout) must return a dictionary of numbers, got {type(told).__name__}; "
+            "return {} if there is nothing to log"
+        )
+    tokens = int(rollout.is_action.sum())
+    return {
+        **rollout_metrics(rollout, task),
+        **{name: float(value) for name, value in told.items()},
+        "tokens_per_second": tokens / (time.perf_counter() - begun),
+    }
 
 
 def _check_unused(agent: object, folder: Path) -> None:

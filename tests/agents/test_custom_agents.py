@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 
 from agents import Agent
 from agents.checkpoint import damage
-from tests.agents.episodes import every_toy15_episode
+from rlhf_env.tasks import load_task
+from tests.agents.episodes import every_toy15_episode, make_envs
 
 PAGE = Path(__file__).parents[2] / "docs" / "custom-agents.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -52,3 +54,44 @@ def test_an_algorithm_s_agent_is_saved_and_loaded(
             for one in (agent, loaded)
         )
         assert torch.equal(first, second)
+
+
+@dataclass(frozen=True)
+class Aim:
+    scale: Any
+
+
+class Careless:
+    """An algorithm that makes one of the usual mistakes."""
+
+    def __init__(self, scale: Any, loss: Any) -> None:
+        self.scale, self._loss = scale, loss
+
+    def targets(self, rollout: Any, old: Any, reference: Any) -> Aim:
+        return Aim(self.scale)
+
+    def loss(self, rollout: Any, new: Any, old: Any, targets: Aim) -> Any:
+        return self._loss(new)
+
+
+@pytest.mark.parametrize(
+    ("scale", "loss", "message"),
+    [
+        (2.0, None, "Aim must hold tensors of B rows, got float; keep what is not per episode"),
+        (
+            torch.ones(8),
+            lambda new: (new.logprobs.mean(), {}),
+            r"losses of one number per episode, \[8\], got \[\]; leave the mean",
+        ),
+        (
+            torch.ones(8),
+            lambda new: (new.logprobs.sum(1), {"spread": new.logprobs.std()}),
+            r"spread of one number per episode, \[8\], got \[\]",
+        ),
+    ],
+)
+def test_the_usual_mistakes_of_an_algorithm_are_told(scale: Any, loss: Any, message: str) -> None:
+    rule = Careless(scale, loss)
+    agent = Agent(make_envs(load_task("toy15")), algorithm=rule, episodes_per_update=8)
+    with pytest.raises(ValueError, match=message):
+        agent.learn(8, progress=False)

@@ -146,3 +146,27 @@ def test_the_agent_s_own_number_of_episodes_stands() -> None:
     agent = make_agent()
     with pytest.raises(ValueError, match="episodes_per_update is 8 in the agent, got 4 here"):
         train(agent, agent.envs, 8, episodes_per_update=4, progress=False)
+
+
+def test_a_folder_is_written_by_one_run_at_a_time(tmp_path: Path) -> None:
+    def second(agent: Any, metrics: dict[str, float]) -> None:
+        with pytest.raises(ValueError, match="is being written by another run; choose another"):
+            make_agent().learn(8, log_dir=tmp_path, progress=False)
+
+    make_agent().learn(16, log_dir=tmp_path, progress=False, callback=second)
+    assert len(make_agent().learn(24, log_dir=tmp_path, progress=False)) == 1
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("keep me")
+    with pytest.raises(ValueError, match="log_dir must be a folder or new, got the file"):
+        make_agent().learn(8, log_dir=path, progress=False)
+    assert path.read_text() == "keep me"
+
+
+def test_an_agent_that_forgets_its_figures_is_told() -> None:
+    agent = Speechless()
+    agent.update = lambda rollout: None  # type: ignore[assignment,method-assign]
+    with pytest.raises(ValueError, match=r"must return a dictionary of numbers, got NoneType"):
+        train(agent, make_envs(tiny_gpt2_task()), 4, progress=False)

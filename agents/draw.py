@@ -1,0 +1,79 @@
+"""The randomness of a rollout: prompts, groups, and the number that decides each token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlhf_env.vector_env import RLHFVectorEnv
+
+Seed = int | Sequence[int] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """The randomness of a rollout, drawn before it.
+
+    Attributes:
+        prompts: the prompt of each of E episodes.
+        prompt_index: [E] its number in the task; -1 for foreign prompts.
+        group: [E] episodes with the same number share a prompt draw.
+        uniforms: [E, T] what decides each token.
+    """
+
+    prompts: Sequence[Tensor]
+    prompt_index: Tensor
+    group: Tensor
+    uniforms: Tensor
+
+
+def draw_episodes(
+    base: RLHFVectorEnv,
+    episodes: int,
+    group_size: int,
+    seed: Seed,
+    prompts: Sequence[Tensor] | None,
+) -> Draw:
+    """Return the prompts, groups and random numbers of some episodes.
+
+    Args:
+        base: whose task has the prompts, and whose horizon counts the numbers.
+        episodes: how many.
+        group_size: consecutive episodes that share a prompt draw.
+        seed: of everything; None draws one.
+        prompts: use these in turn instead of drawing from the task's.
+
+    Raises:
+        ValueError: if the counts do not fit, or a prompt is empty or too long.
+    """
+    if episodes % group_size:
+        raise ValueError(
+            f"group_size must divide episodes = {episodes}, got {group_size}; "
+            "every group shares one prompt"
+        )
+    for prompt in prompts or ():
+        if not 1 <= len(prompt) <= base.task.max_prompt_tokens:
+            raise ValueError(
+                f"prompts must hold 1 to {base.task.max_prompt_tokens} tokens each, "
+                f"got one of {len(prompt)}; shorten it, or raise the task's max_prompt_tokens"
+            )
+    generator = np.random.default_rng(seed)
+    groups = episodes // group_size
+    if prompts is None:
+        count = len(base.task.prompts)
+        chosen = generator.choice(count, groups, replace=groups > count)
+        source, index = base.task.prompts, np.repeat(chosen, group_size)
+    else:
+        chosen = np.arange(groups) % len(prompts)
+        source, index = prompts, np.full(episodes, -1)
+    uniforms = generator.random((episodes, base.mdp.max_new_tokens), dtype=np.float32)
+    return Draw(
+        prompts=[source[i] for i in np.repeat(chosen, group_size).tolist()],
+        prompt_index=torch.from_numpy(index),
+        group=torch.arange(groups).repeat_interleave(group_size),
+        uniforms=torch.from_numpy(uniforms).to(base.mdp.device),
+    )
