@@ -1,0 +1,1 @@
+"""Measured comparisons; nothing here is a test, and nothing else imports it."""
