@@ -18,13 +18,15 @@ Config = TypeVar("Config", bound="AgentConfig")
 class AgentConfig:
     """Settings of every agent that trains a language model.
 
+    What only some learning rules can honour, such as a discount, is not here: an agent whose rule
+    does not know it refuses it.
+
     Attributes:
         learning_rate: of Adam; 0 changes nothing.
         episodes_per_update: episodes of each rollout.
         group_size: consecutive episodes of a rollout that share a prompt draw.
         epochs: passes over a rollout.
         minibatches: optimiser steps per pass.
-        gamma: discount per decision, in [0, 1].
         kl_coef: beta; None takes the environment's.
         entropy_coef: weight of an entropy bonus in the loss.
         temperature: divides the logits of policy and reference, in sampling and in learning.
@@ -38,7 +40,6 @@ class AgentConfig:
     group_size: int = 1
     epochs: int = 1
     minibatches: int = 1
-    gamma: float = 1.0
     kl_coef: float | None = None
     entropy_coef: float = 0.0
     temperature: float = 1.0
@@ -53,7 +54,6 @@ class AgentConfig:
         for name in ("episodes_per_update", "group_size", "epochs", "minibatches"):
             check_count(name, getattr(self, name))
         check_count("seed", self.seed, minimum=0)
-        check_number("gamma", self.gamma, minimum=0.0, maximum=1.0)
         if self.kl_coef is not None:
             check_number("kl_coef", self.kl_coef, minimum=0.0)
         check_number("temperature", self.temperature, minimum=0.0)

@@ -27,6 +27,7 @@ class GRPOConfig(AgentConfig):
     """Settings of `GRPO`, beside those of `AgentConfig`.
 
     Attributes:
+        gamma: discount per decision, in [0, 1].
         group_size: responses to each drawn prompt, at least 2.
         clip_range: epsilon of the clipped surrogate below 1.
         clip_range_high: epsilon above 1; the same when None (DAPO clips higher above).
@@ -35,6 +36,7 @@ class GRPOConfig(AgentConfig):
             episodes (the original GRPO: decisions of long responses weigh less).
     """
 
+    gamma: float = 1.0
     group_size: int = 8
     clip_range: float = 0.2
     clip_range_high: float | None = None
@@ -44,6 +46,7 @@ class GRPOConfig(AgentConfig):
     def __post_init__(self) -> None:
         """Refuse values outside their range, and groups that do not fill a rollout."""
         super().__post_init__()
+        check_number("gamma", self.gamma, minimum=0.0, maximum=1.0)
         check_count("group_size", self.group_size, minimum=2)
         check_number("clip_range", self.clip_range, minimum=1e-6, maximum=1.0)
         if self.clip_range_high is not None:

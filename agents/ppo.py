@@ -23,6 +23,7 @@ class PPOConfig(AgentConfig):
     """Settings of `PPO`, beside those of `AgentConfig`.
 
     Attributes:
+        gamma: discount per decision, in [0, 1].
         gae_lambda: in [0, 1]; 1 is unbiased whatever the critic says.
         clip_range: epsilon of the clipped surrogate.
         value_coef: weight of the critic's loss.
@@ -33,6 +34,7 @@ class PPOConfig(AgentConfig):
     learning_rate: float = 4e-4
     epochs: int = 4
     minibatches: int = 4
+    gamma: float = 1.0
     gae_lambda: float = 0.95
     clip_range: float = 0.2
     value_coef: float = 0.5
@@ -42,6 +44,7 @@ class PPOConfig(AgentConfig):
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         super().__post_init__()
+        check_number("gamma", self.gamma, minimum=0.0, maximum=1.0)
         check_number("gae_lambda", self.gae_lambda, minimum=0.0, maximum=1.0)
         check_number("clip_range", self.clip_range, minimum=1e-6, maximum=1.0)
         check_number("value_coef", self.value_coef, minimum=0.0)

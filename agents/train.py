@@ -51,6 +51,7 @@ def train(
     episodes_per_update: int | None = None,
     log_dir: str | Path | None = None,
     checkpoint_every: int = 50,
+    seed: int = 0,
     progress: bool = True,
     callback: Callback | None = None,
 ) -> list[dict[str, float]]:
@@ -68,6 +69,7 @@ def train(
         log_dir: gets ``metrics.jsonl``, TensorBoard files and checkpoints. A run that it holds
             already is resumed where its last checkpoint stands.
         checkpoint_every: updates between checkpoints; the last update always gets one.
+        seed: of the prompts that an agent without its own rollouts is shown.
         progress: show a progress bar on stderr.
         callback: called as ``callback(agent, metrics)`` after every update.
 
@@ -79,9 +81,10 @@ def train(
     """
     check_count("total_episodes", total_episodes, minimum=0)
     check_count("checkpoint_every", checkpoint_every)
+    check_count("seed", seed, minimum=0)
     base = base_environment(envs)
-    collector = _collector(agent, envs, episodes_per_update)
     size = _episodes_per_update(agent, envs, episodes_per_update)
+    collector = _collector(agent, envs, size, seed)
     updates = -(-total_episodes // size)
     checkpoints = Checkpoints.open(agent, log_dir)
     history: list[dict[str, float]] = []
@@ -140,12 +143,11 @@ def _check_unused(agent: object, folder: Path) -> None:
 
 
 def _collector(
-    agent: LearningAgent, envs: VectorEnv[Any, Any, Any], size: int | None
+    agent: LearningAgent, envs: VectorEnv[Any, Any, Any], size: int, seed: int
 ) -> Callable[[int], Rollout]:
     if isinstance(agent, CollectingAgent):
         return lambda update: agent.collect()
-    episodes = _episodes_per_update(agent, envs, size)
-    return lambda update: collect(envs, agent, episodes, seed=(0, update))
+    return lambda update: collect(envs, agent, size, seed=(seed, update))
 
 
 def _episodes_per_update(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,6 @@ from tests.toys import theta_policy
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"gamma": 1.2}, r"gamma must be a number in \[0, 1\], got 1.2"),
-        ({"gamma": -0.1}, r"gamma must be a number in \[0, 1\], got -0.1"),
-        ({"gamma": math.nan}, r"gamma must be a number in \[0, 1\], got nan"),
-        ({"gamma": "0.9"}, r"gamma must be a number in \[0, 1\], got '0.9'"),
-        ({"gamma": True}, r"gamma must be a number in \[0, 1\], got True"),
         ({"kl_coef": -0.1}, "kl_coef must be a finite number >= 0, got -0.1"),
         ({"kl_coef": math.inf}, "kl_coef must be a finite number >= 0, got inf"),
         ({"learning_rate": -1e-3}, "learning_rate must be a finite number >= 0, got -0.001"),
@@ -44,6 +40,20 @@ from tests.toys import theta_policy
 def test_settings_of_every_agent(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         AgentConfig(**settings)
+
+
+@pytest.mark.parametrize("kind", [PPOConfig, GRPOConfig])
+@pytest.mark.parametrize("gamma", [1.2, -0.1, math.nan, "0.9", True])
+def test_discount(kind: type[AgentConfig], gamma: Any) -> None:
+    message = f"gamma must be a number in [0, 1], got {gamma!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        kind(gamma=gamma)
+
+
+def test_a_discount_that_the_rule_does_not_know_is_refused(toy15: Task) -> None:
+    rule = PPO(make_envs(toy15)).learner.algorithm
+    with pytest.raises(ValueError, match="Agent has no setting 'gamma'"):
+        Agent(make_envs(toy15), algorithm=rule, gamma=0.9)
 
 
 @pytest.mark.parametrize(
