@@ -54,15 +54,25 @@ class GRPOConfig(AgentConfig):
         check_choice("aggregation", self.aggregation, ("decision_mean", "episode_mean"))
 
 
+@dataclass(frozen=True, kw_only=True)
+class GRPOTargets(SurrogateTargets):
+    """What GRPO aims at, beside `SurrogateTargets`.
+
+    Attributes:
+        equal_returns: [B] 1.0 where all episodes of the group have one return, and so teach
+            nothing; else 0.0.
+    """
+
+    equal_returns: Tensor
+
+
 @dataclass(frozen=True)
 class GRPOAlgorithm:
     """Group-relative returns and the clipped surrogate."""
 
     config: GRPOConfig
 
-    def targets(
-        self, rollout: Rollout, old: Description, reference: LanguageModel
-    ) -> SurrogateTargets:
+    def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> GRPOTargets:
         """Return the same advantage for all decisions of an episode.
 
         Raises:
@@ -79,24 +89,32 @@ class GRPOAlgorithm:
         returns = discounted_returns(rewards, mask, self.config.gamma)[:, 0]
         relative = group_relative if self.config.scale_by_std else group_centered
         by_episode = self.config.aggregation == "episode_mean"
-        return SurrogateTargets(
+        return GRPOTargets(
             advantages=relative(returns, rollout.group)[:, None].expand(mask.shape),
             logprobs=sum_per_decision(old.logprobs, rollout),
             mask=mask,
             weight=1.0 / mask.sum(dim=1) if by_episode else mean_over_decisions(mask),
+            equal_returns=_are_equal(returns, rollout.group),
         )
 
     def loss(
-        self, rollout: Rollout, new: Description, old: Description, targets: SurrogateTargets
+        self, rollout: Rollout, new: Description, old: Description, targets: GRPOTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of each episode; see `Algorithm.loss`."""
         high = self.config.clip_range_high
-        return surrogate_loss(
+        loss, metrics = surrogate_loss(
             sum_per_decision(new.logprobs, rollout, targets.mask.shape[1]),
             targets,
             self.config.clip_range,
             self.config.clip_range if high is None else high,
         )
+        return loss, metrics | {"equal_returns": targets.equal_returns}
+
+
+def _are_equal(returns: Tensor, group: Tensor) -> Tensor:
+    """Return [B] 1.0 where a group's returns are all the same, else 0.0."""
+    is_elsewhere = group[:, None] != group
+    return (is_elsewhere | (returns[:, None] == returns)).all(dim=1).to(returns.dtype)
 
 
 class GRPO(Agent):

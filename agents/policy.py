@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,12 @@ class Policy(nn.Module):
     def __init__(self, model: nn.Module, vocab_size: int, temperature: float = 1.0) -> None:
         """Take a model; its weights are the policy's."""
         super().__init__()
+        if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
+            warnings.warn(
+                "gradient checkpointing of the policy has no effect: it works in training mode "
+                "only, in which dropout would be on",
+                stacklevel=2,
+            )
         self.model = model
         self.lm = LanguageModel(model, vocab_size)
         self.temperature = temperature

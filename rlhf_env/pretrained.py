@@ -1,10 +1,11 @@
-"""Loading a language model from a folder or a hub, or saying in one sentence why it cannot be."""
+"""Loading a model from a folder or a hub, or saying in one sentence why it cannot be."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -33,42 +34,74 @@ def load_language_model(
         ValueError: if there is no such model, it is no decoder-only language model, or its
             weights are damaged, incomplete or stored in another format.
     """
+
+    def load(source: str, offline: bool) -> tuple[nn.Module, PreTrainedTokenizerBase]:
+        model, tokenizer = _model_and_tokenizer(source, "AutoModelForCausalLM", dtype, offline)
+        # Whoever steps or scores with the model makes the same checks; here they come first.
+        LanguageModel(model, len(tokenizer))
+        return model, tokenizer
+
+    return _loaded(path, "language model", load)
+
+
+def load_classifier(
+    path: str | Path, dtype: torch.dtype = torch.float32
+) -> tuple[nn.Module, PreTrainedTokenizerBase]:
+    """Return a sequence classifier in eval mode, and its tokenizer, under the same rules.
+
+    Args:
+        path: a local folder, or a hub id such as ``"org/model"``.
+        dtype: the weights' type.
+
+    Raises:
+        ValueError: if there is no such model, it has no trained classification head, or its
+            weights are damaged, incomplete or stored in another format.
+    """
+
+    def load(source: str, offline: bool) -> tuple[nn.Module, PreTrainedTokenizerBase]:
+        kind = "AutoModelForSequenceClassification"
+        return _model_and_tokenizer(source, kind, dtype, offline)
+
+    return _loaded(path, "classifier", load)
+
+
+def _loaded(
+    path: str | Path, what: str, load: Callable[[str, bool], tuple[nn.Module, Any]]
+) -> tuple[nn.Module, PreTrainedTokenizerBase]:
+    """Return what ``load(source, offline)`` does, or say in one sentence why it cannot."""
     name = str(path)
     source = str(Path(name).expanduser())
     is_folder = Path(source).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
     if is_folder and not (Path(source) / "config.json").is_file():
         raise ValueError(
-            f"model must be a folder with a config.json or a hub id, got {name!r}, "
+            f"{what} must be a folder with a config.json or a hub id, got {name!r}, "
             f"which {'holds none' if Path(source).is_dir() else 'is no folder'}"
         )
     if is_folder and not any(Path(source).glob("*.safetensors")):
         raise ValueError(
-            f"model {name!r} has no safetensors weights, and no other format is read; "
+            f"{what} {name!r} has no safetensors weights, and no other format is read; "
             "convert it with model.save_pretrained() in a process that trusts it"
         )
     try:
-        model, tokenizer = _load(source, dtype, offline=is_folder or not _hub_has(name))
-        # Whoever steps or scores with the model makes the same checks; here they come first.
-        LanguageModel(model, len(tokenizer))
+        return load(source, is_folder or not _hub_has(name))
     except Exception as error:
         # The loader raises many kinds (OSError, KeyError, SafetensorError, hub errors); whoever
         # called needs one sentence about the model, and the cause stays chained.
         reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"cannot load the language model {name!r}: {reason}") from error
-    return model, tokenizer
+        raise ValueError(f"cannot load the {what} {name!r}: {reason}") from error
 
 
-def _load(
-    source: str, dtype: torch.dtype, offline: bool
+def _model_and_tokenizer(
+    source: str, kind: str, dtype: torch.dtype, offline: bool
 ) -> tuple[nn.Module, PreTrainedTokenizerBase]:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    import transformers
 
     where = {"local_files_only": offline, "trust_remote_code": False}
-    config = AutoConfig.from_pretrained(source, **where)
-    if config.is_encoder_decoder:
+    config = transformers.AutoConfig.from_pretrained(source, **where)
+    if kind == "AutoModelForCausalLM" and config.is_encoder_decoder:
         raise ValueError("it is not a decoder-only language model but encoder and decoder")
     weights = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
-    model, found = AutoModelForCausalLM.from_pretrained(  # type: ignore[misc] -- a pair
+    model, found = getattr(transformers, kind).from_pretrained(
         source, config=config, **weights, **where
     )
     if missing := sorted(found["missing_keys"]):
@@ -77,9 +110,9 @@ def _load(
         warnings.warn(
             f"{source!r} holds weights that {type(model).__name__} does not use: "
             f"{', '.join(extra[:5])} ({len(extra)} in all)",
-            stacklevel=3,
+            stacklevel=5,
         )
-    return model.eval(), AutoTokenizer.from_pretrained(source, **where)
+    return model.eval(), transformers.AutoTokenizer.from_pretrained(source, **where)
 
 
 def _hub_has(name: str) -> bool:

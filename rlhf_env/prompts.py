@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlhf_env.text_ids import chat_ids, is_chat, plain_ids
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -63,7 +65,7 @@ def encode_prompts(
     Texts get the special tokens that the tokenizer puts before a text, but no final EOS.
 
     Args:
-        prompts: texts, or sequences of token ids.
+        prompts: texts, lists of chat messages, or sequences of token ids; see `encode_prompt`.
         tokenizer: the policy's tokenizer.
         max_prompt_tokens: the longest prompt.
         drop_long: leave longer prompts out, with one warning that counts them.
@@ -71,6 +73,7 @@ def encode_prompts(
     Raises:
         ValueError: if a prompt is no text and no ids, is empty, or is too long and not dropped.
     """
+    _warn_of_spelled_tokens(prompts, tokenizer)
     encoded = [encode_prompt(text, f"prompt {row}", tokenizer) for row, text in enumerate(prompts)]
     fitting = [ids for ids in encoded if len(ids) <= max_prompt_tokens]
     dropped = len(encoded) - len(fitting)
@@ -96,16 +99,22 @@ def encode_prompts(
 def encode_prompt(prompt: Any, name: str, tokenizer: PreTrainedTokenizerBase) -> Tensor:
     """Return the token ids of one prompt, an int64 vector with at least one id.
 
+    What a text, or a message of a chat, spells out as a special token (``"</s>"``) stays text; only
+    the tokenizer and its chat template put special tokens. Who wants others passes ids.
+
     Args:
-        prompt: a text, or a sequence of token ids.
+        prompt: a text; a list of messages ``{"role": ..., "content": ...}``, which the tokenizer's
+            chat template renders up to where the answer begins; or a sequence of token ids.
         name: what error messages call it.
         tokenizer: the policy's tokenizer.
 
     Raises:
-        ValueError: if the prompt is neither text nor ids of the vocabulary, or has no token.
+        ValueError: if the prompt is none of these, has no token, or cannot be encoded.
     """
     if isinstance(prompt, str):
         ids = _text_ids(prompt, name, tokenizer)
+    elif is_chat(prompt):
+        ids = chat_ids(prompt, name, tokenizer)
     else:
         ids = _checked_ids(prompt, name, len(tokenizer))
     if not ids:
@@ -116,13 +125,21 @@ def encode_prompt(prompt: Any, name: str, tokenizer: PreTrainedTokenizerBase) ->
     return torch.tensor(ids, dtype=torch.int64)
 
 
+def _warn_of_spelled_tokens(prompts: Sequence[Any], tokenizer: PreTrainedTokenizerBase) -> None:
+    tokens = tokenizer.all_special_tokens
+    texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+    spelled = sum(any(token in text for token in tokens) for text in texts)
+    if spelled:
+        warnings.warn(
+            f"{spelled} of {len(prompts)} prompts spell out a special token (one of {tokens[:5]}), "
+            "which is read as text; pass chat messages or token ids if you mean the token",
+            stacklevel=3,
+        )
+
+
 def _text_ids(prompt: str, name: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    try:
-        ids = list(tokenizer(prompt)["input_ids"])  # type: ignore[arg-type]
-        bare = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    except (TypeError, UnicodeEncodeError) as error:
-        # Half of a surrogate pair is a legal Python character and no text.
-        raise ValueError(f"{name} is not valid Unicode, got {reprlib.repr(prompt)}") from error
+    bare = plain_ids(prompt, name, tokenizer, add_special_tokens=False)
+    ids = plain_ids(prompt, name, tokenizer)
     if len(ids) > max(len(bare), 1) and ids[-1] == tokenizer.eos_token_id:  # type: ignore[arg-type]
         ids.pop()
     return ids

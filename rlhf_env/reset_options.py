@@ -119,8 +119,8 @@ def checked_mask(mask: Any, num_rows: int) -> np.ndarray:
 def per_row(name: str, value: Any, num_rows: int) -> list[Any]:
     """Return a reset option's value for each row.
 
-    A text, a number and one prompt's ids are one value for all rows; any other list is one value
-    per row.
+    A text, a number, one prompt's ids and one chat are one value for all rows; any other list is
+    one value per row.
 
     Raises:
         ValueError: if a list has another length.
@@ -128,8 +128,8 @@ def per_row(name: str, value: Any, num_rows: int) -> list[Any]:
     if isinstance(value, Tensor):
         value = value.tolist()
     is_list = isinstance(value, list | tuple | np.ndarray)
-    is_ids = is_list and name == "prompt" and len(value) and isinstance(value[0], int | np.integer)
-    if not is_list or is_ids:
+    is_prompt = is_list and len(value) and isinstance(value[0], int | np.integer | Mapping)
+    if not is_list or (name == "prompt" and is_prompt):
         return [value] * num_rows
     if len(value) != num_rows:
         raise ValueError(

@@ -5,7 +5,7 @@ Built-in tasks are in `rlhf_env.tasks`; reading prompts from files is in `rlhf_e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,8 @@ from rlhf_env.rewards.protocol import Reward, as_reward
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Prompts = Sequence[str] | Sequence[Sequence[int]] | Sequence[Tensor]
+Chat = Sequence[Mapping[str, str]]
+Prompts = Sequence[str] | Sequence[Chat] | Sequence[Sequence[int]] | Sequence[Tensor]
 RewardLike = Reward | Callable[[list[str], list[str]], list[float]]
 
 
@@ -120,7 +121,9 @@ class Task:
         Args:
             model: folder or hub id of a decoder-only language model with its tokenizer.
             reward: a `Reward`, or a plain function ``f(prompts, responses) -> list[float]``.
-            prompts: list of texts, a text/JSONL/Parquet file, or a ``datasets.Dataset`` column.
+            prompts: list of texts or of chats (lists of ``{"role": ..., "content": ...}``, for the
+                tokenizer's chat template), a text/JSONL/Parquet file, or a ``datasets.Dataset``
+                column.
             eval_prompts: the same kinds; the training prompts when empty.
             gold: the true objective, if it is known.
             name: how reports call the task; the model's name by default.

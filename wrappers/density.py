@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from rlhf_env.rollout import Rollout
+from wrappers.pay import Responses
 from wrappers.prefix_scores import PrefixScorer, checked_prefix_scores
 
 
@@ -51,23 +52,6 @@ class Density:
     term: str
     terms: Callable[[ScoredPrefixes], Tensor]
     every: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Responses:
-    """B responses, finished or not.
-
-    Attributes:
-        prompts: B prompts, token ids.
-        responses: B responses, token ids, at least one each.
-        terminated: [B] bool, True where the last token terminates the episode.
-        paid: [B] the score term paid at that token.
-    """
-
-    prompts: list[Tensor]
-    responses: list[Tensor]
-    terminated: Tensor
-    paid: Tensor
 
 
 def density_terms(density: Density, score_prefixes: PrefixScorer, given: Responses) -> Tensor:

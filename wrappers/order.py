@@ -14,7 +14,7 @@ from rlhf_env.env import RLHFEnv
 from rlhf_env.mdp import TokenMDP
 from rlhf_env.rollout import RolloutTransform
 from rlhf_env.vector_env import RLHFVectorEnv
-from wrappers.density import Density
+from wrappers.pay import Pay
 
 _REWARD_CHANGERS = (gym.RewardWrapper, NormalizeReward, VectorRewardWrapper, VectorNormalizeReward)
 
@@ -27,10 +27,10 @@ class Granular(Protocol):
 
 
 @runtime_checkable
-class Dense(Protocol):
-    """A wrapper that decides which step is paid."""
+class Paying(Protocol):
+    """A wrapper that pays a reward term."""
 
-    density: Density
+    pay: Pay
 
 
 def inner_wrappers(env: Any) -> Iterator[Any]:
@@ -72,10 +72,10 @@ def check_one_granularity(env: Any, name: str) -> None:
             )
 
 
-def check_one_density(env: Any, name: str, term: str) -> None:
-    """Raise ValueError if a reward term is already spread over the steps of ``env``."""
+def check_one_payer(env: Any, name: str, term: str) -> None:
+    """Raise ValueError if a wrapper inside pays a reward term already."""
     for inner in inner_wrappers(env):
-        if isinstance(inner, Dense) and inner.density.term == term:
+        if isinstance(inner, Paying) and inner.pay.term == term:
             raise ValueError(
                 f"{name} pays the reward term {term!r}, but {type(inner).__name__} inside it does "
                 "so already; keep one of them"
@@ -91,3 +91,17 @@ def check_no_foreign_reward(env: Any, name: str) -> None:
                 f"{name} pays the sum of the reward terms, so the change that {other} inside it "
                 f"makes would be lost; put {other} outside: {other}({name}(env, ...), ...)"
             )
+
+
+def check_payable(env: Any, name: str, term: str) -> None:
+    """Refuse an environment around which a wrapper cannot pay a reward term per token.
+
+    Raises:
+        TypeError: if ``env`` is not an ``RLHF-v0``.
+        ValueError: if its steps are not single tokens, the term is paid by a wrapper inside, or
+            the change of a foreign reward wrapper would be lost.
+    """
+    token_mdp(env, name)
+    check_token_steps(env, name)
+    check_no_foreign_reward(env, name)
+    check_one_payer(env, name, term)

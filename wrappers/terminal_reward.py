@@ -8,7 +8,7 @@ import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 
 from rlhf_env.rollout import Rollout
-from wrappers.order import check_one_density, token_mdp
+from wrappers.order import check_one_payer, token_mdp
 
 
 class TerminalReward(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -30,7 +30,7 @@ class TerminalReward(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             ValueError: if a density wrapper inside has moved the score elsewhere.
         """
         token_mdp(env, "TerminalReward")
-        check_one_density(env, "TerminalReward", "score")
+        check_one_payer(env, "TerminalReward", "score")
         RecordConstructorArgs.__init__(self)
         gym.Wrapper.__init__(self, env)
 

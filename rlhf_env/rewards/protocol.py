@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -29,6 +31,15 @@ class PrefixReward(Protocol):
 
     def prefix_scores(self, prompts: list[Tensor], responses: list[Tensor]) -> list[Tensor]:
         """Return per response a vector [len + 1]; index t is the score after t tokens."""
+        ...
+
+
+@runtime_checkable
+class NeedsTokenizer(Protocol):
+    """A reward that turns ids into texts, or holds rewards that do; a `Task` tells it how."""
+
+    def with_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> Reward:
+        """Return the reward for ids of the policy's tokenizer; itself if it knows already."""
         ...
 
 
@@ -75,10 +86,6 @@ class TextReward:
 def as_reward(reward: Any, tokenizer: PreTrainedTokenizerBase) -> Reward:
     """Return a `Reward` for what a user calls a reward.
 
-    What it takes is read from the annotation of its first parameter: ``str`` means texts,
-    ``Tensor`` means ids. Without one a plain function is taken for one of texts, any other
-    callable object for a `Reward`.
-
     Raises:
         TypeError: if it cannot be called.
     """
@@ -86,27 +93,50 @@ def as_reward(reward: Any, tokenizer: PreTrainedTokenizerBase) -> Reward:
         raise TypeError(
             f"reward must be a function or an object with __call__, got {type(reward).__name__}"
         )
+    if isinstance(reward, NeedsTokenizer):
+        return reward.with_tokenizer(tokenizer)
+    if takes_texts(reward):
+        return TextReward(cast(Any, reward), tokenizer)
+    return cast(Reward, reward)
+
+
+def takes_texts(reward: Callable[..., Any]) -> bool:
+    """Return whether a reward wants texts instead of ids.
+
+    That is read from the annotation of its first parameter: ``str`` means texts, ``Tensor`` means
+    ids. Without one a plain function is taken for one of texts, any other callable object for a
+    `Reward`.
+    """
     annotation = _first_annotation(reward)
     is_plain = inspect.isroutine(reward) or isinstance(reward, functools.partial)
-    if "Tensor" in annotation or not (is_plain or "str" in annotation):
-        return cast(Reward, reward)
-    return TextReward(cast(Any, reward), tokenizer)
+    return "Tensor" not in annotation and (is_plain or "str" in annotation)
 
 
-def score(reward: Reward, prompts: list[Tensor], responses: list[Tensor]) -> Tensor:
+def score(
+    reward: Reward, prompts: list[Tensor], responses: list[Tensor], name: str | None = None
+) -> Tensor:
     """Return the checked scores of a batch, [B] float32 on the CPU.
 
-    The reward gets copies, so one that writes into its arguments harms nobody.
+    The reward gets copies, so one that writes into its arguments harms nobody, and after one that
+    changes the working directory it is changed back.
+
+    Args:
+        reward: the judge.
+        prompts: B vectors of token ids.
+        responses: B vectors of token ids.
+        name: what messages call the reward; its own name by default.
 
     Raises:
         ValueError: if the reward answers with the wrong number of scores or a non-finite one.
     """
+    name = name or reward_name(reward)
     try:
-        answer = reward([row.clone() for row in prompts], [row.clone() for row in responses])
+        with _same_working_directory():
+            answer = reward([row.clone() for row in prompts], [row.clone() for row in responses])
     except Exception as error:
-        error.add_note(f"raised by reward {reward_name(reward)} on {len(responses)} responses")
+        error.add_note(f"raised by reward {name} on {len(responses)} responses")
         raise
-    return as_scores(answer, len(responses), reward_name(reward))
+    return as_scores(answer, len(responses), name)
 
 
 def as_scores(answer: Any, count: int, name: str) -> Tensor:
@@ -131,6 +161,20 @@ def reward_name(reward: Any) -> str:
     """Return what to call a reward in a message."""
     own = reward.name if isinstance(reward, TextReward) else None
     return own or getattr(reward, "__name__", type(reward).__name__)
+
+
+@contextlib.contextmanager
+def _same_working_directory() -> Iterator[None]:
+    try:
+        before = os.getcwd()
+    except FileNotFoundError:
+        # Somebody removed it; there is nothing to come back to.
+        before = None
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.chdir(before)
 
 
 def _first_annotation(function: Callable[..., Any]) -> str:

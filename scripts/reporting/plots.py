@@ -31,19 +31,22 @@ class Plot:
         name: of its file, without the ending.
         title: what it shows.
         caption: how to read it.
-        draw: makes it; called once per look.
+        draw: makes it, stacked in one column or not; called once per look.
     """
 
     name: str
     title: str
     caption: str
-    draw: Callable[[], Figure]
+    draw: Callable[[bool], Figure]
 
 
 def plots(tables: Tables) -> list[Plot]:
     """Return the figures that the tables have data for, the most important first."""
     main = headline(tables.results)
-    band_note = "Line: interquartile mean over seeds; band: its 95 % bootstrap interval."
+    band_note = (
+        "Line: interquartile mean over seeds; band: its 95 % bootstrap interval. Where settings "
+        "gave the same, one line lies on the other, which is wider and paler."
+    )
     found = []
     if has(tables.curves, main):
         found.append(_curves(tables, main, "Learning curves", band_note))
@@ -53,7 +56,7 @@ def plots(tables: Tables) -> list[Plot]:
                 name="heatmap",
                 title="Discount and density",
                 caption=f"Interquartile mean of {TITLES[main]} after training.",
-                draw=lambda: draw_heatmap(tables, main),
+                draw=lambda stacked: draw_heatmap(tables, main, stacked=stacked),
             )
         )
     if has(tables.results, "score") and has(tables.results, "kl"):
@@ -63,7 +66,7 @@ def plots(tables: Tables) -> list[Plot]:
                 title="Reward against KL",
                 caption="Small: one run. Large: interquartile mean of a setting. "
                 "Grey line, where known: the best score possible at that KL.",
-                draw=lambda: draw_frontier(tables),
+                draw=lambda stacked: draw_frontier(tables, stacked=stacked),
             )
         )
     if has(tables.curves, "gold"):
@@ -74,7 +77,7 @@ def plots(tables: Tables) -> list[Plot]:
                 caption="Over the distance travelled from the reference: over-optimisation shows "
                 "as a proxy (dotted) that rises while gold (solid) falls. Smoothed over a "
                 "twentieth of the updates.",
-                draw=lambda: draw_gold(tables),
+                draw=lambda stacked: draw_gold(tables, stacked=stacked),
             )
         )
     if has(tables.curves, "regret"):
@@ -94,11 +97,11 @@ def webp(image: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def png(plot: Plot, theme: Theme) -> bytes:
-    """Return a figure as a PNG file."""
+def png(plot: Plot, theme: Theme, *, stacked: bool = False) -> bytes:
+    """Return a figure as a PNG file; stacked in one column for narrow screens."""
     with themed(theme):
         buffer = io.BytesIO()
-        plot.draw().savefig(buffer, format="png", dpi=144)
+        plot.draw(stacked).savefig(buffer, format="png", dpi=144)
     return buffer.getvalue()
 
 
@@ -107,5 +110,5 @@ def _curves(tables: Tables, metric: str, title: str, caption: str) -> Plot:
         name=f"curves-{metric}",
         title=title,
         caption=caption,
-        draw=lambda: draw_curves(tables, metric),
+        draw=lambda stacked: draw_curves(tables, metric, stacked=stacked),
     )

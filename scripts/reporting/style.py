@@ -1,4 +1,4 @@
-"""How figures look: colours, light and dark, axes, and labels beside their lines."""
+"""How figures look: colours, light and dark, axes, and legends."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from typing import Any
 
 import matplotlib as mpl
 from cycler import cycler
-from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 DASHES = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (5, 1.5, 1, 1.5)), (0, (9, 2)), (0, (2, 4)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
+# How far a colour is moved, setting by setting: below 0 towards the paper, above towards the ink.
+SHADES = (-0.5, 0.0, 0.35, 0.6, -0.25, 0.2)
+# Inches; what a phone shows at the size it is drawn in.
+NARROW = 3.7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,60 +83,47 @@ def settings(theme: Theme) -> dict[Any, Any]:
 
 
 def facets(
-    rows: int, columns: int, *, width: float = 3.6, height: float = 2.5
+    rows: int, columns: int, *, width: float = 3.0, height: float = 2.4, stacked: bool = False
 ) -> tuple[Figure, Any]:
-    """Return a figure with a grid of axes, [rows, columns], sharing their scales."""
-    figure = Figure(
-        figsize=(max(5.4, width * columns + 0.8), height * rows + 0.8), layout="constrained"
-    )
-    return figure, figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-
-
-def label_lines(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Write each line's name beside its end, moved apart where ends lie close together.
+    """Return a figure with a grid of axes, [rows, columns], sharing their scales.
 
     Args:
-        axes: with its final limits.
-        ends: (x, y, name, colour) of every line.
+        rows: of the grid.
+        columns: of the grid.
+        width: of one of the axes, in inches.
+        height: of one of the axes, in inches.
+        stacked: draw all of them in one column, row after row.
     """
-    low, high = axes.get_ylim()
-    to_fraction = axes.transData + axes.transAxes.inverted()
-    placed = sorted((float(to_fraction.transform((x, y))[1]), name, c) for x, y, name, c in ends)
-    gap = 12 / (axes.get_window_extent().height * 72 / axes.figure.dpi)
-    heights = spread([min(max(place, 0.0), 1.0) for place, _, _ in placed], gap)
-    for position, (_, name, colour) in zip(heights, placed, strict=True):
-        axes.annotate(
-            name,
-            (1.0, position),
-            xycoords="axes fraction",
-            xytext=(4, 0),
-            textcoords="offset points",
-            color=colour,
-            fontsize=8,
-            va="center",
-            annotation_clip=False,
-        )
-    axes.set_ylim(low, high)
+    size = (max(5.4, width * columns + 0.8), height * rows + 0.9)
+    drawn = (rows, columns)
+    if stacked:
+        size, drawn = (NARROW, height * rows * columns * 0.85 + 1.2), (rows * columns, 1)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(*drawn, squeeze=False, sharex=True, sharey=True)
+    return figure, axes.reshape(rows, columns)
 
 
-def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Return ascending places in [0, 1] moved apart to at least ``gap``, as near as can be."""
-    blocks: list[tuple[float, int]] = []
-    for place in places:
-        centre, count = place, 1
-        # Two blocks that touch become one around their common centre.
-        while blocks and centre - gap * count / 2 < blocks[-1][0] + gap * blocks[-1][1] / 2:
-            before, size = blocks.pop()
-            centre = (before * size + centre * count) / (size + count)
-            count += size
-            margin = min(gap * (count - 1) / 2, 0.5)
-            centre = min(max(centre, margin), 1.0 - margin)
-        blocks.append((centre, count))
-    return [
-        centre + gap * (index - (count - 1) / 2)
-        for centre, count in blocks
-        for index in range(count)
-    ]
+def legend(figure: Figure, samples: Sequence[Line2D], *, stacked: bool = False) -> None:
+    """Name all lines of a figure, each beside a sample, above its panels."""
+    longest = max((len(str(sample.get_label())) for sample in samples), default=1)
+    letters = (figure.get_figwidth() - 0.4) * 13
+    fitting = max(1, int(letters // (longest + 9)))
+    figure.legend(
+        handles=list(samples),
+        loc="outside upper left",
+        ncols=min(fitting, len(samples)) or 1,
+        frameon=False,
+        handlelength=3.2,
+        fontsize=8 if stacked else 9,
+    )
+
+
+def shaded(colour: str, step: int) -> str:
+    """Return a colour moved towards paper or ink, so that settings of one agent differ."""
+    share = SHADES[step % len(SHADES)]
+    end = mpl.rcParams["figure.facecolor" if share < 0 else "text.color"]
+    pairs = zip(to_rgb(colour), to_rgb(end), strict=True)
+    return to_hex([x + abs(share) * (y - x) for x, y in pairs])
 
 
 def line_colours() -> list[str]:

@@ -25,6 +25,14 @@ def longer_is_better(prompts: list[Tensor], responses: list[Tensor]) -> list[Ten
     ]
 
 
+def newest_id(prompt: Tensor, response: Tensor) -> float:
+    return 0.1 * float(response[-1])
+
+
+def all_ids(prompt: Tensor, response: Tensor) -> Tensor:
+    return 0.1 * response
+
+
 # name -> f(w, env); w is the package `wrappers` or `wrappers.vector`.
 DENSITIES: dict[str, Stack] = {
     "terminal": lambda w, env: w.TerminalReward(env),
@@ -49,6 +57,36 @@ PAIRS: dict[str, Stack] = {
     "difference(terminal)": lambda w, env: w.PrefixDifference(w.TerminalReward(env)),
     "prefix(terminal)": lambda w, env: w.PrefixReward(w.TerminalReward(env)),
 }
+TERMS: dict[str, Stack] = {
+    "length": lambda w, env: w.LengthPenalty(env, coef=0.25, free_tokens=2),
+    "repetition": lambda w, env: w.RepetitionPenalty(env, coef=0.5, n=1),
+    "token": lambda w, env: w.TokenReward(env, newest_id),
+    "tokens": lambda w, env: w.TokenReward(env, all_ids, name="ids"),
+    "normalized": lambda w, env: w.NormalizeScore(env, mean=0.5, sd=2.0),
+    "length(repetition)": lambda w, env: w.LengthPenalty(w.RepetitionPenalty(env, 0.5, n=2), 0.25),
+    "token(token)": lambda w, env: w.TokenReward(w.TokenReward(env, newest_id), all_ids, "ids"),
+    "length(every_2)": lambda w, env: w.LengthPenalty(w.EveryK(env, k=2), coef=0.25),
+    "every_2(length)": lambda w, env: w.EveryK(w.LengthPenalty(env, coef=0.25), k=2),
+    "normalized(length)": lambda w, env: w.NormalizeScore(w.LengthPenalty(env, 0.25), 0.5, 2.0),
+    "every_2(normalized)": lambda w, env: w.EveryK(w.NormalizeScore(env, 0.5, 2.0), k=2),
+    "prefix(normalized)": lambda w, env: w.PrefixReward(w.NormalizeScore(env, 0.5, 2.0)),
+    "shaping(normalized)": lambda w, env: w.PotentialShaping(w.NormalizeScore(env, 0.5, 2.0), 0.9),
+}
+VIEWS: dict[str, Stack] = {
+    "top_3": lambda w, env: w.TopKActions(env, k=3),
+    "top_2_eos": lambda w, env: w.TopKActions(env, k=2, always_eos=True),
+    "top_3(every_2)": lambda w, env: w.TopKActions(w.EveryK(env, k=2), k=3),
+    "every_2(top_3)": lambda w, env: w.EveryK(w.TopKActions(env, k=3), k=2),
+    "macro_2(top_3)": lambda w, env: w.MacroAction(w.TopKActions(env, k=3), n=2),
+    "text": lambda w, env: w.DecodedText(env),
+    "text(macro_2)": lambda w, env: w.DecodedText(w.MacroAction(env, n=2)),
+    "every_2(text)": lambda w, env: w.EveryK(w.DecodedText(env), k=2),
+    "hidden": lambda w, env: w.HiddenState(env),
+    "hidden(top_3(length))": lambda w, env: w.HiddenState(
+        w.TopKActions(w.LengthPenalty(env, coef=0.25), k=3)
+    ),
+    "macro_2(hidden)": lambda w, env: w.MacroAction(w.HiddenState(env), n=2),
+}
 MACROS: dict[str, Stack] = {
     "macro_1": lambda w, env: w.MacroAction(env, n=1),
     "macro_2": lambda w, env: w.MacroAction(env, n=2),
@@ -65,6 +103,10 @@ BANDITS: dict[str, Stack] = {
     "bandit(difference)": lambda w, env: w.SequenceBandit(w.PrefixDifference(env)),
     "bandit(prefix)": lambda w, env: w.SequenceBandit(w.PrefixReward(env)),
     "bandit(shaping)": lambda w, env: w.SequenceBandit(w.PotentialShaping(env, gamma=1.0)),
+    "bandit(length)": lambda w, env: w.SequenceBandit(w.LengthPenalty(env, coef=0.25)),
+    "normalized(bandit)": lambda w, env: w.NormalizeScore(w.SequenceBandit(env), 0.5, 2.0),
+    "hidden(bandit)": lambda w, env: w.HiddenState(w.SequenceBandit(env)),
+    "bandit(top_3)": lambda w, env: w.SequenceBandit(w.TopKActions(env, k=3)),
     "bandit(terminal)": lambda w, env: w.SequenceBandit(w.TerminalReward(env)),
 }
-STACKS = DENSITIES | PAIRS | MACROS | BANDITS
+STACKS = DENSITIES | PAIRS | TERMS | VIEWS | MACROS | BANDITS

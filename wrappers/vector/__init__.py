@@ -6,32 +6,56 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from wrappers.vector.decoded_text import DecodedText
     from wrappers.vector.every_k import EveryK
+    from wrappers.vector.hidden_state import HiddenState
+    from wrappers.vector.length_penalty import LengthPenalty
     from wrappers.vector.macro_action import MacroAction
+    from wrappers.vector.normalize_score import NormalizeScore
     from wrappers.vector.potential_shaping import PotentialShaping
     from wrappers.vector.prefix_difference import PrefixDifference
     from wrappers.vector.prefix_reward import PrefixReward
+    from wrappers.vector.record_episodes import RecordEpisodes
+    from wrappers.vector.repetition_penalty import RepetitionPenalty
     from wrappers.vector.sequence_bandit import SequenceBandit
     from wrappers.vector.terminal_reward import TerminalReward
+    from wrappers.vector.token_reward import TokenReward
+    from wrappers.vector.top_k_actions import TopKActions
 
 __all__ = [
+    "DecodedText",
     "EveryK",
+    "HiddenState",
+    "LengthPenalty",
     "MacroAction",
+    "NormalizeScore",
     "PotentialShaping",
     "PrefixDifference",
     "PrefixReward",
+    "RecordEpisodes",
+    "RepetitionPenalty",
     "SequenceBandit",
     "TerminalReward",
+    "TokenReward",
+    "TopKActions",
 ]
 
 _HOMES = {
+    "DecodedText": "wrappers.vector.decoded_text",
     "EveryK": "wrappers.vector.every_k",
+    "HiddenState": "wrappers.vector.hidden_state",
+    "LengthPenalty": "wrappers.vector.length_penalty",
     "MacroAction": "wrappers.vector.macro_action",
+    "NormalizeScore": "wrappers.vector.normalize_score",
     "PotentialShaping": "wrappers.vector.potential_shaping",
     "PrefixDifference": "wrappers.vector.prefix_difference",
     "PrefixReward": "wrappers.vector.prefix_reward",
+    "RecordEpisodes": "wrappers.vector.record_episodes",
+    "RepetitionPenalty": "wrappers.vector.repetition_penalty",
     "SequenceBandit": "wrappers.vector.sequence_bandit",
     "TerminalReward": "wrappers.vector.terminal_reward",
+    "TokenReward": "wrappers.vector.token_reward",
+    "TopKActions": "wrappers.vector.top_k_actions",
 }
 
 

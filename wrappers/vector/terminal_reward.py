@@ -7,7 +7,7 @@ from typing import Any
 from gymnasium.vector import VectorEnv, VectorWrapper
 
 from rlhf_env.rollout import Rollout
-from wrappers.order import check_one_density, token_mdp
+from wrappers.order import check_one_payer, token_mdp
 
 
 class TerminalReward(VectorWrapper[Any, Any, Any, Any, Any]):
@@ -20,7 +20,7 @@ class TerminalReward(VectorWrapper[Any, Any, Any, Any, Any]):
             ValueError: if a density wrapper inside has moved the score elsewhere.
         """
         token_mdp(env, "TerminalReward")
-        check_one_density(env, "TerminalReward", "score")
+        check_one_payer(env, "TerminalReward", "score")
         super().__init__(env)
 
     def rollout(self, rollout: Rollout) -> Rollout:

@@ -1,0 +1,50 @@
+"""A reward with something done around each of its calls."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
+
+from torch import Tensor
+
+from rlhf_env.rewards.protocol import PrefixReward, Reward, as_reward, reward_name
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class WrappedReward(ABC):
+    """Passes calls on to a reward; it can score prefixes if that one can.
+
+    Attributes:
+        reward: a `Reward`, or a function of texts until a `Task` tells the tokenizer.
+    """
+
+    def __init__(self, reward: Any) -> None:
+        """Wrap a reward, or a function of texts."""
+        self.reward = reward
+        # Messages about a reward name it by this.
+        self.__name__ = reward_name(reward)
+        if isinstance(reward, PrefixReward):
+            self.prefix_scores = self._prefix_scores
+
+    def __call__(self, prompts: list[Tensor], responses: list[Tensor]) -> Tensor:
+        """Return the reward's scores, [B]."""
+        return self._call(self.reward, prompts, responses)
+
+    def with_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> Reward:
+        """Return this around the reward for ids of ``tokenizer``."""
+        reward = as_reward(self.reward, tokenizer)
+        return self if reward is self.reward else self._around(reward)
+
+    def _prefix_scores(self, prompts: list[Tensor], responses: list[Tensor]) -> list[Tensor]:
+        return self._call(self.reward.prefix_scores, prompts, responses)
+
+    @abstractmethod
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return ``function(*arguments)``, with whatever is done around it."""
+
+    @abstractmethod
+    def _around(self, reward: Reward) -> Self:
+        """Return a wrapper with the same settings around another reward."""
