@@ -12,10 +12,11 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
-from agents.algorithm import Algorithm
+from agents.algorithm import Algorithm, check_algorithm, check_targets
 from agents.checkpoint import load_checkpoint, restore_checkpoint, save_checkpoint
 from agents.collect import base_environment, collect
 from agents.config import AgentConfig, make_config
+from agents.contract import check_observation
 from agents.evaluate import evaluate
 from agents.kl_reward import close_kl
 from agents.learner import Learner
@@ -52,16 +53,19 @@ class Agent:
             envs: a vector environment of RLHF-v0, with or without wrappers.
             policy: the language model to train; a copy of the task's reference when None.
             algorithm: the learning rule, unless the class brings its own.
-            **settings: the fields of ``config_class``.
+            **settings: the fields of ``config_class``; ``seed=None`` draws one, which is
+                ``config.seed`` then.
 
         Raises:
-            ValueError: if a setting is unknown or out of range, or the policy is the reference.
+            ValueError: if a setting is unknown or out of range, the algorithm lacks a method, or
+                the policy is the reference.
         """
         name = type(self).__name__
         self.config = make_config(self.config_class, name, settings)
         self.envs = envs
         self.base = base_environment(envs)
         rule = self._own_algorithm() if algorithm is None else algorithm
+        check_algorithm(rule)
         reference = self.base.mdp.reference.model
         if policy is reference or policy is self.base.task.reference:
             raise ValueError(
@@ -113,13 +117,15 @@ class Agent:
         """Learn from a rollout and return what happened.
 
         Raises:
-            ValueError: if a gradient is not finite; the weights are those before that step.
+            ValueError: if a loss or a gradient is not finite, the weights being those before that
+                step; or the algorithm answers with something else than it should.
         """
         if self.base.mdp.options.kl_penalty == "reference":
             rollout = close_kl(rollout, self.base.kl_coef)
         self.policy.eval()
         old = self.policy.describe_all(rollout.tokens, rollout.is_action)
         targets = self.learner.algorithm.targets(rollout, old, self.base.mdp.reference)
+        check_targets(targets, len(rollout))
         generator = np.random.default_rng([self.config.seed, _SHUFFLE, self.updates])
         metrics = self.learner.update(rollout, old, targets, generator)
         self.updates += 1
@@ -139,7 +145,11 @@ class Agent:
 
         Returns:
             [N] tokens and [N] their log-probabilities.
+
+        Raises:
+            ValueError: if it is no observation of a vector environment.
         """
+        check_observation(observation)
         device = self.policy.lm.device
         tokens = torch.as_tensor(observation["input_ids"], device=device)
         lengths = torch.as_tensor(observation["attention_mask"], device=device).long().sum(1)

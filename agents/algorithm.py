@@ -1,4 +1,4 @@
-"""The two methods that make a learning rule.
+"""The two methods that make a learning rule, and the checks on what they answer.
 
 An algorithm says what to aim at (`targets`, once per rollout) and how far a policy is from it
 (`loss`, on any rows of it). Sampling, optimiser, micro-batches and checkpoints are not its
@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
+from agents.contract import check_methods
 from agents.policy import Description
 from rlhf_env.language_model import LanguageModel
 from rlhf_env.rollout import Rollout
@@ -55,6 +56,85 @@ class Algorithm(Protocol):
         ...
 
 
+def check_algorithm(algorithm: Any) -> None:
+    """Raise ValueError unless an algorithm is an object with both methods."""
+    example = "targets(rollout, old, reference) and loss(rollout, new, old, targets)"
+    check_methods("algorithm", algorithm, ("targets", "loss"), example)
+
+
+def check_targets(targets: Any, count: int) -> None:
+    """Raise ValueError unless targets are a dataclass, and its tensors have B rows."""
+    if isinstance(targets, type) or not dataclasses.is_dataclass(targets):
+        raise ValueError(
+            f"targets() must return a dataclass of tensors with {count} rows, got "
+            f"{type(targets).__name__}; write @dataclass(frozen=True) over the class of its fields"
+        )
+    for field in dataclasses.fields(targets):
+        value = getattr(targets, field.name)
+        for part in value.values() if isinstance(value, Mapping) else [value]:
+            if isinstance(part, Tensor) and part.shape[:1] != (count,):
+                raise ValueError(
+                    f"targets() must return tensors with a row for each of {count} episodes, got "
+                    f"{field.name} of shape {list(part.shape)}; expand it, or keep what is not "
+                    "per episode in the algorithm"
+                )
+
+
+def checked_loss(answer: Any, count: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Return the losses and diagnostics that ``loss`` answered.
+
+    Args:
+        answer: of ``loss`` on b episodes.
+        count: b.
+
+    Raises:
+        ValueError: if they are no pair, have other shapes, or the losses have no gradient.
+    """
+    pair = answer if isinstance(answer, tuple | list) and len(answer) == 2 else (None, None)
+    losses, metrics = pair
+    if not isinstance(losses, Tensor) or not isinstance(metrics, Mapping):
+        raise ValueError(
+            f"loss() must return a pair of losses [{count}] and a dictionary of diagnostics, got "
+            f"{_kinds(answer)}; write return losses, {{}} if there is nothing to log"
+        )
+    _check_per_episode("losses", losses, count)
+    for name, values in metrics.items():
+        if not isinstance(name, str):
+            raise ValueError(f"loss() must name its diagnostics by texts, got {name!r}")
+        _check_per_episode(name, values, count)
+    if not losses.requires_grad:
+        raise ValueError(
+            "loss() must return losses with a gradient, got some without; compute them from new, "
+            "such as new.logprobs, without detach() or no_grad()"
+        )
+    return losses, metrics
+
+
+def check_finite(losses: Tensor, rollout: Rollout, new: Description, episodes: Tensor) -> None:
+    """Raise ValueError if a loss is no finite number, saying of which episode and why.
+
+    Args:
+        losses: [b].
+        rollout: the b episodes.
+        new: what the policy being trained says about them.
+        episodes: [b] their numbers.
+    """
+    is_bad = ~losses.isfinite()
+    if not is_bad.any():
+        return
+    row = int(is_bad.nonzero()[0])
+    if not new.logprobs[row].isfinite().all():
+        cause = "the policy's log-probabilities are not finite: lower learning_rate"
+    elif not rollout.rewards[row].isfinite().all():
+        cause = "its rewards are not finite: look at the wrappers that pay them"
+    else:
+        cause = "look at what targets() and loss() make of that episode"
+    raise ValueError(
+        f"the loss of episode {int(episodes[row])} is {float(losses[row])}, expected a finite "
+        f"number; the weights are unchanged: {cause}"
+    )
+
+
 def take_rows(record: Record, rows: Tensor) -> Record:
     """Return some rows of a dataclass whose tensors, and mappings of tensors, have B rows."""
 
@@ -71,3 +151,19 @@ def take_rows(record: Record, rows: Tensor) -> Record:
     fields = dataclasses.fields(record)  # type: ignore[arg-type]
     taken = {field.name: take(getattr(record, field.name)) for field in fields}
     return dataclasses.replace(record, **taken)  # type: ignore[type-var]
+
+
+def _check_per_episode(name: str, values: Any, count: int) -> None:
+    """Refuse what was averaged already: the gradient would depend on how rows are split."""
+    if not isinstance(values, Tensor) or values.shape != (count,):
+        got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(
+            f"loss() must return {name} of one number per episode, [{count}], "
+            f"got {got}; leave the mean over episodes to the learner"
+        )
+
+
+def _kinds(answer: Any) -> str:
+    if isinstance(answer, tuple | list):
+        return f"a {type(answer).__name__} of {[type(part).__name__ for part in answer[:4]]}"
+    return type(answer).__name__

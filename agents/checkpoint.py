@@ -44,13 +44,11 @@ def save_checkpoint(agent: SavedAgent, path: Path) -> None:
     """Write an agent into a folder; a checkpoint of that name is replaced when all is written.
 
     Raises:
-        ValueError: if there is something else of that name.
+        ValueError: if there is something else of that name, or no folder can be made there.
     """
     _check_replaceable(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    _make_empty(partial, path)
     tensors, scalars = _optimizer_state(agent.learner.optimizer)
     policy = {name: p.detach().contiguous() for name, p in agent.policy.named_parameters()}
     save_file(policy, partial / "policy.safetensors")
@@ -180,6 +178,17 @@ def _check_replaceable(path: Path) -> None:
         )
     if path.exists():
         raise ValueError(f"path must be a folder or new, got the file {str(path)!r}")
+
+
+def _make_empty(partial: Path, path: Path) -> None:
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise ValueError(
+            f"path must be a folder that can be made, got {str(path)!r}: {error.strerror}; "
+            "choose another"
+        ) from error
 
 
 def _former(path: Path) -> Path:

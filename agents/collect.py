@@ -14,9 +14,10 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
+from agents.contract import ActingAgent, check_methods
 from agents.draw import Draw, Seed, draw_episodes
 from agents.policy import Policy
-from agents.stepping import ActingAgent, step_through
+from agents.stepping import step_through
 from rlhf_env.options import check_count
 from rlhf_env.rollout import Rollout, RolloutTransform
 from rlhf_env.vector_env import RLHFVectorEnv
@@ -49,6 +50,8 @@ def collect(
             prompt is empty or too long.
     """
     base = base_environment(envs)
+    if not isinstance(policy, Policy):
+        check_methods("policy", policy, ("act",), "act(observation)")
     check_count("episodes", episodes)
     check_count("group_size", group_size)
     draw = draw_episodes(base, episodes, group_size, seed, prompts)

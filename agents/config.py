@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import secrets
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
-from rlhf_env.options import check_count, check_number
+from rlhf_env.options import check_count, check_number, check_positive
 
 Config = TypeVar("Config", bound="AgentConfig")
+
+_LARGEST_SEED = 2**63 - 1
+# Of difflib: less, and "value_coef" would be taken for a misspelt "kl_coef".
+_SIMILAR = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +59,14 @@ class AgentConfig:
         for name in ("episodes_per_update", "group_size", "epochs", "minibatches"):
             check_count(name, getattr(self, name))
         check_count("seed", self.seed, minimum=0)
+        if self.seed > _LARGEST_SEED:
+            raise ValueError(
+                f"seed must be at most 2**63 - 1, got {self.seed}; choose a smaller one"
+            )
         if self.kl_coef is not None:
             check_number("kl_coef", self.kl_coef, minimum=0.0)
-        check_number("temperature", self.temperature, minimum=0.0)
-        check_number("max_grad_norm", self.max_grad_norm, minimum=0.0)
         for name in ("temperature", "max_grad_norm"):
-            if getattr(self, name) == 0:
-                raise ValueError(f"{name} must be greater than 0, got 0")
+            check_positive(name, getattr(self, name))
         for name in ("minibatches", "group_size"):
             if self.episodes_per_update % getattr(self, name):
                 raise ValueError(
@@ -70,7 +76,7 @@ class AgentConfig:
 
 
 def make_config(kind: type[Config], agent: str, settings: dict[str, Any]) -> Config:
-    """Return the checked settings of an agent.
+    """Return the checked settings of an agent; a seed of None is drawn here.
 
     Raises:
         ValueError: if there is no such setting, or a value cannot be used.
@@ -78,11 +84,13 @@ def make_config(kind: type[Config], agent: str, settings: dict[str, Any]) -> Con
     known = [field.name for field in dataclasses.fields(kind)]
     for name in settings:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(name, known, n=1, cutoff=_SIMILAR)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are {known}"
             raise ValueError(f"{agent} has no setting {name!r}{hint}")
     # Grids are often made by NumPy, whose numbers JSON does not know.
     plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in settings.items()}
+    if "seed" in plain and plain["seed"] is None:
+        plain["seed"] = secrets.randbelow(2**32)
     return kind(**plain)
 
 

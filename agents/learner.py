@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.algorithm import Algorithm, take_rows
+from agents.algorithm import Algorithm, check_finite, checked_loss, take_rows
 from agents.config import AgentConfig
 from agents.policy import Description, Policy
 from rlhf_env.language_model import length_batches
@@ -52,7 +52,8 @@ class Learner:
             clipping) and ``optimizer_steps``.
 
         Raises:
-            ValueError: if a gradient is not finite; the weights are those before the step.
+            ValueError: if a loss or a gradient is not finite, or the algorithm's losses are not
+                one number per episode with a gradient; the weights are those before the step.
         """
         totals: dict[str, list[float]] = defaultdict(list)
         for _ in range(self.config.epochs):
@@ -81,11 +82,11 @@ class Learner:
             part = rows[batch]
             episodes = take_rows(rollout, part)
             new = self.policy.describe(episodes.tokens, episodes.is_action)
-            losses, metrics = self.algorithm.loss(
+            answer = self.algorithm.loss(
                 episodes, new, take_rows(old, part), take_rows(targets, part)
             )
-            for name, value in {"losses": losses, **metrics}.items():
-                _check_per_episode(name, value, len(part))
+            losses, metrics = checked_loss(answer, len(part))
+            check_finite(losses, episodes, new, part)
             if self.config.entropy_coef:
                 # Weighed by the whole rollout's length, so that the split does not matter.
                 weight = len(rollout) / rollout.is_action.sum()
@@ -112,12 +113,3 @@ def _accumulate(sums: dict[str, Tensor], name: str, values: Tensor) -> None:
         sums[name] = torch.maximum(sums.get(name, values.max()), values.max())
     else:
         sums[name] = sums.get(name, 0.0) + values.sum()
-
-
-def _check_per_episode(name: str, values: Tensor, count: int) -> None:
-    """Refuse what was averaged already: the gradient would depend on how rows are split."""
-    if values.shape != (count,):
-        raise ValueError(
-            f"loss() must return {name} of one number per episode, [{count}], "
-            f"got {list(values.shape)}; leave the mean over episodes to the learner"
-        )

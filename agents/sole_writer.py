@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ def sole_writer(log_dir: str | Path | None) -> Iterator[None]:
         log_dir: the folder; None holds nothing.
 
     Raises:
-        ValueError: if it is a file, or another run is writing there.
+        ValueError: if it is a file, cannot be written, or another run is writing there.
     """
     if log_dir is None:
         yield
@@ -27,7 +28,15 @@ def sole_writer(log_dir: str | Path | None) -> Iterator[None]:
     folder = Path(log_dir)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"log_dir must be a folder or new, got the file {str(folder)!r}")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"log_dir must be a folder that can be written, got {str(folder)!r}: "
+            f"{error.strerror}; choose another"
+        ) from error
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,18 +10,11 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
+from agents.contract import ActingAgent, check_logprobs, checked_actions
 from agents.draw import Draw
 from agents.policy import Policy
 from rlhf_env.rollout import Rollout
 from rlhf_env.vector_env import RLHFVectorEnv
-
-
-class ActingAgent(Protocol):
-    """Whoever can choose actions for a vector environment."""
-
-    def act(self, observation: dict[str, Any]) -> tuple[Any, Any]:
-        """Return the actions of all rows, [N] (or [N, n] tokens), and their [N] log pi(a|s)."""
-        ...
 
 
 def step_through(
@@ -38,7 +31,7 @@ def step_through(
         if isinstance(policy, Policy):
             actions, logprobs = tape.plan(policy)
         else:
-            actions, logprobs = policy.act(tape.observation)
+            actions, logprobs = tape.ask(policy)
         tape.record(envs.step(tape.as_action(actions, logprobs)), logprobs)
     return tape.rollout()
 
@@ -66,6 +59,11 @@ class _Tape:
         self.is_active = self.episode < count
         self.started = int(self.is_active.sum())
         self.observation = self._reset(np.ones(envs.num_envs, dtype=bool))
+
+    def ask(self, agent: ActingAgent) -> tuple[np.ndarray, np.ndarray]:
+        """Return an agent's tokens, [N] or [N, n], and their log-probabilities."""
+        space = _token_space(self.envs.single_action_space)
+        return checked_actions(agent.act(self.observation), space, self.envs.num_envs)
 
     def plan(self, policy: Policy) -> tuple[np.ndarray, np.ndarray]:
         """Sample up to as many tokens per row as one action holds: [N, n], and log pi of each."""
@@ -142,10 +140,9 @@ class _Tape:
         begin, end = self.lengths[episode], int(seen["attention_mask"].sum())
         last = end - 1
         self.tokens[episode, begin:end] = _array(seen["input_ids"])[begin:end]
-        if len(logprobs) >= end - begin:
-            self.fields["logprobs"][episode, begin:end] = logprobs[: end - begin]
-        else:
-            self.fields["logprobs"][episode, last] = logprobs[0]
+        used = logprobs[: end - begin] if len(logprobs) >= end - begin else logprobs[:1]
+        check_logprobs(used, int(episode))
+        self.fields["logprobs"][episode, end - len(used) : end] = used
         self.fields["ref_logprobs"][episode, last] = told["ref_logprob"][row]
         self.fields["rewards"][episode, last] = reward
         terms = {

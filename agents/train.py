@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from gymnasium.vector import VectorEnv
 from tqdm import tqdm
 
 from agents.collect import base_environment, collect
+from agents.contract import CollectingAgent, LearningAgent, check_methods, checked_figures
 from agents.interrupt import interruptible
 from agents.metrics import rollout_metrics
 from agents.run_checkpoints import Checkpoints
 from agents.run_log import METRICS, RunLog, read_metrics
 from agents.sole_writer import sole_writer
-from agents.stepping import ActingAgent
 from rlhf_env.options import check_count
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 
 Callback = Callable[[Any, dict[str, float]], None]
-
-
-class LearningAgent(ActingAgent, Protocol):
-    """Anybody's agent: it acts, and it learns from finished episodes."""
-
-    def update(self, rollout: Rollout) -> dict[str, float]:
-        """Learn from a rollout and return figures to be logged."""
-        ...
-
-
-@runtime_checkable
-class CollectingAgent(Protocol):
-    """An agent that makes its own rollouts, such as those of this package."""
-
-    def collect(self) -> Rollout:
-        """Return the rollout of the next update."""
-        ...
 
 
 def train(
@@ -77,8 +60,10 @@ def train(
         One dictionary of metrics per update of this call.
 
     Raises:
-        ValueError: if the counts, the environment or the folder cannot be used.
+        ValueError: if the counts, the environment or the folder cannot be used, the agent lacks
+            a method, or one of them answers with something else than it should.
     """
+    check_methods("agent", agent, ("act", "update"), "act(observation) and update(rollout)")
     check_count("total_episodes", total_episodes, minimum=0)
     check_count("checkpoint_every", checkpoint_every)
     check_count("seed", seed, minimum=0)
@@ -119,16 +104,11 @@ def _learn_once(
     """Collect a rollout, let the agent learn from it, and return all figures."""
     begun = time.perf_counter()
     rollout = collector()
-    told = agent.update(rollout)
-    if not isinstance(told, Mapping):
-        raise ValueError(
-            f"update(rollout) must return a dictionary of numbers, got {type(told).__name__}; "
-            "return {} if there is nothing to log"
-        )
+    told = checked_figures(agent.update(rollout))
     tokens = int(rollout.is_action.sum())
     return {
         **rollout_metrics(rollout, task),
-        **{name: float(value) for name, value in told.items()},
+        **told,
         "tokens_per_second": tokens / (time.perf_counter() - begun),
     }
 

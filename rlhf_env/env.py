@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 import gymnasium as gym
@@ -16,7 +17,7 @@ from rlhf_env.reset_options import check_seed, checked_options, chosen_prompt, d
 from rlhf_env.rollout import Rollout
 from rlhf_env.spaces import action_space, observation_space, parse_action
 from rlhf_env.task import Task
-from rlhf_env.tasks import load_task
+from rlhf_env.tasks import load_task, task_names
 from rlhf_env.turn import Turn
 
 Observation = dict[str, np.ndarray]
@@ -57,7 +58,7 @@ class RLHFEnv(gym.Env[Any, Any]):
         if render_mode is not None:
             check_choice("render_mode", render_mode, ("ansi",))
         self.render_mode = render_mode
-        self.mdp = TokenMDP(load_task(task) if isinstance(task, str) else task, checked, 1)
+        self.mdp = TokenMDP(make_task(task), checked, 1)
         self.observation_space = observation_space(self.mdp)
         self.action_space = action_space(self.mdp)
         self._steps: list[dict[str, float]] = []
@@ -170,6 +171,21 @@ class RLHFEnv(gym.Env[Any, Any]):
     def _check_open(self) -> None:
         if self._closed:
             raise ValueError("the environment is closed; make a new one")
+
+
+def make_task(task: str | Task) -> Task:
+    """Return the task itself, or load the one that is called so.
+
+    Raises:
+        ValueError: if it is neither a task nor the name of one.
+    """
+    if isinstance(task, str):
+        return load_task(task)
+    if not isinstance(task, Task):
+        raise ValueError(
+            f"task must be a Task or one of the names {task_names()}, got {reprlib.repr(task)}"
+        )
+    return task
 
 
 def make_options(options: dict[str, Any]) -> Options:

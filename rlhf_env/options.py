@@ -114,6 +114,13 @@ def check_number(
         raise ValueError(f"{name} must be {bounds}, got {value!r}")
 
 
+def check_positive(name: str, value: Any) -> None:
+    """Raise ValueError unless ``value`` is a finite number above 0."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value <= 0:
+        raise ValueError(f"{name} must be a finite number greater than 0, got {value!r}")
+
+
 def check_count(name: str, value: Any, minimum: int = 1) -> None:
     """Raise ValueError unless ``value`` is an integer >= ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:

@@ -20,7 +20,7 @@ _HUB_TIMEOUT = 3.0
 
 
 def load_language_model(
-    path: str | Path, dtype: torch.dtype = torch.float32
+    path: str | Path, dtype: torch.dtype = torch.float32, max_tokens: int = 0
 ) -> tuple[nn.Module, PreTrainedTokenizerBase]:
     """Return a decoder-only language model in eval mode, and its tokenizer.
 
@@ -29,14 +29,19 @@ def load_language_model(
     Args:
         path: a local folder, or a hub id such as ``"org/model"``.
         dtype: the weights' type.
+        max_tokens: how long texts will be; a smaller context window is an error.
 
     Raises:
-        ValueError: if there is no such model, it is no decoder-only language model, or its
+        ValueError: if there is no such model, its context window is too small, it is no decoder-only language model, or its
             weights are damaged, incomplete or stored in another format.
     """
 
     def load(source: str, offline: bool) -> tuple[nn.Module, PreTrainedTokenizerBase]:
-        model, tokenizer = _model_and_tokenizer(source, "AutoModelForCausalLM", dtype, offline)
+        config = _config(source, offline)
+        _check_decoder(config, max_tokens)
+        model, tokenizer = _model_and_tokenizer(
+            source, "AutoModelForCausalLM", config, dtype, offline
+        )
         # Whoever steps or scores with the model makes the same checks; here they come first.
         LanguageModel(model, len(tokenizer))
         return model, tokenizer
@@ -60,7 +65,7 @@ def load_classifier(
 
     def load(source: str, offline: bool) -> tuple[nn.Module, PreTrainedTokenizerBase]:
         kind = "AutoModelForSequenceClassification"
-        return _model_and_tokenizer(source, kind, dtype, offline)
+        return _model_and_tokenizer(source, kind, _config(source, offline), dtype, offline)
 
     return _loaded(path, "classifier", load)
 
@@ -91,15 +96,29 @@ def _loaded(
         raise ValueError(f"cannot load the {what} {name!r}: {reason}") from error
 
 
+def _config(source: str, offline: bool) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(source, local_files_only=offline, trust_remote_code=False)
+
+
+def _check_decoder(config: Any, max_tokens: int) -> None:
+    if config.is_encoder_decoder:
+        raise ValueError("it is not a decoder-only language model but encoder and decoder")
+    window = getattr(config, "max_position_embeddings", None)
+    if window is not None and max_tokens > window:
+        raise ValueError(
+            f"max_prompt_tokens + max_new_tokens = {max_tokens} exceeds its context window of "
+            f"{window}; lower one of them"
+        )
+
+
 def _model_and_tokenizer(
-    source: str, kind: str, dtype: torch.dtype, offline: bool
+    source: str, kind: str, config: Any, dtype: torch.dtype, offline: bool
 ) -> tuple[nn.Module, PreTrainedTokenizerBase]:
     import transformers
 
     where = {"local_files_only": offline, "trust_remote_code": False}
-    config = transformers.AutoConfig.from_pretrained(source, **where)
-    if kind == "AutoModelForCausalLM" and config.is_encoder_decoder:
-        raise ValueError("it is not a decoder-only language model but encoder and decoder")
     weights = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
     model, found = getattr(transformers, kind).from_pretrained(
         source, config=config, **weights, **where
@@ -120,7 +139,7 @@ def _hub_has(name: str) -> bool:
 
     The loader itself would try again and again for half a minute.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
     try:
@@ -129,5 +148,9 @@ def _hub_has(name: str) -> bool:
         raise ValueError("it is no folder here and no model on the hub") from error
     except Exception:
         # Offline mode, no network, a proxy that refuses: every HTTP library has errors of its own.
+        if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+            raise ValueError(
+                "it is no folder here, its hub cannot be reached, and the cache does not hold it"
+            ) from None
         return False
     return True

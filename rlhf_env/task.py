@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rlhf_env.options import check_count, check_number
 from rlhf_env.prompts import encode_prompts, read_prompts
-from rlhf_env.rewards.protocol import Reward, as_reward
+from rlhf_env.rewards.protocol import Reward, as_reward, check_reward
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -59,9 +59,7 @@ class Task:
 
     def __post_init__(self) -> None:
         """Normalise prompts and rewards, and refuse what cannot be an environment."""
-        for name in ("max_prompt_tokens", "max_new_tokens"):
-            check_count(name, getattr(self, name))
-        check_number("kl_coef", self.kl_coef, minimum=0.0)
+        _check_limits(self.max_prompt_tokens, self.max_new_tokens, self.kl_coef)
         if self.tokenizer.eos_token_id is None:
             raise ValueError(
                 f"the tokenizer of task {self.name!r} has no end-of-sequence token; "
@@ -137,10 +135,18 @@ class Task:
         """
         from rlhf_env.pretrained import load_language_model
 
-        # Prompts are read before the model loads, so that a wrong path fails at once.
+        # Everything that can be wrong without the model fails before it loads.
+        _check_limits(max_prompt_tokens, max_new_tokens, kl_coef)
+        check_reward(reward)
+        if gold is not None:
+            check_reward(gold)
         texts = read_prompts(prompts, "prompts")
         eval_texts = read_prompts(eval_prompts, "eval_prompts")
-        reference, tokenizer = load_language_model(model, dtype=dtype)
+        if not texts:
+            raise ValueError("prompts must hold at least one prompt, got none")
+        reference, tokenizer = load_language_model(
+            model, dtype=dtype, max_tokens=max_prompt_tokens + max_new_tokens
+        )
         return cls(
             name=name or str(model).rstrip("/").rsplit("/", 1)[-1],
             tokenizer=tokenizer,
@@ -153,3 +159,9 @@ class Task:
             max_new_tokens=max_new_tokens,
             kl_coef=kl_coef,
         )
+
+
+def _check_limits(max_prompt_tokens: Any, max_new_tokens: Any, kl_coef: Any) -> None:
+    check_count("max_prompt_tokens", max_prompt_tokens)
+    check_count("max_new_tokens", max_new_tokens)
+    check_number("kl_coef", kl_coef, minimum=0.0)

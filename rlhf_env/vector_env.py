@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from rlhf_env.env import make_options
+from rlhf_env.env import make_options, make_task
 from rlhf_env.mdp import StepResult, TokenMDP
 from rlhf_env.options import check_choice, check_count, check_number
 from rlhf_env.render import ansi
@@ -29,7 +29,6 @@ from rlhf_env.reset_options import (
 from rlhf_env.rollout import Rollout
 from rlhf_env.spaces import action_space, observation_space, parse_actions
 from rlhf_env.task import Task
-from rlhf_env.tasks import load_task
 from rlhf_env.turn import Turn
 from rlhf_env.vector_info import merge, reset_info, step_info
 
@@ -82,7 +81,7 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self._tensors = tensors
-        self.mdp = TokenMDP(load_task(task) if isinstance(task, str) else task, checked, num_envs)
+        self.mdp = TokenMDP(make_task(task), checked, num_envs)
         self.single_observation_space = observation_space(self.mdp)
         self.single_action_space = action_space(self.mdp)
         self.observation_space = batch_space(self.single_observation_space, num_envs)

@@ -7,6 +7,7 @@ import functools
 import inspect
 import math
 import os
+import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
@@ -83,16 +84,21 @@ class TextReward:
         return [cast(str, self.tokenizer.decode(row, skip_special_tokens=True)) for row in ids]
 
 
+def check_reward(reward: Any) -> None:
+    """Raise TypeError unless a reward can be called."""
+    if not callable(reward):
+        raise TypeError(
+            f"reward must be a function or an object with __call__, got {type(reward).__name__}"
+        )
+
+
 def as_reward(reward: Any, tokenizer: PreTrainedTokenizerBase) -> Reward:
     """Return a `Reward` for what a user calls a reward.
 
     Raises:
         TypeError: if it cannot be called.
     """
-    if not callable(reward):
-        raise TypeError(
-            f"reward must be a function or an object with __call__, got {type(reward).__name__}"
-        )
+    check_reward(reward)
     if isinstance(reward, NeedsTokenizer):
         return reward.with_tokenizer(tokenizer)
     if takes_texts(reward):
@@ -148,13 +154,25 @@ def as_scores(answer: Any, count: int, name: str) -> Tensor:
             raise TypeError("complex numbers")
         scores = numbers.to("cpu", torch.float32)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{expected}, got {type(answer).__name__}: {str(answer)[:80]}") from error
+        raise ValueError(f"{expected}, got {_first_flaw(answer)}") from error
     if scores.shape != (count,):
         raise ValueError(f"{expected}, got shape {list(scores.shape)}")
     for index, value in enumerate(scores.tolist()):
         if not math.isfinite(value):
             raise ValueError(f"{expected}, got {value} for response {index} of the batch")
     return scores
+
+
+def _first_flaw(answer: Any) -> str:
+    """Return what of an answer is no number: the first such score, or the answer itself."""
+    for index, value in enumerate(answer if isinstance(answer, list | tuple) else ()):
+        try:
+            is_number = torch.as_tensor(value).numel() == 1
+        except (TypeError, ValueError, RuntimeError):
+            is_number = False
+        if not is_number:
+            return f"{reprlib.repr(value)} for response {index} of the batch"
+    return f"{type(answer).__name__}: {reprlib.repr(answer)}"
 
 
 def reward_name(reward: Any) -> str:

@@ -35,6 +35,7 @@ BUILT_IN = {
     "grpo": BuiltIn(class_name="GRPO", fields=frozenset({"group_size"}), minibatches=1),
 }
 REQUIRED = ("gamma", "seed")
+_MISSING = object()
 
 
 def is_custom(agent: str) -> bool:
@@ -78,8 +79,11 @@ def custom_class(agent: str) -> Callable[..., Any]:
 
 
 def parameters(function: Callable[..., Any]) -> list[str]:
-    """Return the names of a callable's parameters."""
-    return list(inspect.signature(function).parameters)
+    """Return the names of a callable's parameters; none if it does not tell them."""
+    try:
+        return list(inspect.signature(function).parameters)
+    except ValueError:
+        return []
 
 
 def import_object(reference: str, what: str) -> Callable[..., Any]:
@@ -100,17 +104,26 @@ def import_object(reference: str, what: str) -> Callable[..., Any]:
         sys.path.append(str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
+        # Not `vars`: packages may import what they offer when it is first asked for.
+        found = getattr(module, name, _MISSING)
     except Exception as error:
         raise ValueError(f"{expected}: {type(error).__name__}: {str(error)[:120]}") from error
-    found = vars(module).get(name)
-    if not callable(found):
+    if found is _MISSING:
         names = [key for key, value in vars(module).items() if callable(value)]
-        hint = did_you_mean(name, names)
+        hint = did_you_mean(name, [*names, *getattr(module, "__all__", ())])
         raise ValueError(f"{expected}: the module has no class or function {name!r}{hint}")
+    if not callable(found):
+        kind = type(found).__name__
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise ValueError(
+            f"{what} must be a class or function, got {reference!r}, {article} {kind}; "
+            "name one of that module"
+        )
     return found
 
 
 def did_you_mean(got: str, choices: list[str]) -> str:
     """Return the end of an error sentence that names the nearest choice, or nothing."""
-    near = difflib.get_close_matches(got, choices, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    spelt = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(got.lower(), spelt, n=1)
+    return f"; did you mean {spelt[near[0]]!r}?" if near else ""

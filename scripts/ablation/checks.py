@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from scripts.ablation.agent_names import (
     BUILT_IN,
@@ -12,13 +15,22 @@ from scripts.ablation.agent_names import (
     did_you_mean,
     import_object,
     is_custom,
+    parameters,
 )
-from scripts.ablation.grid import Axes, Budget
+from scripts.ablation.grid import Axes, Budget, count_runs, tokens_between_payments
 
-DENSITIES = ("terminal", "every_k", "potential")
+DENSITIES = ("terminal", "every_k", "prefix_difference", "potential")
 GRANULARITIES = ("token", "macro_N", "bandit")
-EXAMPLES = {"every_k": "every_k, every_8 (any number)", "macro_N": "macro_4 (any number)"}
 NUMBERED = {"every_k": r"every_[1-9][0-9]{0,5}", "macro_N": r"macro_[1-9][0-9]{0,5}"}
+
+
+EXAMPLES = {"every": "every_8", "macro": "macro_2"}
+# Of the built-in tasks, in tokens: known here so that no model is loaded to check a command line.
+HORIZONS = {"toy15": 3, "reviews": 40}
+MAX_RUNS = 100_000
+MAX_COUNT = 10_000_000
+MAX_JOBS = 1024
+MAX_SEED = 2**63 - 1
 
 
 def check_grid(axes: Axes, budget: Budget) -> None:
@@ -29,16 +41,21 @@ def check_grid(axes: Axes, budget: Budget) -> None:
     """
     check_axes(axes)
     check_budget(budget)
+    _check_size(axes)
     for agent in axes.agent:
         if "group_size" in agent_fields(agent):
             for size in axes.group_size:
-                _check_group(size, budget.episodes_per_update)
+                _check_divides(size, budget.episodes_per_update)
         if agent in BUILT_IN and budget.episodes_per_update % BUILT_IN[agent].minibatches:
             raise ValueError(
                 f"episodes_per_update must be a multiple of {BUILT_IN[agent].minibatches}, the "
                 f"minibatches of {agent}, got {budget.episodes_per_update}"
             )
     check_task(budget.task)
+    check_densities(axes.density, budget)
+    if budget.task in HORIZONS:
+        for name in (*axes.density, *axes.granularity):
+            check_horizon(name, budget.every_k, HORIZONS[budget.task])
 
 
 def check_axes(axes: Axes) -> None:
@@ -57,14 +74,17 @@ def check_axes(axes: Axes) -> None:
         check_name("density", density, DENSITIES)
     for granularity in axes.granularity:
         check_name("granularity", granularity, GRANULARITIES)
-    _at_least("seeds", axes.seeds, 1)
-    _at_least("first_seed", axes.first_seed, 0)
+    for size in axes.group_size:
+        _check_count("group_size", size, 2)
+    _check_count("seeds", axes.seeds, 1, MAX_SEED)
+    _check_count("first_seed", axes.first_seed, 0, MAX_SEED - axes.seeds + 1)
 
 
 def check_budget(budget: Budget) -> None:
-    """Refuse a budget that trains nothing or cannot be spent."""
-    for name in ("updates", "episodes_per_update", "every_k", "eval_episodes"):
-        _at_least(name, getattr(budget, name), 1)
+    """Refuse a budget that cannot be spent."""
+    _check_count("updates", budget.updates, 0)
+    for name in ("episodes_per_update", "every_k", "eval_episodes"):
+        _check_count(name, getattr(budget, name), 1)
     rate = budget.learning_rate
     if rate is not None and not (math.isfinite(rate) and rate >= 0.0):
         raise ValueError(f"learning_rate must be a finite number >= 0, got {rate:g}")
@@ -76,19 +96,62 @@ def check_name(what: str, got: str, choices: Sequence[str]) -> None:
     plain = [choice for choice in choices if choice != "macro_N"]
     if got in plain or any(re.fullmatch(pattern, got) for pattern in patterns):
         return
-    forms = ", ".join(choices) + (" (such as every_8)" if "every_k" in choices else "")
-    forms += " (such as macro_4)" if "macro_N" in choices else ""
-    raise ValueError(
-        f"{what} must be one of {forms}, got {got!r}{did_you_mean(got, list(choices))}"
-    )
+    forms = ", ".join(choices)
+    stem = got.lower().partition("_")[0]
+    if any(choice.startswith(f"{stem}_") and choice in NUMBERED for choice in choices):
+        hint = f"; write {stem}_ and a number, such as {EXAMPLES[stem]}"
+    else:
+        hint = did_you_mean(got, list(choices))
+    raise ValueError(f"{what} must be one of {forms}, got {got!r}{hint}")
+
+
+def check_densities(densities: Sequence[str], budget: Budget) -> None:
+    """Refuse two names of the same density, whose runs would be counted twice.
+
+    Raises:
+        ValueError: with both names.
+    """
+    known: dict[int, str] = {}
+    for density in densities:
+        every = tokens_between_payments(density, budget.every_k)
+        if every is None:
+            continue
+        if every in known:
+            raise ValueError(
+                f"density must not name the same twice, got {known[every]} and {density}, which "
+                f"both pay every {every} tokens; leave one out"
+            )
+        known[every] = density
+
+
+def check_horizon(name: str, every_k: int, horizon: int) -> None:
+    """Refuse a density or a granularity whose N tokens do not fit into a response.
+
+    Args:
+        name: of either.
+        every_k: the N of the density every_k.
+        horizon: tokens of the longest response.
+
+    Raises:
+        ValueError: with the horizon.
+    """
+    if name.startswith("macro_"):
+        what, tokens, instead = "granularity", int(name.removeprefix("macro_")), "bandit"
+    else:
+        what, tokens, instead = "density", tokens_between_payments(name, every_k), "terminal"
+    if tokens is not None and tokens > horizon:
+        raise ValueError(
+            f"{what} must be of at most the task's {horizon} tokens, got {name} with {tokens}; "
+            f"for the whole response write {instead}"
+        )
 
 
 def check_task(task: str) -> None:
-    """Refuse a task that is neither built in nor importable."""
+    """Refuse a task that is neither built in nor a function that can be called."""
     from rlhf_env.tasks import task_names
 
     if is_custom(task):
-        import_object(task, "task")
+        _check_callable(import_object(task, "task"), task)
     elif task not in task_names():
         hint = did_you_mean(task, task_names())
         names = ", ".join(task_names())
@@ -98,19 +161,43 @@ def check_task(task: str) -> None:
 def check_jobs(jobs: int | None) -> None:
     """Refuse a number of processes that cannot be."""
     if jobs is not None:
-        _at_least("jobs", jobs, 1)
+        _check_count("jobs", jobs, 1, MAX_JOBS)
+
+
+def _check_callable(function: Callable[..., Any], task: str) -> None:
+    # A function that does not tell what it takes is found out when it is called.
+    required = [name for name in parameters(function) if _is_required(function, name)]
+    if required:
+        raise ValueError(
+            f"task must be a function without arguments that returns a Task, got {task!r}, which "
+            f"asks for {', '.join(required)}; name a function that asks for none"
+        )
+
+
+def _is_required(function: Callable[..., Any], name: str) -> bool:
+    parameter = inspect.signature(function).parameters[name]
+    variable = (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    return parameter.default is parameter.empty and parameter.kind not in variable
+
+
+def _check_size(axes: Axes) -> None:
+    count = count_runs(axes)
+    if count > MAX_RUNS:
+        raise ValueError(
+            f"the grid must have at most {MAX_RUNS:,} runs, got {count:,}; "
+            "give fewer values or fewer seeds"
+        )
 
 
 def _check_values(name: str, values: Sequence[object], *, may_be_empty: bool) -> None:
     if not values and not may_be_empty:
         raise ValueError(f"{name} must have at least one value, got none")
-    repeated = [value for value in values if values.count(value) > 1]
+    repeated = [value for value, count in Counter(values).items() if count > 1]
     if repeated:
         raise ValueError(f"{name} must not repeat a value, got {repeated[0]} more than once")
 
 
-def _check_group(size: int, episodes: int) -> None:
-    _at_least("group_size", size, 2)
+def _check_divides(size: int, episodes: int) -> None:
     if episodes % size:
         divisors = [n for n in range(2, episodes + 1) if episodes % n == 0]
         nearest = min(divisors or [episodes], key=lambda n: abs(n - size))
@@ -120,6 +207,8 @@ def _check_group(size: int, episodes: int) -> None:
         )
 
 
-def _at_least(name: str, value: int, least: int) -> None:
+def _check_count(name: str, value: int, least: int, most: int = MAX_COUNT) -> None:
     if value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value}")
+    if value > most:
+        raise ValueError(f"{name} must be a whole number of at most {most}, got {value}")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +29,80 @@ CURVES = "curves.csv"
 FRONTIER = "frontier.csv"
 SAMPLES = "samples.jsonl"
 REPORT = "report.html"
+OWNER = ".pid"
+MAX_SHOWN = 100
 
 
 def claim(folder: Path, axes: Axes, budget: Budget) -> AcquireReturnProxy:
     """Make a folder this grid's own, and hold it until the returned lock is left.
 
-    Nothing is made or changed where it is refused.
+    The same grid with fewer seeds is made larger. Nothing is made or changed where the folder is
+    refused.
 
     Raises:
-        ValueError: if it is a file, holds another grid or other files, or is in use.
-        OSError: if it cannot be written.
+        ValueError: if it cannot be made or written, holds another grid, other files or damaged
+            ones, or is in use.
     """
     asked = json.loads(json.dumps({**dataclasses.asdict(axes), **dataclasses.asdict(budget)}))
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"out must be a folder, got the file {folder}; name another")
+    try:
+        _check_place(folder)
+        _check_contents(folder, asked)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock(folder)
+        # Since the first look another ablation may have come and gone.
+        if _check_contents(folder, asked) != asked:
+            write_atomically(folder / SETTINGS, f"{json.dumps(asked, indent=2)}\n".encode())
+    except OSError as error:
+        raise ValueError(
+            f"out must be a folder that can be made and written, got {_shown(folder)}: "
+            f"{why_not(error)}; name another"
+        ) from error
+    return lock
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return ``settings.json``; empty if there is none.
+
+    Raises:
+        ValueError: if it holds something else, or is no file.
+    """
+    path = folder / SETTINGS
+    expected = f"{path} must hold the grid's settings as a JSON object"
+    fix = "put the file back, or name another folder"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise ValueError(f"{expected}, got: {why_not(error)}; {fix}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{expected}, got: {error}; {fix}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{expected}, got a {type(found).__name__}; {fix}")
+    return found
+
+
+def why_not(error: OSError) -> str:
+    """Return the system's reason in words."""
+    return (error.strerror or str(error)).lower()
+
+
+def _check_place(folder: Path) -> None:
+    if "\0" in str(folder):
+        raise ValueError("out must be the path of a folder, got one with a null character in it")
+    for path in (folder, *folder.parents):
+        if path.is_symlink() and not path.exists():
+            raise ValueError(
+                f"out must be a folder, got {_shown(folder)}, where {path} is a link to "
+                f"{path.readlink()}, which does not exist; name another"
+            )
+        if path.exists() and not path.is_dir():
+            got = "the file" if path == folder else f"{_shown(folder)} inside the file"
+            raise ValueError(f"out must be a folder, got {got} {path}; name another")
+
+
+def _check_contents(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that a folder holds, none if it is empty or not there."""
     saved = read_settings(folder)
     visible = [path for path in folder.glob("*") if not path.name.startswith(".")]
     if visible and not saved:
@@ -51,40 +112,47 @@ def claim(folder: Path, axes: Axes, budget: Budget) -> AcquireReturnProxy:
         )
     if saved:
         _check_same(folder, saved, asked)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = FileLock(folder / ".lock").acquire(timeout=0)
-    except Timeout:
+    records = folder / RECORDS
+    if records.exists() and not records.is_dir():
         raise ValueError(
-            f"out must not be in use, got {folder} where another ablation is running; wait for it"
-        ) from None
-    if not saved:
-        write_atomically(folder / SETTINGS, f"{json.dumps(asked, indent=2)}\n".encode())
-    return lock
-
-
-def read_settings(folder: Path) -> dict[str, Any]:
-    """Return ``settings.json``; empty if there is none.
-
-    Raises:
-        ValueError: if the file holds something else.
-    """
-    path = folder / SETTINGS
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ValueError(f"{path} must hold a JSON object, got: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} must hold a JSON object, got a {type(found).__name__}")
-    return found
+            f"{records} must be the folder of the finished runs, got a file; move it away"
+        )
+    return saved
 
 
 def _check_same(folder: Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
     for name in {**asked, **saved}:
-        if name not in asked or name not in saved or asked[name] != saved[name]:
+        there, here = saved.get(name), asked.get(name)
+        if name == "seeds" and isinstance(there, int) and there < asked[name]:
+            continue
+        if name not in asked or name not in saved or there != here:
+            only = " (only more seeds can be added)" if name == "seeds" else ""
             raise ValueError(
-                f"out must hold this grid, got {folder} with another: {name} is "
-                f"{saved.get(name)} there and {asked.get(name)} here; name another folder"
+                f"out must hold this grid, got {folder} with another: {name} is {there} there and "
+                f"{here} here{only}; name another folder"
             )
+
+
+def _lock(folder: Path) -> AcquireReturnProxy:
+    try:
+        lock = FileLock(folder / ".lock").acquire(timeout=0)
+    except Timeout:
+        pid = _owner(folder)
+        raise ValueError(
+            f"out must not be in use, got {folder} where another ablation is running{pid}; "
+            "wait for it"
+        ) from None
+    (folder / OWNER).write_text(str(os.getpid()), encoding="utf-8")
+    return lock
+
+
+def _owner(folder: Path) -> str:
+    try:
+        return f" (process {int((folder / OWNER).read_text(encoding='utf-8'))})"
+    except (OSError, ValueError):
+        return ""
+
+
+def _shown(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

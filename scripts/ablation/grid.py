@@ -10,7 +10,9 @@ import hashlib
 import itertools
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from scripts.ablation.agent_names import agent_fields
 
@@ -26,13 +28,16 @@ class Axes:
     gamma: tuple[float, ...] = (0.9, 1.0)
     """Discount factors per decision, in [0, 1]."""
     density: tuple[str, ...] = ("terminal", "every_k", "potential")
-    """When the score is paid: terminal, every_k (see --every-k), every_N, potential."""
+    """When the score is paid: terminal, every_k (see --every-k), every_N, prefix_difference (which
+    is every_1), potential."""
     granularity: tuple[str, ...] = ("token", "bandit")
     """What one decision is: token, macro_N (N tokens), bandit (the whole response)."""
     gae_lambda: tuple[float, ...] = (0.95,)
     """GAE's lambda in [0, 1], for the agents that have one."""
-    kl_coef: tuple[float, ...] = ()
-    """Weights of the KL penalty, >= 0 (none given: the task's own)."""
+    kl_coef: Annotated[
+        tuple[float, ...], tyro.conf.arg(help_behavior_hint="(default: the task's own)")
+    ] = ()
+    """Weights of the KL penalty, >= 0."""
     group_size: tuple[int, ...] = (4,)
     """Responses per prompt, for the agents that compare within groups."""
     seeds: int = 5
@@ -48,7 +53,7 @@ class Budget:
     task: str = "toy15"
     """A built-in task (toy15, reviews), or module:function that returns a Task."""
     updates: int = 50
-    """Updates of the policy per run."""
+    """Updates of the policy per run; 0 evaluates untrained agents."""
     episodes_per_update: int = 32
     """Episodes (responses) that each update learns from."""
     learning_rate: float | None = None
@@ -76,10 +81,7 @@ class RunSettings:
     @property
     def every_k(self) -> int | None:
         """Tokens between two payments; None where the density has no such number."""
-        if not self.density.startswith("every_"):
-            return None
-        count = self.density.removeprefix("every_")
-        return self.budget.every_k if count == "k" else int(count)
+        return tokens_between_payments(self.density, self.budget.every_k)
 
     @property
     def macro_tokens(self) -> int | None:
@@ -113,6 +115,33 @@ class RunSettings:
     def from_json(cls, fields: dict[str, Any]) -> RunSettings:
         """Return the settings that `to_json` described."""
         return cls(**{**fields, "budget": Budget(**fields["budget"])})
+
+
+def tokens_between_payments(density: str, every_k: int) -> int | None:
+    """Return the tokens between two payments; None where the density has no such number."""
+    if density == "prefix_difference":
+        return 1
+    if not density.startswith("every_"):
+        return None
+    count = density.removeprefix("every_")
+    return every_k if count == "k" else int(count)
+
+
+def count_runs(axes: Axes) -> int:
+    """Return how many runs `grid` would list, without listing them.
+
+    Raises:
+        ValueError: if an agent does not exist.
+    """
+    shared = len(axes.gamma) * len(axes.density) * len(axes.granularity)
+    shared *= max(1, len(axes.kl_coef)) * axes.seeds
+    fields = [agent_fields(agent) for agent in axes.agent]
+    return sum(
+        shared
+        * (len(axes.gae_lambda) if "gae_lambda" in own else 1)
+        * (len(axes.group_size) if "group_size" in own else 1)
+        for own in fields
+    )
 
 
 def grid(axes: Axes, budget: Budget) -> list[RunSettings]:

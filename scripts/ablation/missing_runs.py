@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,14 @@ def run_missing(
     bar = tqdm(total=len(runs), initial=len(records), unit="run", file=sys.stderr, leave=False)
     with bar:
         try:
-            for outcome in _outcomes(missing, runner, jobs):
-                record = as_record(outcome, folder)
-                write_record(folder, record)
-                records[outcome.run] = record
-                write_results(folder, _in_order(runs, records))
-                bar.update()
-                bar.write(_line(record, len(records), len(runs)), file=sys.stderr)
+            with closing(outcomes(missing, runner, jobs)) as ended:
+                for outcome in ended:
+                    record = as_record(outcome, folder)
+                    write_record(folder, record)
+                    records[outcome.run] = record
+                    write_results(folder, _in_order(runs, records))
+                    bar.update()
+                    bar.write(_line(record, len(records), len(runs)), file=sys.stderr)
         finally:
             write_results(folder, _in_order(runs, records))
             write_curves(folder, _in_order(runs, records))
@@ -74,10 +75,6 @@ def command(run: RunSettings, folder: Path) -> str:
     given = {name: str(value) for name, value in options.items() if value is not None}
     words = [word for name, value in given.items() for word in (_flag(name), value)]
     return shlex.join(["python", "scripts/ablate.py", *words])
-
-
-def _outcomes(missing: list[RunSettings], runner: Runner, jobs: int) -> Iterable[Outcome]:
-    return outcomes(missing, runner, jobs) if missing else ()
 
 
 def _kept(runs: list[RunSettings], folder: Path, retry_failed: bool) -> dict[RunSettings, Record]:

@@ -1,30 +1,34 @@
 """Running many runs on the cores of one machine, whatever becomes of the single one.
 
-Workers stay for the whole grid, so the libraries are imported once per worker.
+Workers stay for the whole grid, so the libraries are imported once per worker. Each has a pipe of
+its own and shares no lock or queue with the others, so any of them can be killed at any time.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
+import pickle
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
+from multiprocessing.context import SpawnProcess
 
 from scripts.ablation.cores import available_cores
 from scripts.ablation.grid import RunSettings
+from scripts.ablation.interrupts import held
 from scripts.ablation.runs import RunResult
 
 Runner = Callable[[RunSettings], RunResult]
 MAX_ERROR = 300
+JOIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,19 +42,44 @@ class Outcome:
     traceback: str = ""
 
 
-def outcomes(runs: list[RunSettings], runner: Runner, jobs: int) -> Iterator[Outcome]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Worker:
+    """A process that runs one run after another.
+
+    Attributes:
+        process: killed when it is no longer needed; it writes no files.
+        pipe: runs go in, outcomes come out; at its end when the process is dead.
+    """
+
+    process: SpawnProcess
+    pipe: Connection
+
+    @property
+    def handles(self) -> list[Connection | int]:
+        """What `multiprocessing.connection.wait` sees an outcome or the worker's death by."""
+        return [self.pipe, self.process.sentinel]
+
+    def outcome(self) -> Outcome | None:
+        """Return the outcome that has come; None if the worker died."""
+        try:
+            return self.pipe.recv() if self.pipe.poll() else None
+        except (EOFError, OSError):
+            return None
+
+
+def outcomes(runs: list[RunSettings], runner: Runner, jobs: int) -> Generator[Outcome, None, None]:
     """Run everything in ``jobs`` processes and yield what ends, in the order it ends.
 
-    A run that raises is an outcome with an error. If a worker dies, the runs that were in the
-    air are tried again one at a time, and the one that kills its worker again is given up.
+    A run that raises is an outcome with an error. A run whose worker dies is tried once more at
+    the end, alone, and given up if its worker dies again.
     """
-    waiting = deque(runs)
-    while waiting:
-        lost = yield from _drain(waiting, runner, jobs)
-        for run in lost:
-            for culprit in (yield from _drain(deque([run]), runner, 1)):
-                error = "the worker process died (out of memory, or killed); see the system's log"
-                yield Outcome(run=culprit, result=None, seconds=0.0, error=error)
+    # Its start would let signals through that are held back while a worker is started.
+    resource_tracker.ensure_running()
+    lost = yield from _drain(runs, runner, jobs)
+    for run in lost:
+        for culprit in (yield from _drain([run], runner, 1)):
+            error = "the worker process died (out of memory, or killed); see the system's log"
+            yield Outcome(run=culprit, result=None, seconds=0.0, error=error)
 
 
 def attempt(runner: Runner, run: RunSettings) -> Outcome:
@@ -58,7 +87,7 @@ def attempt(runner: Runner, run: RunSettings) -> Outcome:
     start = time.perf_counter()
     try:
         result = runner(run)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         seconds = time.perf_counter() - start
         where = traceback.format_exc()
         return Outcome(
@@ -74,53 +103,69 @@ def one_line(error: BaseException) -> str:
     return printable if len(printable) <= MAX_ERROR else printable[: MAX_ERROR - 1] + "…"
 
 
-def _drain(
-    waiting: deque[RunSettings], runner: Runner, jobs: int
-) -> Generator[Outcome, None, list[RunSettings]]:
-    """Run what is waiting; return early, with the runs in the air, if a worker dies."""
-    pool = ProcessPoolExecutor(
-        min(jobs, len(waiting)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_prepare_worker,
-        initargs=(max(1, available_cores() // jobs),),
-    )
-    flying: dict[Future[Outcome], RunSettings] = {}
-    try:
-        while waiting or flying:
-            while waiting and len(flying) < jobs:
-                with _interrupts_held():
-                    flying[pool.submit(attempt, runner, waiting[0])] = waiting[0]
-                waiting.popleft()
-            done, _ = wait(flying, return_when=FIRST_COMPLETED)
-            for future in done:
-                outcome = future.result()
-                del flying[future]
-                yield outcome
-        return []
-    except BrokenProcessPool:
-        return list(flying.values())
-    except BaseException:
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def serve(pipe: Connection, runner: Runner, threads: int) -> None:
+    """Run what comes through the pipe until it ends; the body of a worker process."""
+    from tqdm import tqdm
 
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back for a moment; a process started meanwhile never gets it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _prepare_worker(threads: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # A bar's usual lock is a semaphore of the system, which nobody frees when a worker is killed.
+    tqdm.set_lock(threading.RLock())
     # Read by torch when a run imports it; a person's own choice stands.
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            run = pipe.recv()
+            outcome = attempt(runner, run)
+            try:
+                pipe.send(outcome)
+            except (AttributeError, TypeError, ValueError, pickle.PicklingError) as error:
+                pipe.send(Outcome(run=run, result=None, seconds=0.0, error=one_line(error)))
+
+
+def _drain(
+    runs: list[RunSettings], runner: Runner, jobs: int
+) -> Generator[Outcome, None, list[RunSettings]]:
+    """Run everything; return the runs whose workers died."""
+    waiting, lost = deque(runs), []
+    staff: list[Worker] = []
+    idle: list[Worker] = []
+    busy: dict[Worker, RunSettings] = {}
+    threads = max(1, available_cores() // jobs)
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < jobs:
+                if not idle:
+                    with held():
+                        staff.append(hire(runner, threads))
+                    idle.append(staff[-1])
+                worker = idle.pop()
+                busy[worker] = waiting.popleft()
+                with suppress(OSError):  # It has died; its pipe says so below.
+                    worker.pipe.send(busy[worker])
+            wait_for([handle for worker in busy for handle in worker.handles])
+            for worker in [worker for worker in busy if wait_for(worker.handles, timeout=0)]:
+                run, outcome = busy.pop(worker), worker.outcome()
+                if outcome is None:
+                    lost.append(run)
+                else:
+                    idle.append(worker)
+                    yield outcome
+        return lost
+    finally:
+        for worker in staff:
+            worker.process.kill()
+        for worker in staff:
+            worker.process.join(JOIN_SECONDS)
+
+
+def hire(runner: Runner, threads: int) -> Worker:
+    """Start a worker process; to be called with signals held, which it then never gets."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, runner, threads))
+    process.start()
+    theirs.close()
+    return Worker(process=process, pipe=ours)
 
 
 def _end_with_parent() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from rlhf_env.files import write_atomically
-from scripts.ablation.folder import CURVES, FRONTIER, RECORDS, RESULTS, SAMPLES
+from scripts.ablation.folder import CURVES, FRONTIER, RECORDS, RESULTS, SAMPLES, why_not
 from scripts.ablation.grid import RunSettings
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -61,14 +62,33 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def read_record(folder: Path, run: RunSettings) -> Record | None:
-    """Return what is kept of a run; None if it is not finished or its record is damaged."""
+    """Return what is kept of a run; None if it is not finished, or its file was cut short.
+
+    Raises:
+        ValueError: if there is something else in its place, which is left alone.
+    """
     path = folder / RECORDS / f"{run.run_id}.json"
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        record = Record(**{**fields, "run": RunSettings.from_json(fields["run"])})
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        text = path.read_bytes()
+    except FileNotFoundError:
         return None
-    return record if record.run == run else None
+    except OSError as error:
+        raise ValueError(_damaged(path, why_not(error))) from error
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    try:
+        record = Record(**{**fields, "run": RunSettings.from_json(fields["run"])})
+    except (TypeError, KeyError) as error:
+        raise ValueError(_damaged(path, f"fields that do not fit: {error}")) from error
+    wrong = [name for name, is_right in FIELDS.items() if not is_right(getattr(record, name))]
+    if wrong:
+        got = f"{wrong[0]} = {str(getattr(record, wrong[0]))[:60]}"
+        raise ValueError(_damaged(path, got))
+    if record.run != run:
+        raise ValueError(_damaged(path, f"that of {str(record.run.to_json())[:200]}"))
+    return record
 
 
 def write_results(folder: Path, records: list[Record]) -> None:
@@ -116,6 +136,37 @@ def read_csv(path: Path) -> pd.DataFrame:
         if not pd.api.types.is_numeric_dtype(table[name]):
             table[name] = table[name].map(_plain_cell)
     return table
+
+
+def _damaged(path: Path, got: str) -> str:
+    return (
+        f"{path} must hold the record of that run, got {got}; remove it and the run is done again"
+    )
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_number, value.values()))
+
+
+def _are_objects(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+
+
+# What each field of a record on the disk must be.
+FIELDS: dict[str, Callable[[Any], bool]] = {
+    "status": lambda value: value in ("ok", "failed"),
+    "error": lambda value: isinstance(value, str),
+    "seconds": _is_number,
+    "command": lambda value: isinstance(value, str),
+    "row": _are_numbers,
+    "curve": lambda value: _are_objects(value) and all(map(_are_numbers, value)),
+    "samples": _are_objects,
+    "traceback": lambda value: isinstance(value, str),
+}
 
 
 def _safe_cell(cell: object) -> object:

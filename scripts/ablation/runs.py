@@ -17,6 +17,7 @@ from scripts.ablation.agent_names import (
     is_custom,
     parameters,
 )
+from scripts.ablation.checks import check_horizon
 from scripts.ablation.episodes import example_episodes
 from scripts.ablation.grid import RunSettings
 
@@ -52,6 +53,8 @@ def execute(run: RunSettings) -> RunResult:
     from agents.collect import base_environment
 
     task = make_task(run.budget.task)
+    for name in (run.density, run.granularity):
+        check_horizon(name, run.budget.every_k, task.max_new_tokens)
     envs = make_envs(run, task)
     agent = make_agent(run, envs)
     truth = ExactCurve.of(task, base_environment(envs).kl_coef, run.budget.updates)
@@ -66,10 +69,15 @@ def execute(run: RunSettings) -> RunResult:
         callback=truth.record,
     )
     return RunResult(
-        row=evaluate(agent, envs, run.budget.eval_episodes) | truth.measure(agent),
-        curve=[point | truth.points.get(int(point["update"]), {}) for point in metrics],
+        row=_numbers(evaluate(agent, envs, run.budget.eval_episodes)) | truth.measure(agent),
+        curve=[_numbers(point) | truth.points.get(int(point["update"]), {}) for point in metrics],
         samples=[*before, *example_episodes(agent, envs, "after")],
     )
+
+
+def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    # Somebody's agent may report numbers of NumPy or torch, which no record can hold.
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def evaluate(agent: Any, envs: VectorEnv[Any, Any, Any], episodes: int) -> dict[str, float]:
@@ -86,9 +94,14 @@ def evaluate(agent: Any, envs: VectorEnv[Any, Any, Any], episodes: int) -> dict[
 
 def make_task(name: str) -> Task:
     """Return a built-in task, or what ``module:function`` returns."""
-    from rlhf_env import load_task
+    from rlhf_env import Task, load_task
 
-    return import_object(name, "task")() if is_custom(name) else load_task(name)
+    if not is_custom(name):
+        return load_task(name)
+    made = import_object(name, "task")()
+    if not isinstance(made, Task):
+        raise ValueError(f"task must return a rlhf_env.Task, got a {type(made).__name__}")
+    return made
 
 
 def make_envs(run: RunSettings, task: Task) -> VectorEnv[Any, Any, Any]:

@@ -6,7 +6,8 @@ Each is drawn wide, one column of panels per density, or stacked in one column f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,7 @@ TITLES = {
     "entropy": "entropy (nats per token)",
     "response_length": "response length (tokens)",
 }
+GOLD_DASHES: tuple[tuple[str, Literal["-", ":"]], ...] = (("gold", "-"), ("proxy", ":"))
 # Colours of values that differ by less than this share would exaggerate the difference.
 LEAST_SPAN = 0.1
 
@@ -87,7 +89,7 @@ def draw_gold(tables: Tables, *, stacked: bool = False) -> Figure:
     samples = [
         Line2D([], [], color=line.colour, label=f"{line.name} {kind}", linestyle=style)
         for line in lines(curves, curves)
-        for kind, style in (("gold", "-"), ("proxy", ":"))
+        for kind, style in GOLD_DASHES
     ]
     legend(figure, samples, stacked=stacked)
     return figure
@@ -129,7 +131,12 @@ def draw_frontier(tables: Tables, *, stacked: bool = False) -> Figure:
             dots: dict[str, Any] = {"color": line.colour, "marker": line.marker, "linestyle": ""}
             place.plot(line.runs["kl"], line.runs["score"], markersize=3.5, alpha=0.4, **dots)
             middle = [[float(interquartile_mean(line.runs[name]))] for name in ("kl", "score")]
-            place.plot(*middle, markersize=8, markeredgecolor=place.get_facecolor(), **dots)
+            place.plot(
+                *middle,
+                markersize=5 + 1.6 * line.width,
+                markeredgecolor=place.get_facecolor(),
+                **dots,
+            )
     limits = places[0][0].axis()
     for place, _ in places if len(tables.frontier) else ():
         place.plot(tables.frontier["kl"], tables.frontier["score"], color="#8a94a0", zorder=1)
@@ -158,7 +165,7 @@ def _pooled(results: pd.DataFrame, names: tuple[str, ...], metric: str) -> np.nd
 def _bounds(table: np.ndarray) -> tuple[float, float]:
     low, high = float(np.nanmin(table)), float(np.nanmax(table))
     missing = max(0.0, LEAST_SPAN * max(abs(low), abs(high)) - (high - low))
-    return low - missing / 2, high + missing / 2
+    return low - missing, high
 
 
 def _draw_cells(place: Axes, table: np.ndarray, bounds: tuple[float, float]) -> AxesImage:
@@ -176,9 +183,16 @@ def _draw_cells(place: Axes, table: np.ndarray, bounds: tuple[float, float]) -> 
 def _draw_line(place: Axes, line: Line, metric: str) -> None:
     updates, runs = line.matrix(metric)
     # A regret of exactly 0 has no logarithm.
-    middle, low, high = band(np.maximum(runs, 1e-6) if metric == "regret" else runs)
+    shown = np.maximum(runs, 1e-6) if metric == "regret" else runs
+    middle, low, high = _band(tuple(map(tuple, shown.tolist())))
     place.fill_between(updates, low, high, color=line.colour, alpha=0.16, linewidth=0)
     place.plot(updates, middle, **line.look)
+
+
+# A figure is drawn four times: wide and stacked, light and dark.
+@lru_cache(maxsize=1024)
+def _band(runs: tuple[tuple[float, ...], ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return band(runs)
 
 
 def _sample(line: Line) -> Line2D:

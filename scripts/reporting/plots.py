@@ -90,10 +90,11 @@ def plots(tables: Tables) -> list[Plot]:
 
 
 def webp(image: bytes) -> bytes:
-    """Return a PNG file as a WebP file of half the size, without loss."""
+    """Return a PNG file as a WebP file of a third of the size, in its 256 main colours."""
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(image)) as opened:
-        opened.convert("RGB").save(buffer, format="webp", lossless=True)
+        reduced = opened.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        reduced.convert("RGB").save(buffer, format="webp", lossless=True)
     return buffer.getvalue()
 
 

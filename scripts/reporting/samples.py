@@ -113,7 +113,12 @@ def as_sample(fields: Mapping[str, Any]) -> Sample:
     totals = {
         name: float(fields[name]) for name in ("score", "gold") if fields.get(name) is not None
     }
-    sums = {f"sum of {name}": sum(row) for name, row in terms.items()}
+    # A score that is paid as it is adds up to itself.
+    sums = {
+        f"sum of {name}": total
+        for name, total in ((name, sum(row)) for name, row in terms.items())
+        if name not in totals or not math.isclose(total, totals[name], abs_tol=1e-4)
+    }
     return Sample(
         title=printable(f"{fields.get('run_id', '')} {fields.get('stage', '')}".strip()),
         prompt=printable(str(fields.get("prompt", ""))),

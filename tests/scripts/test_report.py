@@ -5,6 +5,8 @@ import csv
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -129,6 +131,7 @@ def test_a_task_name_with_formula_signs_can_be_drawn(tmp_path: Path):
 
 @pytest.mark.parametrize("content", [None, "", "\n", "run_id,status,error\n"])
 def test_a_folder_without_results_gives_a_page_that_says_so(tmp_path: Path, content: str | None):
+    (tmp_path / "settings.json").write_text(json.dumps({"task": "toy15", "seeds": 2}))
     if content is not None:
         (tmp_path / "results.csv").write_text(content)
     found = page(tmp_path)
@@ -176,7 +179,7 @@ def test_tokens_carry_their_numbers_and_colours():
     )
     assert [token.shade for token in sample.tokens] == ["n1", "z", "p5"]
     assert sample.tokens[0].numbers == "score +0.000, kl -0.200, values +0.500"
-    assert sample.summary == "score +1.000, sum of score +1.000, sum of kl -0.200"
+    assert sample.summary == "score +1.000, sum of kl -0.200"
 
 
 def test_shades_are_relative_to_the_largest():
@@ -196,12 +199,102 @@ def test_csv_cells_cannot_be_formulas_and_come_back_as_they_were(tmp_path: Path)
     pd.testing.assert_frame_equal(read_csv(tmp_path / "t.csv"), table, check_dtype=False)
 
 
-def test_the_command_refuses_what_is_no_folder(tmp_path: Path, capsys):
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("files", [{}, {"notes.txt": "mine"}, {"results.csv": "a,b\n1,2\n"}])
+def test_a_folder_that_is_no_ablation_is_refused_and_left_as_it_is(
+    tmp_path: Path, capsys, files: dict[str, str]
+):
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    before = contents(tmp_path)
+    assert main([str(tmp_path)]) == 2
+    assert "without a settings.json; name the --out of" in capsys.readouterr().err
+    assert contents(tmp_path) == before
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "the folder must hold an ablation" in capsys.readouterr().err
-    (tmp_path / "settings.json").write_text("[1]")
-    assert main([str(tmp_path)]) == 1
-    assert "must hold a JSON object, got a list" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, capsys, monkeypatch):
+    (tmp_path / "settings.json").write_text("{}")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert main([str(tmp_path)]) == 2
+    assert "the folder must be writable" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("settings.json", "[1]", "must hold a JSON object, got a list; put back what"),
+        ("settings.json", "{", "must hold a JSON object, got: Expecting"),
+        ("results.csv", "a,b\n1,2", "must have the columns run_id, status"),
+        ("results.csv", 'a\n"', "must be a CSV table in UTF-8"),
+        ("curves.csv", "x,y\n1,2", "must have the columns run_id, update, got none called"),
+        ("curves.csv", "run_id,update,score\na,1,high", "column score, got 'high'; run the same"),
+        ("frontier.csv", "kl\nabc", "must have the columns kl, score, got none called score"),
+        ("frontier.csv", "kl,score\nabc,1", "numbers in its column kl, got 'abc'; run the same"),
+    ],
+)
+def test_a_damaged_file_is_named_before_a_figure_is_replaced(
+    tmp_path: Path, capsys, name: str, content: str, message: str
+):
+    write_folder(tmp_path)
+    (tmp_path / name).write_text(content)
+    before = contents(tmp_path)
+    assert main([str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"report: {tmp_path / name} ") and message in error
+    assert len(error.splitlines()) == 1
+    assert contents(tmp_path) == before
+
+
+def test_help_needs_no_drawing_library_and_no_time():
+    code = (
+        "import sys, scripts.report\n"
+        "try:\n    scripts.report.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit(str({'pandas', 'matplotlib', 'torch'} & set(sys.modules) or ''))"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.stderr.strip() == ""
+    assert "FOLDER" in done.stdout and "The --out of" in done.stdout
+    assert "dummy" not in done.stdout
+
+
+def test_settings_that_tie_are_all_the_best(tmp_path: Path):
+    write_folder(tmp_path)
+    table = read_csv(tmp_path / "results.csv")
+    table["j_ratio"] = 0.5
+    write_csv(tmp_path / "results.csv", table)
+    assert "the same to three digits: 3 more" in page(tmp_path).text
+
+
+def test_a_training_run_is_not_called_an_ablation(tmp_path: Path):
+    (tmp_path / "settings.json").write_text(json.dumps({"task": "toy15", "seed": 0}))
+    found = page(tmp_path)
+    assert "Training on toy15" in found.text
+    assert "this folder holds one training run" in found.text
+
+
+def test_an_empty_prompt_is_called_so(tmp_path: Path):
+    write_folder(tmp_path)
+    episode = {"prompt": "", "tokens": ["a"], "reward_terms": {"score": [1.0]}, "score": 1.0}
+    (tmp_path / "samples.jsonl").write_text(json.dumps(episode))
+    assert "(empty prompt)" in page(tmp_path).text
+
+
+def test_narrow_screens_get_figures_in_one_column(html: str):
+    media = [value for name, value in Page(html).attributes if name == "media"]
+    assert media[:3] == [
+        "(max-width: 48rem) and (prefers-color-scheme: dark)",
+        "(max-width: 48rem)",
+        "(prefers-color-scheme: dark)",
+    ]
 
 
 def test_the_command_makes_the_report_again(tmp_path: Path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +82,9 @@ VIEWS: dict[str, Stack] = {
     "text": lambda w, env: w.DecodedText(env),
     "text(macro_2)": lambda w, env: w.DecodedText(w.MacroAction(env, n=2)),
     "every_2(text)": lambda w, env: w.EveryK(w.DecodedText(env), k=2),
+    "recorded": lambda w, env: w.RecordEpisodes(env, os.devnull),
+    "recorded(every_2)": lambda w, env: w.RecordEpisodes(w.EveryK(env, k=2), os.devnull),
+    "macro_2(recorded)": lambda w, env: w.MacroAction(w.RecordEpisodes(env, os.devnull), n=2),
     "hidden": lambda w, env: w.HiddenState(env),
     "hidden(top_3(length))": lambda w, env: w.HiddenState(
         w.TopKActions(w.LengthPenalty(env, coef=0.25), k=3)

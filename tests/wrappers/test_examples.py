@@ -1,4 +1,4 @@
-"""The examples in the wrappers' docstrings, and those of their page."""
+"""The examples in the wrappers' docstrings, and those of their pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import wrappers
 import wrappers.vector
 
-PAGE = Path(__file__).parents[2] / "docs" / "granularity-and-density.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize("name", wrappers.__all__)
@@ -22,7 +22,8 @@ def test_every_wrapper_has_an_example_that_runs(name: str) -> None:
     assert failed == 0
 
 
-def test_the_examples_of_the_page_run() -> None:
-    failed, attempted = doctest.testfile(str(PAGE), module_relative=False)
+@pytest.mark.parametrize("page", ["granularity-and-density.md", "wrappers.md"])
+def test_the_examples_of_the_page_run(page: str) -> None:
+    failed, attempted = doctest.testfile(str(DOCS / page), module_relative=False)
     assert attempted > 10
     assert failed == 0

@@ -15,7 +15,7 @@ from rlhf_env.env import RLHFEnv
 from rlhf_env.task import Task
 from rlhf_env.vector_env import RLHFVectorEnv
 from tests.toys import tiny_llama_task
-from tests.wrappers.stacks import Stack
+from tests.wrappers.stacks import Stack, newest_id
 
 TASK = tiny_llama_task(vocab_size=8, horizon=4)
 
@@ -50,6 +50,26 @@ REFUSED: dict[str, tuple[Stack, str]] = {
     "every_k(difference)": (
         lambda w, env: w.EveryK(w.PrefixDifference(env), k=2),
         "pays the reward term 'score', but PrefixDifference inside it does so already",
+    ),
+    "length(bandit)": (
+        lambda w, env: w.LengthPenalty(w.SequenceBandit(env), coef=1.0),
+        r"put LengthPenalty inside SequenceBandit: SequenceBandit\(LengthPenalty\(env, \.\.\.\)",
+    ),
+    "repetition(repetition)": (
+        lambda w, env: w.RepetitionPenalty(w.RepetitionPenalty(env, coef=1.0), coef=1.0),
+        "pays the reward term 'repetition', but RepetitionPenalty inside it does so already",
+    ),
+    "token(macro)": (
+        lambda w, env: w.TokenReward(w.MacroAction(env, n=2), newest_id),
+        "put TokenReward inside MacroAction",
+    ),
+    "normalized(every_k)": (
+        lambda w, env: w.NormalizeScore(w.EveryK(env, k=2), 0.5, 2.0),
+        r"put NormalizeScore inside EveryK: EveryK\(NormalizeScore\(env, \.\.\.\), \.\.\.\)",
+    ),
+    "top_k(bandit)": (
+        lambda w, env: w.TopKActions(w.SequenceBandit(env), k=2),
+        "put TopKActions inside SequenceBandit",
     ),
     "shaping(shaping)": (
         lambda w, env: w.PotentialShaping(w.PotentialShaping(env, gamma=1.0), gamma=1.0),
