@@ -119,7 +119,8 @@ def check_finite(losses: Tensor, rollout: Rollout, new: Description, episodes: T
         new: what the policy being trained says about them.
         episodes: [b] their numbers.
     """
-    is_bad = ~losses.isfinite()
+    values = losses.detach()
+    is_bad = ~values.isfinite()
     if not is_bad.any():
         return
     row = int(is_bad.nonzero()[0])
@@ -130,7 +131,7 @@ def check_finite(losses: Tensor, rollout: Rollout, new: Description, episodes: T
     else:
         cause = "look at what targets() and loss() make of that episode"
     raise ValueError(
-        f"the loss of episode {int(episodes[row])} is {float(losses[row])}, expected a finite "
+        f"the loss of episode {int(episodes[row])} is {float(values[row])}, expected a finite "
         f"number; the weights are unchanged: {cause}"
     )
 

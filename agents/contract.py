@@ -159,12 +159,13 @@ def checked_figures(told: Any) -> dict[str, float]:
 
 
 def _number(name: str, value: Any) -> float:
-    plain = value.item() if isinstance(value, Tensor | np.ndarray) and _size(value) == 1 else value
+    is_one = isinstance(value, Tensor | np.ndarray) and math.prod(value.shape) == 1
+    plain = value.item() if is_one else value
     try:
         if isinstance(plain, str | bytes):
             raise TypeError("a text")
         return float(plain)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"update(rollout) must return numbers, got {name!r}: {_kind(value)}; leave it out, "
             "or return one number of it"
@@ -172,7 +173,8 @@ def _number(name: str, value: Any) -> float:
 
 
 def _array(values: Any, what: str, kinds: str, shapes: tuple[tuple[int, ...], ...]) -> np.ndarray:
-    expected = f"act(observation) must return {what} {' or '.join(str(list(s)) for s in shapes)}"
+    due = " or ".join(dict.fromkeys(str(list(shape)) for shape in shapes))
+    expected = f"act(observation) must return {what} {due}"
     try:
         array = _plain_array(values)
     except (TypeError, ValueError) as error:
@@ -200,7 +202,3 @@ def _kind(value: Any) -> str:
     if isinstance(value, Tensor | np.ndarray):
         return f"{type(value).__name__} of {value.dtype} with shape {list(value.shape)}"
     return f"{type(value).__name__} {reprlib.repr(value)}" if value is not None else "None"
-
-
-def _size(value: Tensor | np.ndarray) -> int:
-    return int(np.prod(value.shape))

@@ -32,8 +32,9 @@ def load_language_model(
         max_tokens: how long texts will be; a smaller context window is an error.
 
     Raises:
-        ValueError: if there is no such model, its context window is too small, it is no decoder-only language model, or its
-            weights are damaged, incomplete or stored in another format.
+        ValueError: if there is no such model, it is no decoder-only language model, its context
+            window is too small, or its weights are damaged, incomplete or stored in another
+            format.
     """
 
     def load(source: str, offline: bool) -> tuple[nn.Module, PreTrainedTokenizerBase]:

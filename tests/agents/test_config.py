@@ -22,12 +22,16 @@ from tests.toys import theta_policy
         ({"kl_coef": -0.1}, "kl_coef must be a finite number >= 0, got -0.1"),
         ({"kl_coef": math.inf}, "kl_coef must be a finite number >= 0, got inf"),
         ({"learning_rate": -1e-3}, "learning_rate must be a finite number >= 0, got -0.001"),
-        ({"temperature": 0.0}, "temperature must be greater than 0, got 0"),
-        ({"temperature": math.nan}, "temperature must be a finite number >= 0, got nan"),
-        ({"max_grad_norm": 0}, "max_grad_norm must be greater than 0, got 0"),
+        ({"temperature": 0.0}, "temperature must be a finite number greater than 0, got 0.0"),
+        ({"temperature": math.nan}, "temperature must be a finite number greater than 0, got nan"),
+        ({"max_grad_norm": 0}, "max_grad_norm must be a finite number greater than 0, got 0"),
         ({"entropy_coef": "a"}, "entropy_coef must be a finite number >= 0, got 'a'"),
         ({"seed": -1}, "seed must be an integer >= 0, got -1"),
         ({"seed": 1.5}, "seed must be an integer >= 0, got 1.5"),
+        (
+            {"seed": 2**63},
+            r"seed must be at most 2\*\*63 - 1, got 9223372036854775808; choose a smaller one",
+        ),
         ({"epochs": 0}, "epochs must be an integer >= 1, got 0"),
         ({"epochs": True}, "epochs must be an integer >= 1, got True"),
         (
@@ -99,6 +103,16 @@ def test_unknown_settings_suggest_the_known(toy15: Task) -> None:
         GRPO(envs, gae_lambda=0.95)
     with pytest.raises(ValueError, match=r"PPO has no setting 'xyz'; there are \['learning_rate'"):
         PPO(envs, xyz=1)
+    with pytest.raises(ValueError, match=r"GRPO has no setting 'value_coef'; there are \["):
+        GRPO(envs, value_coef=0.5)
+
+
+def test_a_seed_is_drawn_and_recorded(toy15: Task) -> None:
+    seeds = [PPO(make_envs(toy15), seed=None).config.seed for _ in range(3)]
+    assert all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in seeds)
+    assert len(set(seeds)) > 1
+    agent = PPO(make_envs(toy15), seed=2**63 - 1, episodes_per_update=4)
+    assert agent.learn(4, progress=False)[0]["episodes"] == 4
 
 
 def test_limits_are_allowed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +68,8 @@ class Careless:
     def __init__(self, scale: Any, loss: Any) -> None:
         self.scale, self._loss = scale, loss
 
-    def targets(self, rollout: Any, old: Any, reference: Any) -> Aim:
-        return Aim(self.scale)
+    def targets(self, rollout: Any, old: Any, reference: Any) -> Any:
+        return self.scale if isinstance(self.scale, dict) else Aim(self.scale)
 
     def loss(self, rollout: Any, new: Any, old: Any, targets: Aim) -> Any:
         return self._loss(new)
@@ -88,6 +89,50 @@ class Careless:
             lambda new: (new.logprobs.sum(1), {"spread": new.logprobs.std()}),
             r"spread of one number per episode, \[8\], got \[\]",
         ),
+        ({"scale": 1}, None, r"must return a dataclass of tensors with 8 rows, got dict; write @"),
+        (torch.ones(9), None, r"each of 8 episodes, got scale of shape \[9\]; expand it"),
+        (torch.tensor(2.0), None, r"each of 8 episodes, got scale of shape \[\]"),
+        (
+            torch.ones(8),
+            lambda new: new.logprobs.sum(1),
+            r"a pair of losses \[8\] and a dictionary of diagnostics, got Tensor; write return",
+        ),
+        (torch.ones(8), lambda new: None, "a dictionary of diagnostics, got NoneType"),
+        (
+            torch.ones(8),
+            lambda new: (new.logprobs.sum(1), new.logprobs.sum(1)),
+            r"got a tuple of \['Tensor', 'Tensor'\]",
+        ),
+        (
+            torch.ones(8),
+            lambda new: (new.logprobs.sum(1), {"size": 1.0}),
+            r"size of one number per episode, \[8\], got float",
+        ),
+        (
+            torch.ones(8),
+            lambda new: (new.logprobs.sum(1), {3: new.logprobs.sum(1)}),
+            "must name its diagnostics by texts, got 3",
+        ),
+        (
+            torch.ones(8),
+            lambda new: (new.logprobs.sum(1).detach(), {}),
+            r"losses with a gradient, got some without; compute them from new",
+        ),
+        (
+            torch.ones(8),
+            lambda new: (new.logprobs.sum(1) - torch.tensor([0.0] * 7 + [math.inf]), {}),
+            r"the loss of episode \d is -inf, .* weights are unchanged: look at what targets\(\)",
+        ),
+        (
+            torch.ones(8),
+            lambda new: (new.logprobs.sum(1) * math.nan, {}),
+            r"the loss of episode \d is nan, expected a finite number; the weights are unchanged",
+        ),
+        (
+            torch.ones(8),
+            lambda new: (new.logprobs.sum(1), {"score": new.logprobs.sum(1)}),
+            r"update\(rollout\) must not return 'score'",
+        ),
     ],
 )
 def test_the_usual_mistakes_of_an_algorithm_are_told(scale: Any, loss: Any, message: str) -> None:
@@ -95,3 +140,16 @@ def test_the_usual_mistakes_of_an_algorithm_are_told(scale: Any, loss: Any, mess
     agent = Agent(make_envs(load_task("toy15")), algorithm=rule, episodes_per_update=8)
     with pytest.raises(ValueError, match=message):
         agent.learn(8, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (object(), r"algorithm must have targets\(.* and loss\(.*, got object without targets"),
+        (Careless, r"algorithm must be an object, got the class Careless; make one of it"),
+        (lambda: None, "got function without targets"),
+    ],
+)
+def test_what_is_no_algorithm_is_told_at_once(rule: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Agent(make_envs(load_task("toy15")), algorithm=rule)

@@ -190,3 +190,17 @@ class TestRewardFunctions:
         after, *_ = env.step(EOS)
         assert after["input_ids"][:3].tolist() == [*before["input_ids"][:2].tolist(), EOS]
         assert task.prompts[1].tolist() == [3, 2]
+
+
+@pytest.mark.parametrize("task", [3, None, ["toy15"], Task], ids=repr)
+def test_what_is_no_task(task: Any) -> None:
+    for made in (gym.make, gym.make_vec):
+        with pytest.raises(
+            ValueError, match=r"task must be a Task or one of the names \['reviews', 'toy15'.*, got"
+        ):
+            made("RLHF-v0", task=task)
+
+
+def test_a_prompt_with_a_word_that_the_vocabulary_lacks() -> None:
+    with pytest.raises(ValueError, match=r"^reset option 'prompt' cannot be encoded, got 'zzz'"):
+        make().reset(options={"prompt": "zzz"})

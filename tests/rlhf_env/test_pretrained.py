@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -83,8 +84,12 @@ def test_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     start = time.monotonic()
-    with pytest.raises(ValueError, match="cannot load the language model 'some-org/some-model'"):
+    with pytest.raises(ValueError, match="cannot load the language model") as caught:
         load("some-org/some-model")
+    assert str(caught.value) == (
+        "cannot load the language model 'some-org/some-model': it is no folder here, its hub "
+        "cannot be reached, and the cache does not hold it"
+    )
     assert time.monotonic() - start < 5
 
 
@@ -165,3 +170,29 @@ def test_a_tokenizer_that_knows_more_than_the_model(folder: Path) -> None:
 def test_prompts_are_read_before_the_model(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="prompts must be a list of texts or an existing file"):
         load(tmp_path / "missing model", prompts=str(tmp_path / "missing.txt"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kl_coef": -1.0}, "kl_coef must be a finite number >= 0, got -1.0"),
+        ({"max_new_tokens": 0}, "max_new_tokens must be an integer >= 1, got 0"),
+        ({"max_prompt_tokens": 1.5}, "max_prompt_tokens must be an integer >= 1, got 1.5"),
+        ({"prompts": []}, "prompts must hold at least one prompt, got none"),
+        ({"reward": 3}, "reward must be a function or an object with __call__, got int"),
+        ({"gold": "best"}, "reward must be a function or an object with __call__, got str"),
+    ],
+)
+def test_all_else_is_checked_before_the_model(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    fields: dict[str, Any] = {"reward": count_words, "prompts": ["w2"], **changes}
+    with pytest.raises((ValueError, TypeError), match=message):
+        Task.from_pretrained(tmp_path / "missing model", **fields)
+
+
+def test_the_context_window_is_checked_before_the_weights(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    message = r"max_prompt_tokens \+ max_new_tokens = 100064 exceeds its context window of \d+; "
+    with pytest.raises(ValueError, match=message):
+        Task.from_pretrained(folder, reward=count_words, prompts=["w2"], max_new_tokens=100_000)
