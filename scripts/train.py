@@ -18,7 +18,7 @@ import sys
 import tyro
 
 from scripts.reporting.samples import printable
-from scripts.training.settings import Settings
+from scripts.training.settings import Settings, as_typed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -75,14 +75,17 @@ def train(settings: Settings) -> int:
         return refused(error, 2)
     try:
         run(settings, assembly, asked, console)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         return refused(error, 1)
+    except OSError as error:
+        return refused(ValueError(f"cannot write to {settings.out}: {error}"), 1)
     return 0
 
 
 def refused(error: Exception, status: int) -> int:
     """Say in one paragraph what was wrong, and return the exit status."""
-    print(f"train: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+    sentence = as_typed(" ".join(str(error).split()))
+    print(f"train: {printable(sentence)}", file=sys.stderr)
     return status
 
 

@@ -102,6 +102,8 @@ def check_name(what: str, got: str, choices: Sequence[str]) -> None:
         hint = f"; write {stem}_ and a number, such as {EXAMPLES[stem]}"
     else:
         hint = did_you_mean(got, list(choices))
+        forms += " (such as every_8)" if "every_k" in choices else ""
+        forms += " (such as macro_2)" if "macro_N" in choices else ""
     raise ValueError(f"{what} must be one of {forms}, got {got!r}{hint}")
 
 

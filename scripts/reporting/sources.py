@@ -24,20 +24,11 @@ def read_sources(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, Tables]:
     Raises:
         ValueError: if a file is damaged: which, why, and what to do.
     """
-    settings = _settings(folder)
+    settings = read_settings(folder)
     results = _table(folder / RESULTS, (*IDENTITY, *AXES), tuple(METRICS))
     curves = _table(folder / CURVES, ("run_id", "update"), ("update", *TITLES))
     frontier = _table(folder / FRONTIER, ("kl", "score"), ("kl", "score"))
     return settings, results, Tables.of(results, curves, frontier)
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    try:
-        return read_settings(folder)
-    except ValueError as error:
-        raise ValueError(
-            f"{error}; put back what scripts/ablate.py wrote, or run it with another --out"
-        ) from error
 
 
 def _table(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> pd.DataFrame:

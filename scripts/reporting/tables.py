@@ -151,11 +151,16 @@ def as_text(results: pd.DataFrame, width: int | None = None) -> str:
     axes, measured = varied_axes(results), metrics_of(found)
     most = min(MAX_MEASURES, len(measured))
     sizes = [(most, intervals) for intervals in range(most, 0, -1)]
-    sizes += [(count, 1) for count in range(most - 1, 0, -1)] + [(1, 0)]
-    for count, intervals in sizes:
-        text = _table(found, axes, measured[:count], intervals)
-        if max(map(len, text.splitlines())) <= limit:
-            break
+    sizes += [(count, 1) for count in range(most - 1, 0, -1)]
+    count, intervals = next(
+        (
+            size
+            for size in sizes
+            if _width(_table(found, axes, measured[: size[0]], size[1])) <= limit
+        ),
+        (min(most, 1), 0),
+    )
+    text = _table(found, axes, measured[:count], intervals)
     left_out = [METRICS[name] for name in measured[count:]]
     note = textwrap.fill(f"In results.csv also: {', '.join(left_out)}.", max(limit, 20))
     return f"{text}\n{note}" if left_out else text
@@ -222,6 +227,10 @@ def _table(found: list[Cell], axes: list[str], names: list[str], intervals: int)
         for cell in found
     ]
     return pd.DataFrame(lines).to_string(index=False)
+
+
+def _width(text: str) -> int:
+    return max(map(len, text.splitlines()))
 
 
 def _number(found: Estimate | None, has_interval: bool) -> str:

@@ -6,7 +6,7 @@ import math
 import re
 from pathlib import Path
 
-from scripts.ablation.agent_names import agent_fields
+from scripts.ablation.agent_names import BUILT_IN, agent_fields, did_you_mean
 from scripts.ablation.checks import check_name, check_task
 from scripts.training.settings import Learning, Problem, Settings
 
@@ -31,12 +31,17 @@ def check_settings(settings: Settings) -> None:
 
 def check_learning(learning: Learning) -> None:
     """Refuse an agent that does not exist, and settings that it does not have or cannot use."""
-    fields = agent_fields(learning.agent)
+    if learning.agent not in BUILT_IN and ":" not in learning.agent:
+        raise ValueError(
+            f"--agent must be one of {', '.join(BUILT_IN)}, got {learning.agent!r}"
+            f"{did_you_mean(learning.agent, list(BUILT_IN))}"
+        )
     if ":" in learning.agent:
         raise ValueError(
             f"--agent must be the name of a built-in agent, got {learning.agent!r}; "
             "scripts/ablate.py also runs agents of your own"
         )
+    fields = agent_fields(learning.agent)
     whole_number("--episodes", learning.episodes, 1)
     whole_number("--episodes-per-update", learning.episodes_per_update, 1)
     whole_number("--eval-episodes", learning.eval_episodes, 1)
@@ -53,6 +58,7 @@ def check_learning(learning: Learning) -> None:
                 f"{option} is no setting of {learning.agent}, got {getattr(learning, name):g}; "
                 "leave it out or choose another agent"
             )
+    _check_minibatches(learning.agent, learning.episodes_per_update)
     if learning.group_size is not None:
         _check_group(learning.group_size, learning.episodes_per_update)
 
@@ -123,6 +129,17 @@ def _check_no_model(problem: Problem) -> None:
             raise ValueError(
                 f"{option} goes with --model, got {str(value)!r} without one; a task has its own"
             )
+
+
+def _check_minibatches(agent: str, episodes: int) -> None:
+    count = BUILT_IN[agent].minibatches
+    if episodes % count:
+        below, above = episodes // count * count, -(-episodes // count) * count
+        choices = f"{below} or {above}" if below else str(above)
+        raise ValueError(
+            f"--episodes-per-update must be a multiple of {count} for {agent}, which takes {count} "
+            f"steps per pass, got {episodes}; choose {choices}"
+        )
 
 
 def _check_group(size: int, episodes: int) -> None:

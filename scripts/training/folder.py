@@ -6,14 +6,15 @@ settings.json       the settings; a folder holds one run only
 evaluation.json     what the policy was worth before and after training
 samples.jsonl       responses before and after training, as `scripts/report.py` reads them
 reward.safetensors  the reward, where it was learned from ratings
-training/           metrics.jsonl, TensorBoard and checkpoints, as `agents` writes them
+metrics.jsonl       one line per update; TensorBoard's files beside it
+checkpoints/        the last two, as `agents` writes them
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,7 @@ def check_folder(folder: Path, asked: Mapping[str, object]) -> None:
     Raises:
         ValueError: if it is a file, cannot be written, or holds another run or other files.
     """
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir():
-        raise ValueError(f"--out must be a folder, got {str(folder)!r}, where {nearest} is a file")
-    if not os.access(nearest, os.W_OK):
-        raise ValueError(f"--out must be writable, got {str(folder)!r}; name another folder")
+    _check_writable(folder)
     saved = read_settings(folder)
     visible = [path for path in folder.glob("*") if not path.name.startswith(".")]
     if visible and not saved:
@@ -57,6 +54,28 @@ def check_folder(folder: Path, asked: Mapping[str, object]) -> None:
                 f"--out must hold this run, got {str(folder)!r} with another: {name} is "
                 f"{saved.get(name)} there and {asked.get(name)} here; name another folder"
             )
+
+
+def _check_writable(folder: Path) -> None:
+    paths = (folder, *folder.absolute().parents)
+    got = f"got {str(folder)!r}"
+    try:
+        for path in paths:
+            if path.is_symlink() and not path.exists():
+                raise ValueError(
+                    f"--out must be a folder, {got}, where {path} is a link to nothing; "
+                    "remove the link or name another folder"
+                )
+        nearest = next(path for path in paths if path.exists())
+        if not nearest.is_dir():
+            raise ValueError(f"--out must be a folder, {got}, where {nearest} is a file")
+        # Permissions do not tell of file systems that take no files, so one is tried.
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"--out must be writable, {got}: {error.strerror}; name another folder"
+        ) from error
 
 
 def claim(folder: Path, asked: Mapping[str, object]) -> AcquireReturnProxy:

@@ -83,7 +83,8 @@ def print_samples(console: Console, stages: Sequence[Sequence[Mapping[str, Any]]
     from rlhf_env.render import printable
 
     for episodes in zip(*stages, strict=True):
-        console.print(Text(f"\n> {_cut(printable(episodes[0]['prompt']))}", style="bold"))
+        prompt = _cut(printable(episodes[0]["prompt"])) or "(empty prompt)"
+        console.print(Text(f"\n> {prompt}", style="bold"))
         for episode in episodes:
             gold = f", gold {episode['gold']:+.2f}" if "gold" in episode else ""
             head = f"  {episode['stage']} (score {episode['score']:+.2f}{gold}): "

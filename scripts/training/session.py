@@ -6,16 +6,21 @@ The only place in which `scripts/train.py` uses agents and environments.
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import logging
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
+from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from agents import train
 from agents.kl_reward import close_kl
+from rlhf_env.prompts import encode_prompt
 from rlhf_env.render import printable
 from rlhf_env.rewards.held_out import HeldOutFigures, held_out_figures
 from rlhf_env.rewards.protocol import score
@@ -72,8 +77,15 @@ def assemble(settings: Settings, material: Material | None, console: Console) ->
         ValueError: if the model or the reward cannot be used.
     """
     learned, figures = None, None
+    # Folders load in a moment; their bar would stand between the lines of the report.
+    disable_progress_bar()
+    # Texts that are too long for the model are counted or refused below, by the prompts' own limit.
+    logging.getLogger("transformers.tokenization_utils_base").setLevel(logging.ERROR)
+    if material is not None:
+        check_prompts(settings, material)
     if material is not None and material.ratings is not None:
-        console.print(f"learning a reward from {len(material.ratings):,} rated texts ...")
+        count = len(material.ratings)
+        console.print(f"learning a reward from {count:,} rated text{'s' if count > 1 else ''} ...")
         kept, held_out = material.ratings.split()
         learned = TextRegressionReward.fit(kept)
         figures = held_out_figures(
@@ -89,6 +101,30 @@ def assemble(settings: Settings, material: Material | None, console: Console) ->
     return Assembly(task=task, agent=agent, learned=learned, figures=figures)
 
 
+def check_prompts(settings: Settings, material: Material) -> None:
+    """Refuse prompts none of which is short enough; only the tokenizer is loaded for that.
+
+    Raises:
+        ValueError: with the options that help.
+    """
+    problem = settings.problem
+    limit = problem.max_prompt_tokens or MAX_PROMPT_TOKENS
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(Path(problem.model or "").expanduser()))
+    except (OSError, ValueError):
+        # Loading the model says in one sentence what is wrong with it.
+        return
+    for texts in (material.prompts, material.eval_prompts):
+        sizes = (len(encode_prompt(text, "a prompt", tokenizer)) for text in texts)
+        seen = list(itertools.takewhile(lambda size: size > limit, sizes))
+        if len(seen) == len(texts):
+            cut = "" if problem.prompt_sentences == 1 else "--prompt-sentences 1 or "
+            raise ValueError(
+                f"--prompts must hold one of at most {limit} tokens, got {len(texts):,} of which "
+                f"the shortest has {min(seen)}; give {cut}--max-prompt-tokens {min(seen)} or more"
+            )
+
+
 def build_task(
     settings: Settings, material: Material | None, learned: TextRegressionReward | None
 ) -> Task:
@@ -102,8 +138,6 @@ def build_task(
         task = make_task(settings.task_name or "")
         horizon = problem.max_new_tokens
         return task if horizon is None else dataclasses.replace(task, max_new_tokens=horizon)
-    # Folders load in a moment; their bar would stand between the lines of the report.
-    disable_progress_bar()
     reward: Any = learned.score if learned is not None else material.function
     return Task.from_pretrained(
         problem.model or "",

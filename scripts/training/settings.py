@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,3 +126,13 @@ class Settings:
         fields = {**dataclasses.asdict(self.problem), **dataclasses.asdict(self.learning)}
         fields |= {"task": self.task_name, "samples": self.samples}
         return {k: str(v) if isinstance(v, Path) else v for k, v in fields.items()}
+
+
+def as_typed(sentence: str) -> str:
+    """Return an error with its settings named as the command line has them: ``--kl-coef``."""
+    names = [field.name for kind in (Problem, Learning) for field in dataclasses.fields(kind)]
+    # A single word is an option where it opens the sentence only; it may be a word elsewhere.
+    long = "|".join(name for name in names if "_" in name)
+    first = rf"^({'|'.join(names)})(?= (?:must|goes|is|needs) )"
+    anywhere = rf"(?<![\w'\"./-])({long})(?![\w'\"./])"
+    return re.sub(f"{first}|{anywhere}", lambda found: f"--{found[0].replace('_', '-')}", sentence)

@@ -1,41 +1,27 @@
 from __future__ import annotations
 
 import csv
-import json
 import shlex
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from toy_grids import ablate, rows
 from toy_runs import (
     counting,
     exiting,
     failing_for_grpo,
-    interrupted,
     killing_its_worker_once_per_seed_1,
+    no_pickle,
     quick,
+    raising_keyboard_interrupt,
 )
 
 from scripts.ablate import main
 from scripts.ablation.pool import Runner
 
 ROOT = Path(__file__).parents[2]
-SMALL = [
-    *("--agent", "ppo", "grpo", "--gamma", "0.5", "1.0", "--density", "terminal"),
-    *("--granularity", "token", "--seeds", "2", "--updates", "2", "--jobs", "1"),
-]
-
-
-def ablate(folder: Path, *more: str, runner: Runner = quick) -> int:
-    return main([*SMALL, "--no-report", *more, "--out", str(folder)], runner)
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_a_grid_leaves_tables_figures_and_a_report(tmp_path: Path, capsys):
@@ -105,14 +91,6 @@ def test_finished_runs_are_not_run_again(tmp_path: Path, monkeypatch):
     assert strip == [row | {"seconds": ""} for row in again]
 
 
-def test_a_damaged_record_is_run_again(tmp_path: Path):
-    ablate(tmp_path)
-    record = next((tmp_path / "runs").glob("*.json"))
-    record.write_text('{"run": ')
-    assert ablate(tmp_path) == 0
-    assert json.loads(record.read_text())["status"] == "ok"
-
-
 def test_failed_runs_are_run_again_only_when_asked(tmp_path: Path):
     ablate(tmp_path, runner=failing_for_grpo)
     assert ablate(tmp_path) == 1
@@ -131,12 +109,14 @@ def test_every_row_says_how_to_run_it_alone(tmp_path: Path):
     assert rows(alone)[0]["score"] == row["score"]
 
 
-def test_an_interrupt_keeps_what_is_finished(tmp_path: Path, capsys):
-    assert ablate(tmp_path, runner=interrupted) == 130
-    err = capsys.readouterr().err
-    assert "interrupted; finished runs are kept" in err
-    assert "Traceback" not in err
-    assert ablate(tmp_path) == 0
+@pytest.mark.parametrize(
+    ("runner", "error"),
+    [(raising_keyboard_interrupt, "KeyboardInterrupt:"), (no_pickle, "Can't pickle")],
+)
+def test_whatever_a_run_raises_or_returns_is_a_row(tmp_path: Path, runner: Runner, error: str):
+    assert ablate(tmp_path, runner=runner) == 1
+    assert {row["status"] for row in rows(tmp_path)} == {"failed"}
+    assert error in rows(tmp_path)[0]["error"]
 
 
 @pytest.mark.parametrize(
@@ -146,6 +126,10 @@ def test_an_interrupt_keeps_what_is_finished(tmp_path: Path, capsys):
         (("--density", "evry_k"), "did you mean 'every_k'"),
         (("--jobs", "0"), "jobs must be a whole number of at least 1, got 0"),
         (("--task", "revews"), "did you mean 'reviews'"),
+        (("--seeds", "100000000"), "at most 100,000 runs, got 400,000,000"),
+        (("--seeds", "9" * 20), "seeds must be a whole number of at most"),
+        (("--gamma", "0.9", "--gamma", "1"), "--gamma must be given once, got it 2 times"),
+        (("--kl-coef", "1", "--kl_coef=2"), "give all values after one --kl-coef"),
     ],
 )
 def test_bad_settings_make_no_folder(tmp_path: Path, capsys, more: tuple[str, ...], message: str):
@@ -156,22 +140,9 @@ def test_bad_settings_make_no_folder(tmp_path: Path, capsys, more: tuple[str, ..
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_with_another_grid_is_refused_and_kept(tmp_path: Path, capsys):
-    ablate(tmp_path)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert ablate(tmp_path, "--updates", "3") == 2
-    assert "updates is 2 there and 3 here" in capsys.readouterr().err
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-
-
-def test_a_file_or_a_foreign_folder_is_refused(tmp_path: Path, capsys):
-    file = tmp_path / "thesis.txt"
-    file.write_text("mine")
-    assert ablate(file) == 2
-    assert "must be a folder, got the file" in capsys.readouterr().err
-    assert ablate(tmp_path) == 2
-    assert "thesis.txt" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+def test_a_grid_of_0_updates_compares_untrained_agents(tmp_path: Path):
+    assert ablate(tmp_path, "--updates", "0", "--report") == 0
+    assert len(rows(tmp_path)) == 8
 
 
 def test_help_is_quick_and_needs_no_torch():
@@ -186,38 +157,3 @@ def test_help_is_quick_and_needs_no_torch():
     assert found.returncode == 0, found.stderr
     assert float(found.stdout.split()[-1]) < 1.0
     assert "Discount factors per decision" in found.stdout
-
-
-def start(folder: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "scripts/ablate.py", *SMALL, *more, "--out", str(folder)]
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def wait_for_records(folder: Path, process: subprocess.Popen[str]) -> None:
-    while not list((folder / "runs").glob("*.json")):
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.05)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_a_real_grid_goes_on_after_an_interrupt(tmp_path: Path, number: int, status: int):
-    options = ("--updates", "20", "--seeds", "1")
-    process = start(tmp_path, *options)
-    wait_for_records(tmp_path, process)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == status
-    assert "Traceback" not in err
-    kept = {path.name: path.read_bytes() for path in (tmp_path / "runs").glob("*.json")}
-    assert len(kept) < 4
-
-    process = start(tmp_path, *options)
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, err
-    assert len(rows(tmp_path)) == 4
-    assert {row["status"] for row in rows(tmp_path)} == {"ok"}
-    assert {name: (tmp_path / "runs" / name).read_bytes() for name in kept} == kept
-    assert "J/J*" in out

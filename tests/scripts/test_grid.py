@@ -5,8 +5,10 @@ import re
 
 import pytest
 
-from scripts.ablation.checks import check_grid
-from scripts.ablation.grid import Axes, Budget, RunSettings, grid
+from rlhf_env import load_task
+from scripts.ablation.agent_names import import_object
+from scripts.ablation.checks import HORIZONS, check_grid
+from scripts.ablation.grid import Axes, Budget, RunSettings, count_runs, grid
 
 
 def test_the_default_grid_has_120_runs():
@@ -82,6 +84,7 @@ def test_numbered_names_give_their_numbers():
     assert make_run().macro_tokens == 4
     assert make_run(density="every_k", budget=Budget(every_k=5)).every_k == 5
     assert make_run(density="terminal").every_k is None
+    assert make_run(density="prefix_difference").every_k == 1
     assert make_run(granularity="bandit").macro_tokens is None
 
 
@@ -95,9 +98,9 @@ def test_settings_survive_json():
     [
         ({"agent": ("pppo",)}, {}, "agent must be one of ppo, grpo.*'pppo'; did you mean 'ppo'"),
         ({"density": ("terminl",)}, {}, "density must be.*'terminl'; did you mean 'terminal'"),
-        ({"density": ("every_0",)}, {}, "density must be one of.*every_8.*'every_0'"),
+        ({"density": ("every_0",)}, {}, "density must be one of.*'every_0'; write every_ and a"),
         ({"granularity": ("tokens",)}, {}, "granularity must be.*; did you mean 'token'"),
-        ({"granularity": ("macro_N",)}, {}, "granularity must be one of.*macro_4.*'macro_N'"),
+        ({"granularity": ("macro_N",)}, {}, "granularity must be.*'macro_N'; write macro_ and a"),
         ({"gamma": (1.2,)}, {}, "gamma must be a number from 0 to 1, got 1.2"),
         ({"gamma": (float("nan"),)}, {}, "gamma must be a number from 0 to 1, got nan"),
         ({"gamma": (0.9, 0.9)}, {}, "gamma must not repeat a value, got 0.9"),
@@ -109,7 +112,30 @@ def test_settings_survive_json():
         ({"group_size": (1,)}, {}, "group_size must be a whole number of at least 2, got 1"),
         ({"seeds": 0}, {}, "seeds must be a whole number of at least 1, got 0"),
         ({"first_seed": -1}, {}, "first_seed must be a whole number of at least 0, got -1"),
-        ({}, {"updates": 0}, "updates must be a whole number of at least 1, got 0"),
+        ({}, {"updates": -1}, "updates must be a whole number of at least 0, got -1"),
+        ({}, {"updates": 10_000_001}, "updates must be .* at most 10000000, got 10000001"),
+        ({}, {"eval_episodes": 10**8}, "eval_episodes must be .* at most 10000000, got 1000"),
+        ({}, {"episodes_per_update": 10**8}, "episodes_per_update must be .* at most 10000000"),
+        ({"first_seed": 2**63 - 4}, {}, "first_seed must be .* most 9223372036854775803, got"),
+        ({"seeds": 10_000}, {}, "at most 100,000 runs, got 240,000; give fewer"),
+        ({"agent": ("ppo",), "group_size": (0,)}, {}, "group_size must be .* at least 2, got 0"),
+        (
+            {"density": ("every_1", "every_k")},
+            {},
+            "every_1 and every_k, which both pay every 1",
+        ),
+        ({"density": ("prefix_difference", "every_k")}, {}, "name the same twice"),
+        ({"density": ("every_4",)}, {}, "density must be of at most the task's 3 tokens, got eve"),
+        ({"density": ("every_k",)}, {"every_k": 4}, "task's 3 tokens, got every_k with 4"),
+        ({"granularity": ("macro_41",)}, {"task": "reviews"}, "40 tokens, got macro_41 with 41"),
+        ({"granularity": ("macro",)}, {}, "write macro_ and a number, such as macro_2"),
+        ({"granularity": ("macro_0",)}, {}, "write macro_ and a number, such as macro_2"),
+        ({"agent": ("PPO",)}, {}, "did you mean 'ppo'"),
+        ({"agent": ("builtins:dict",)}, {}, "'builtins:dict' must take .* gamma, seed"),
+        ({"agent": ("math:pi",)}, {}, "agent must be a class or function, got 'math:pi', a float"),
+        ({}, {"task": "rlhf_env:env"}, "task must be a class or function, .* a module"),
+        ({}, {"task": "rlhf_env:load_task"}, "without arguments .* which asks for name"),
+        ({}, {"task": "rlhf_env:load_tsk"}, "did you mean 'load_task'"),
         ({}, {"every_k": 0}, "every_k must be a whole number of at least 1, got 0"),
         ({}, {"learning_rate": -1.0}, "learning_rate must be a finite number >= 0, got -1"),
         ({}, {"task": "toy16"}, "task must be one of.*'toy16'; did you mean 'toy15'"),
@@ -123,6 +149,21 @@ def test_settings_survive_json():
 def test_what_cannot_be_run_is_refused(axes: dict, budget: dict, message: str):
     with pytest.raises(ValueError, match=message):
         check_grid(Axes(**axes), Budget(**budget))
+
+
+@pytest.mark.parametrize("task", ["toy15", "reviews"])
+def test_the_horizons_are_those_of_the_tasks(task: str):
+    assert load_task(task).max_new_tokens == HORIZONS[task]
+
+
+def test_runs_are_counted_as_they_are_listed():
+    axes = Axes(gae_lambda=(0.9, 0.95, 1.0), group_size=(2, 4), kl_coef=(0.1, 0.2), seeds=3)
+    assert count_runs(axes) == len(grid(axes, Budget())) == 360
+
+
+def test_a_task_that_its_package_imports_late_is_found():
+    check_grid(Axes(), Budget(task="rlhf_env.tasks.toy15:toy15_task"))
+    assert import_object("rlhf_env:task_names", "task")() == ["reviews", "toy15"]
 
 
 def test_what_can_be_run_is_accepted():

@@ -227,8 +227,8 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, capsys, monk
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("settings.json", "[1]", "must hold a JSON object, got a list; put back what"),
-        ("settings.json", "{", "must hold a JSON object, got: Expecting"),
+        ("settings.json", "[1]", "a list; put the file back"),
+        ("settings.json", "{", "put the file back, or name another folder"),
         ("results.csv", "a,b\n1,2", "must have the columns run_id, status"),
         ("results.csv", 'a\n"', "must be a CSV table in UTF-8"),
         ("curves.csv", "x,y\n1,2", "must have the columns run_id, update, got none called"),

@@ -6,7 +6,7 @@ import pytest
 from agents import PPO
 from rlhf_env import load_task
 from scripts.ablation.grid import Budget, RunSettings
-from scripts.ablation.runs import ExactCurve, exact_frontier, execute, make_envs
+from scripts.ablation.runs import ExactCurve, exact_frontier, execute, make_envs, make_task
 
 
 def make_run(**changes: object) -> RunSettings:
@@ -94,6 +94,30 @@ def test_a_run_is_repeatable():
 def test_a_learning_rate_of_0_changes_nothing():
     budget = Budget(updates=2, episodes_per_update=8, eval_episodes=16, learning_rate=0.0)
     assert execute(make_run(budget=budget)).row["objective"] == pytest.approx(0.039595, abs=1e-6)
+
+
+def test_no_updates_leave_the_reference():
+    budget = Budget(updates=0, episodes_per_update=8, eval_episodes=16)
+    found = execute(make_run(budget=budget))
+    assert found.row["objective"] == pytest.approx(0.039595, abs=1e-6)
+    assert found.curve == []
+
+
+@pytest.mark.parametrize("changes", [{"density": "every_4"}, {"granularity": "macro_4"}])
+def test_more_tokens_than_somebodys_task_allows_are_refused(changes: dict):
+    budget = Budget(task="rlhf_env.tasks.toy15:toy15_task", updates=1, episodes_per_update=8)
+    with pytest.raises(ValueError, match=r"at most the task's 3 tokens"):
+        execute(make_run(budget=budget, **changes))
+
+
+def test_what_is_no_task_is_refused():
+    with pytest.raises(ValueError, match=r"task must return a rlhf_env.Task, got a int"):
+        make_task("toy_runs:not_a_task")
+
+
+def test_paying_prefix_differences_is_paying_every_token():
+    first, second = (execute(make_run(density=d)).row for d in ("prefix_difference", "every_1"))
+    assert first == second
 
 
 def test_gamma_does_not_matter_to_a_bandit():

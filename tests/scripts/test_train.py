@@ -3,16 +3,20 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from rlhf_env.rewards.text_regression import TextRegressionReward
 from scripts.train import main
 from scripts.training.material import first_sentences
 from scripts.training.printed import evaluation_table, print_samples
+from scripts.training.settings import as_typed
 from tests.toys import tiny_llama, tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +37,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "prompts.txt").write_text("\n".join(texts))
     (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "long.txt").write_text(f"{'w2 ' * 70}\n{'w3 ' * 80}\n")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
     (tmp_path / "gaps.jsonl").write_text('{"text": "w2"}\n{"text": null}\n')
     (tmp_path / "nan.jsonl").write_text('{"text": "w2", "mean": 1}\n{"text": "w3", "mean": NaN}\n')
     (tmp_path / "rewards.py").write_text(
@@ -180,6 +186,18 @@ REFUSED = [
     (["--kl-coef", "-0.1"], "--kl-coef must be"),
     (["--seed", "-1"], "--seed must be"),
     (["--samples", "-1"], "--samples must be"),
+    (
+        ["--episodes-per-update", "30"],
+        "a multiple of 4 for ppo, which takes 4 steps per pass, got 30",
+    ),
+    (["--episodes-per-update", "30"], "; choose 28 or 32"),
+    (["--episodes-per-update", "3"], "; choose 4"),
+    (["--agent", "pppo"], "--agent must be one of ppo, grpo, got 'pppo'; did you mean 'ppo'?"),
+    (["--task", "toy1"], "--task must be one of"),
+    (["--out", "dangling"], "is a link to nothing; remove the link or name another folder"),
+    (["--out", "dangling/run"], "is a link to nothing"),
+    (["--out", "/proc/run"], "--out must be writable, got '/proc/run'"),
+    (["--out", "x" * 300], "--out must be writable"),
     (["--max-new-tokens", "0"], "--max-new-tokens must be"),
     (["--every-k", "0"], "--every-k must be"),
     (["--ratings", "rows.jsonl"], "--ratings goes with --model"),
@@ -202,6 +220,14 @@ MODEL_REFUSED = [
     (
         ["--reward", "rewards.py:longest", "--prompts", "rows.jsonl", "--prompt-field", "txt"],
         "column 'txt', got ['mean', 'text']",
+    ),
+    (
+        ["--ratings", "rows.jsonl", "--prompts", "long.txt"],
+        "shortest has 70; give --prompt-sentences 1 or --max-prompt-tokens 70 or more",
+    ),
+    (
+        ["--ratings", "rows.jsonl", "--prompts", "long.txt", "--prompt-sentences", "1"],
+        "shortest has 70; give --max-prompt-tokens 70 or more",
     ),
     (["--reward", "rewards.py:longest", "--prompt-sentences", "0"], "--prompt-sentences must"),
     (["--reward", "rewards.py:longst"], "did you mean 'longest'"),
@@ -273,6 +299,58 @@ def test_help_needs_no_torch_and_no_time():
 )
 def test_first_sentences(text: str, count: int, start: str):
     assert first_sentences(text, count) == start
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("kl_coef must be a number", "--kl-coef must be a number"),
+        ("gamma must be a number", "--gamma must be a number"),
+        ("the task of max_new_tokens = 4", "the task of --max-new-tokens = 4"),
+        ("no gamma is in 'kl_coef.txt'", "no gamma is in 'kl_coef.txt'"),
+        ("--kl-coef must be", "--kl-coef must be"),
+    ],
+)
+def test_settings_are_named_as_they_are_typed(sentence: str, expected: str):
+    assert as_typed(sentence) == expected
+
+
+def test_prompts_are_looked_at_before_a_reward_is_learned(
+    files: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(TextRegressionReward, "fit", lambda *_: pytest.fail("it was learned"))
+    assert main(model_run("--prompts", "long.txt", "--ratings", "rows.jsonl")) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and len(shown.err.splitlines()) == 1
+
+
+def python_blocks(page: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_code_of_the_reviews_page_runs():
+    (code,) = python_blocks("reviews.md")
+    found: dict[str, Any] = {}
+    exec(code, found)
+    task, prompts, responses = found["task"], found["prompts"], found["responses"]
+    assert task.decode(prompts[0]) == "pizza taste negative :"
+    assert not any((response == task.tokenizer.unk_token_id).any() for response in responses)
+    right, wrong = task.gold(prompts, responses).tolist()
+    assert right > wrong
+
+
+def test_the_code_of_the_training_page_runs(files: Path):
+    use, own = python_blocks("train-your-model.md")
+    assert (
+        main(model_run("--ratings", "rows.jsonl", "--episodes", "8", "--out", "runs/stories")) == 0
+    )
+    (files / "model").rename(files / "my-model")
+    found: dict[str, Any] = {}
+    exec(use, found)
+    assert found["task"].name == "my-model"
+    exec(own, found)
+    assert found["score"](["a", "b"], ["so happy", "sad"]) == [1.0, 0.0]
 
 
 def test_what_a_model_wrote_cannot_steer_the_terminal():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from pathlib import Path
 
 from scripts.ablation.grid import RunSettings
@@ -39,8 +41,28 @@ def killing_its_worker_once_per_seed_1(run: RunSettings) -> RunResult:
     return quick(run)
 
 
-def interrupted(run: RunSettings) -> RunResult:
+def interrupting(run: RunSettings) -> RunResult:
+    """Like `quick`, but for the second seed press Ctrl-C in the process that keeps the records."""
+    if run.seed == 1:
+        os.kill(os.getppid(), signal.SIGINT)
+        time.sleep(60)
+    return quick(run)
+
+
+def swallowing_signals(run: RunSettings) -> RunResult:
+    """A worker that no SIGTERM ends, as a training loop that saves its work first."""
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    os.kill(os.getppid(), signal.SIGINT)
+    time.sleep(60)
+    return quick(run)
+
+
+def raising_keyboard_interrupt(run: RunSettings) -> RunResult:
     raise KeyboardInterrupt
+
+
+def no_pickle(run: RunSettings) -> RunResult:
+    return RunResult(row={"score": lambda: 1.0}, curve=[])  # type: ignore[dict-item]
 
 
 def exiting(run: RunSettings) -> RunResult:
@@ -52,3 +74,7 @@ def counting(run: RunSettings) -> RunResult:
     marks = Path(os.environ["TOY_RUNS_MARKS"])
     (marks / f"{run.run_id}-{len(list(marks.iterdir()))}").touch()
     return quick(run)
+
+
+def not_a_task() -> int:
+    return 5

@@ -1,0 +1,1 @@
+"""The study behind `scripts/variance.py`: what granularity and density do to gradient noise."""
