@@ -8,12 +8,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
@@ -46,6 +48,8 @@ MAX_NEW_TOKENS = 64
 KL_COEF = 0.05
 # Updates that an interruption may cost; they are done again, with the same result.
 CHECKPOINT_EVERY = 10
+# Weights; threads wait for each other longer than they compute with so small a model.
+ONE_THREAD_BELOW = 5_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,9 @@ def assemble(settings: Settings, material: Material | None, console: Console) ->
     for note in noted:
         console.print(f"note: {printable(str(note.message))}", markup=False)
     try_reward(task)
+    weights = sum(parameter.numel() for parameter in task.reference.parameters())
+    if weights < ONE_THREAD_BELOW and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
     agent = make_agent(settings.run, make_envs(settings.run, task))
     return Assembly(task=task, agent=agent, learned=learned, figures=figures)
 

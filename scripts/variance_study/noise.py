@@ -7,6 +7,7 @@ unbiased estimates of products of means, and stay so under the bootstrap.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -87,17 +88,20 @@ def over_rollouts(statistic: Callable[[Rows], Floats], count: int, seed: int = 0
         The estimate; without an interval where some resamples do not give a number.
     """
     rows = np.arange(count)
-    found = stats.bootstrap(
-        (rows,),
-        lambda drawn, axis: statistic(drawn),
-        vectorized=True,
-        axis=-1,
-        n_resamples=RESAMPLES,
-        batch=BATCH,
-        confidence_level=LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
+    # Resamples that give no number are answered below, without an interval.
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
+            (rows,),
+            lambda drawn, axis: statistic(drawn),
+            vectorized=True,
+            axis=-1,
+            n_resamples=RESAMPLES,
+            batch=BATCH,
+            confidence_level=LEVEL,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        )
     value, interval = float(statistic(rows)), found.confidence_interval
     if not np.isfinite(found.bootstrap_distribution).all():
         return Estimate(value=value, low=None, high=None, count=count)

@@ -90,11 +90,11 @@ def test_cosines_between_known_means(other: np.ndarray, taken_out: float, plain:
 
 def test_the_interval_holds_the_truth_of_a_known_distribution():
     # Variance 1 in each of 4 directions around a mean of squared norm 2.
-    drawn = np.random.default_rng(0).normal(size=(200, 4)) + [1.0, 1.0, 0.0, 0.0]
+    drawn = np.random.default_rng(0).normal(loc=[1.0, 1.0, 0.0, 0.0], size=(100, 4))
     products = inner_products(drawn.astype(np.float32), drawn.astype(np.float32))
-    found = over_rollouts(lambda rows: noise_to_signal(products, rows), 200)
+    found = over_rollouts(lambda rows: noise_to_signal(products, rows), 100)
     assert found.low is not None and found.high is not None
-    assert 1.5 < found.low < found.value < found.high < 2.7
+    assert 1.4 < found.low < found.value < found.high < 3.0
     assert found.low < 2.0 < found.high
 
 
@@ -136,14 +136,13 @@ def test_gradients_on_a_toy_task():
     np.testing.assert_array_equal(again[TOY.settings[0]], by_label["token, terminal"])
 
 
-def test_the_first_decision_has_the_same_gradient_at_every_density():
-    """With responses of one token there is nothing to redistribute."""
-    study = dataclasses.replace(TOY, rollouts=3)
-    found = measure_gradients(study, progress=False).vectors
-    token, bandit = found[study.settings[0]], found[study.settings[2]]
-    # The baselines differ between the two, so only the direction is shared.
-    cosines = (token * bandit).sum(1) / np.linalg.norm(token, axis=1)
-    assert (cosines / np.linalg.norm(bandit, axis=1) > 0.9).all()
+def test_granularities_share_a_direction_when_all_is_paid_at_the_end():
+    found = measure_gradients(TOY, progress=False).vectors
+    token, macro, bandit = (found[setting].astype(float) for setting in TOY.settings[:3])
+    # They differ in the baseline alone.
+    for other in (macro, bandit):
+        norms = np.linalg.norm(token, axis=1) * np.linalg.norm(other, axis=1)
+        assert ((token * other).sum(axis=1) / norms > 0.9).all()
 
 
 def test_three_rollouts_must_reach_the_score_on_average():
@@ -184,7 +183,7 @@ def test_the_command_writes_tables_and_a_figure(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("--task toy16", "task must be one of toy15, reviews"),
+        ("--task toy16", "task must be one of"),
         ("--rollouts 2", "rollouts must be a whole number of at least 3, got 2"),
         ("--updates 2", "updates must be a whole number of at least 3, got 2"),
         ("--macro 1", "macro must be a whole number of at least 2, got 1"),
