@@ -52,12 +52,14 @@ def main(settings: Settings) -> None:
     task = make_task(settings)
     envs = gym.make_vec("RLHF-v0", num_envs=settings.rows, task=task, autoreset_mode="Disabled")
     single = ReencodingEnv(task)
+    episode(settings, task, envs, single, seed=0, steps=8)  # warms up
     times: dict[str, list[list[float]]] = {"bare": [], "env": [], "reencoding": []}
-    for repeat in range(settings.repeats + 1):
-        found = episode(settings, task, envs, single, seed=repeat)
-        if repeat:  # the first one warms up
-            for name, steps in found.items():
-                times[name].append(steps)
+    for repeat in range(settings.repeats):
+        found = episode(
+            settings, task, envs, single, seed=repeat + 1, steps=settings.new_tokens - 1
+        )
+        for name, steps in found.items():
+            times[name].append(steps)
     report(settings, {name: np.array(rows) for name, rows in times.items()}, task)
 
 
@@ -124,9 +126,11 @@ def episode(
     task: rlhf_env.Task,
     envs: gym.vector.VectorEnv,
     single: ReencodingEnv,
+    *,
     seed: int,
+    steps: int,
 ) -> dict[str, list[float]]:
-    """Return the seconds of every step of one episode, per way; the three take turns."""
+    """Return the seconds of each step of an episode, per way; the three take turns."""
     generator = np.random.default_rng(seed)
     actions = generator.integers(1, settings.vocab_size, (settings.new_tokens, settings.rows))
     chosen = generator.integers(len(task.prompts), size=settings.rows)
@@ -142,7 +146,7 @@ def episode(
     bare(prompts)
     envs.step(actions[0])  # prefills
     times: dict[str, list[float]] = {"bare": [], "env": [], "reencoding": []}
-    for t in range(1, settings.new_tokens - 1):
+    for t in range(1, steps):
         ids = torch.from_numpy(actions[t - 1])[:, None]
         times["bare"].append(_seconds(lambda ids=ids: bare(ids)))
         times["env"].append(_seconds(lambda t=t: envs.step(actions[t])))
