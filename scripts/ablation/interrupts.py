@@ -60,6 +60,9 @@ def held() -> Iterator[None]:
 def end(status: int) -> NoReturn:
     """End this process; after an interrupt without the clean-up that could take or wait."""
     if status != STATUS:
+        # All is done: a late Ctrl-C must not turn that into a death while Python shuts down.
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         sys.exit(status)
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()

@@ -80,6 +80,9 @@ def test_an_early_interrupt_is_one_line(tmp_path: Path, delay: float):
     time.sleep(delay)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=10)
+    if process.returncode == -signal.SIGINT:
+        assert (out, err) == ("", "")  # Python itself had not started: nobody can catch that.
+        return
     assert (process.returncode, out) == (130, "")
     assert err.splitlines()[-1].startswith("ablate: interrupted")
     assert "Traceback" not in err
