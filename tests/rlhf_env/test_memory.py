@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import time
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,17 +55,33 @@ def traced_memory() -> Iterator[Callable[[], int]]:
         tracemalloc.stop()
 
 
-def run_episodes(envs: Any, count: int, rng: np.random.Generator) -> list[float]:
-    """Finish that many episodes; return the seconds that each step took."""
-    vocab_size, eos, done, seconds = envs.task.vocab_size, envs.task.eos_id, 0, []
+@contextmanager
+def counted_calls() -> Iterator[Callable[[], int]]:
+    """Count the calls of functions, Python's and C's: work, whatever else the machine does."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        yield lambda: calls
+    finally:
+        sys.setprofile(None)
+
+
+def run_episodes(envs: Any, count: int, rng: np.random.Generator) -> list[int]:
+    """Finish that many episodes; return how many function calls each step made."""
+    vocab_size, eos, done, work = envs.task.vocab_size, envs.task.eos_id, 0, []
     while done < count:
         actions = rng.integers(0, vocab_size, envs.num_envs)
         actions[rng.random(envs.num_envs) < 0.2] = eos
-        before = time.perf_counter()
-        _, _, terminated, truncated, _ = envs.step(actions)
-        seconds.append(time.perf_counter() - before)
+        with counted_calls() as calls:
+            _, _, terminated, truncated, _ = envs.step(actions)
+        work.append(calls())
         done += int((terminated | truncated).sum())
-    return seconds
+    return work
 
 
 @pytest.mark.slow
@@ -94,7 +110,7 @@ def test_memory_does_not_grow_with_past_episodes(
 
 
 @pytest.mark.slow
-def test_a_step_does_not_take_longer_after_thousands_of_episodes() -> None:
+def test_a_step_does_not_do_more_after_thousands_of_episodes() -> None:
     envs: Any = gym.make_vec("RLHF-v0", num_envs=16, task=load_task("toy15"))
     rng = np.random.default_rng(0)
     envs.reset(seed=0)
@@ -102,8 +118,8 @@ def test_a_step_does_not_take_longer_after_thousands_of_episodes() -> None:
     early = run_episodes(envs, 1000, rng)
     run_episodes(envs, 8000, rng)
     late = run_episodes(envs, 1000, rng)
-    # The median, so that what else the machine does is left out.
-    assert np.median(late) < 1.5 * np.median(early)
+    # How much a step does depends on how many rows it resets: the medians are over many.
+    assert np.median(late) < 1.05 * np.median(early)
 
 
 @pytest.mark.parametrize("num_envs", [1, 4])
