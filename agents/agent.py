@@ -18,9 +18,12 @@ from agents.collect import base_environment, collect
 from agents.config import AgentConfig, make_config
 from agents.contract import check_observation
 from agents.evaluate import evaluate
-from agents.kl_reward import close_kl
+from agents.kl_reward import learned_kl
 from agents.learner import Learner
+from agents.math import adaptive_kl_coef
+from agents.metrics import mean_kl
 from agents.policy import Policy
+from agents.pretraining import pretraining_texts
 from agents.train import Callback, train
 from rlhf_env.rollout import Rollout
 
@@ -38,6 +41,7 @@ class Agent:
 
     config_class: ClassVar[type[AgentConfig]] = AgentConfig
     algorithm_class: ClassVar[type[Any] | None] = None
+    learner_class: ClassVar[type[Learner]] = Learner
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class Agent:
         *,
         policy: nn.Module | None = None,
         algorithm: Algorithm | None = None,
+        pretraining: Sequence[str] | Sequence[Tensor] = (),
         **settings: Any,
     ) -> None:
         """Make an agent for an environment.
@@ -53,6 +58,7 @@ class Agent:
             envs: a vector environment of RLHF-v0, with or without wrappers.
             policy: the language model to train; a copy of the task's reference when None.
             algorithm: the learning rule, unless the class brings its own.
+            pretraining: texts, or their token ids, for the loss that ``ptx_coef`` weighs.
             **settings: the fields of ``config_class``; ``seed=None`` draws one, which is
                 ``config.seed`` then.
 
@@ -73,8 +79,9 @@ class Agent:
                 "give a copy.deepcopy of it, or leave policy out"
             )
         model = copy.deepcopy(reference).requires_grad_(True) if policy is None else policy
-        self.policy = Policy(model, self.base.task.vocab_size, self.config.temperature)
-        self.learner = Learner(self.policy, rule, self.config)
+        self.policy = self._make_policy(model)
+        texts = pretraining_texts(pretraining, self.base.task, self.config.ptx_coef)
+        self.learner = self.learner_class(self.policy, rule, self.config, texts)
         self.updates = 0
         self.episodes = 0
         self._acting = np.random.default_rng([self.config.seed, _ACTING])
@@ -105,11 +112,19 @@ class Agent:
 
     def collect(self) -> Rollout:
         """Return the rollout of the next update."""
+        return self.draw_rollout(0)
+
+    def draw_rollout(self, draw: int) -> Rollout:
+        """Return one of the rollouts that the next update may learn from, by number.
+
+        The first has number 0. Others are drawn where an agent wants more episodes than it keeps.
+        """
+        seed = (self.config.seed, _ROLLOUT, self.updates)
         return collect(
             self.envs,
             self.policy,
             self.config.episodes_per_update,
-            seed=(self.config.seed, _ROLLOUT, self.updates),
+            seed=seed if draw == 0 else (*seed, draw),
             group_size=self.config.group_size,
         )
 
@@ -120,8 +135,12 @@ class Agent:
             ValueError: if a loss or a gradient is not finite, the weights being those before that
                 step; or the algorithm answers with something else than it should.
         """
-        if self.base.mdp.options.kl_penalty == "reference":
-            rollout = close_kl(rollout, self.base.kl_coef)
+        rollout = learned_kl(
+            rollout,
+            self.config.kl_placement,
+            self.config.kl_estimator,
+            is_closed=self.base.mdp.options.kl_penalty != "reference",
+        )
         self.policy.eval()
         old = self.policy.describe_all(rollout.tokens, rollout.is_action)
         targets = self.learner.algorithm.targets(rollout, old, self.base.mdp.reference)
@@ -131,10 +150,12 @@ class Agent:
         self.updates += 1
         self.episodes += len(rollout)
         mean_entropy = old.entropy.sum() / rollout.is_action.sum()
+        kl_coef = self.base.kl_coef
+        self._steer_kl(rollout)
         return metrics | {
             "entropy": float(mean_entropy),
             "return": float(rollout.rewards.sum(1).mean()),
-            "kl_coef": self.base.kl_coef,
+            "kl_coef": kl_coef,
         }
 
     def act(self, observation: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -210,7 +231,28 @@ class Agent:
             raise ValueError("Agent needs algorithm=, got None; PPO and GRPO bring their own")
         return self.algorithm_class(self.config)
 
+    def _make_policy(self, model: nn.Module) -> Policy:
+        return Policy(model, self.base.task.vocab_size, self.config.temperature)
+
+    def _steer_kl(self, rollout: Rollout) -> None:
+        """Move the KL coefficient of the next rollouts towards the target."""
+        config = self.config
+        if config.kl_target is None:
+            return
+        self.base.kl_coef = adaptive_kl_coef(
+            self.base.kl_coef,
+            observed=mean_kl(rollout, config.kl_target_unit),
+            target=config.kl_target,
+            episodes=len(rollout),
+            horizon=config.kl_horizon,
+        )
+
     def _take_over_environment(self) -> None:
         if self.config.kl_coef is not None:
             self.base.kl_coef = self.config.kl_coef
+        if self.config.kl_target is not None and self.base.kl_coef == 0:
+            raise ValueError(
+                "kl_target multiplies the KL coefficient, which is 0 and would stay so; "
+                "set kl_coef to where the search should begin, such as 0.1"
+            )
         self.base.mdp.temperature = self.config.temperature

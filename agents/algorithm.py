@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -53,6 +53,19 @@ class Algorithm(Protocol):
             gradient does not depend on how rows are split; and diagnostics, each [b], averaged
             likewise, or maximised if the name ends in "_max".
         """
+        ...
+
+
+@runtime_checkable
+class StatefulAlgorithm(Protocol):
+    """A learning rule with numbers of its own that change from update to update."""
+
+    def state(self) -> dict[str, float]:
+        """Return what a checkpoint must keep."""
+        ...
+
+    def load_state(self, state: dict[str, float]) -> None:
+        """Take over what `state` returned."""
         ...
 
 
@@ -140,6 +153,8 @@ def take_rows(record: Record, rows: Tensor) -> Record:
     """Return some rows of a dataclass whose tensors, and mappings of tensors, have B rows."""
 
     def take(value: Any) -> Any:
+        if value is None:
+            return None
         if isinstance(value, Tensor):
             return value[rows]
         if not isinstance(value, Mapping):

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from agents.algorithm import StatefulAlgorithm
 from agents.config import AgentConfig
 from agents.learner import Learner
 from agents.policy import Policy
@@ -59,6 +60,7 @@ def save_checkpoint(agent: SavedAgent, path: Path) -> None:
         "updates": agent.updates,
         "episodes": agent.episodes,
         "kl_coef": agent.base.kl_coef,
+        "algorithm": _algorithm_state(agent.learner.algorithm),
         "optimizer": scalars,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
@@ -102,6 +104,9 @@ def restore_checkpoint(agent: SavedAgent, path: Path) -> None:
     _restore_optimizer(agent.learner.optimizer, tensors, state["optimizer"])
     agent.updates, agent.episodes = state["updates"], state["episodes"]
     agent.base.kl_coef = state["kl_coef"]
+    algorithm = agent.learner.algorithm
+    if isinstance(algorithm, StatefulAlgorithm):
+        algorithm.load_state(state["algorithm"])
 
 
 def load_checkpoint(kind: Any, path: Path, envs: Any, arguments: dict[str, Any]) -> Any:
@@ -151,6 +156,10 @@ def damage(path: Path) -> str | None:
         if _sha256(path / name) != digests[name]:
             return f"the checksum of {name} differs"
     return None
+
+
+def _algorithm_state(algorithm: Any) -> dict[str, float]:
+    return algorithm.state() if isinstance(algorithm, StatefulAlgorithm) else {}
 
 
 def _load_tensors(path: Path) -> dict[str, torch.Tensor]:

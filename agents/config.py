@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from rlhf_env.options import check_count, check_number, check_positive
+from agents.kl_reward import KL_ESTIMATORS, KL_PLACEMENTS
+from rlhf_env.options import check_choice, check_count, check_number, check_positive
 
 Config = TypeVar("Config", bound="AgentConfig")
 
@@ -33,7 +34,18 @@ class AgentConfig:
         epochs: passes over a rollout.
         minibatches: optimiser steps per pass.
         kl_coef: beta; None takes the environment's.
+        kl_placement: "reward", or "loss", where the penalty's gradient is that of the estimator.
+        kl_estimator: "k1", "k2" or "k3", of a decision's log-ratio. Only k1 in the reward, and k2
+            in the loss of whole responses, converge to the optimum of the RLHF objective. k2 and
+            k3 in the loss of tokens converge elsewhere; k1 in the loss regularises nothing; k2
+            and k3 in the reward penalise another divergence (arXiv:2512.21852).
+        kl_target: steers beta so that the KL comes near it, in nats; None leaves beta as it is.
+        kl_target_unit: of ``kl_target`` and of the KL that is compared with it: nats per
+            "sequence" or per "token".
+        kl_horizon: episodes over which a full error of the KL changes beta by 20 %.
         entropy_coef: weight of an entropy bonus in the loss.
+        ptx_coef: weight of the loss on texts given as ``pretraining``, which keeps the policy a
+            language model (PPO-ptx, arXiv:2203.02155).
         temperature: divides the logits of policy and reference, in sampling and in learning.
         max_grad_norm: the gradient is scaled down to this Euclidean norm.
         adam_epsilon: of Adam.
@@ -46,7 +58,13 @@ class AgentConfig:
     epochs: int = 1
     minibatches: int = 1
     kl_coef: float | None = None
+    kl_placement: str = "reward"
+    kl_estimator: str = "k1"
+    kl_target: float | None = None
+    kl_target_unit: str = "sequence"
+    kl_horizon: int = 10_000
     entropy_coef: float = 0.0
+    ptx_coef: float = 0.0
     temperature: float = 1.0
     max_grad_norm: float = 1.0
     adam_epsilon: float = 1e-5
@@ -54,9 +72,9 @@ class AgentConfig:
 
     def __post_init__(self) -> None:
         """Refuse values outside their range, and counts that do not divide."""
-        for name in ("learning_rate", "entropy_coef", "adam_epsilon"):
+        for name in ("learning_rate", "entropy_coef", "ptx_coef", "adam_epsilon"):
             check_number(name, getattr(self, name), minimum=0.0)
-        for name in ("episodes_per_update", "group_size", "epochs", "minibatches"):
+        for name in ("episodes_per_update", "group_size", "epochs", "minibatches", "kl_horizon"):
             check_count(name, getattr(self, name))
         check_count("seed", self.seed, minimum=0)
         if self.seed > _LARGEST_SEED:
@@ -65,6 +83,11 @@ class AgentConfig:
             )
         if self.kl_coef is not None:
             check_number("kl_coef", self.kl_coef, minimum=0.0)
+        check_choice("kl_placement", self.kl_placement, KL_PLACEMENTS)
+        check_choice("kl_estimator", self.kl_estimator, tuple(KL_ESTIMATORS))
+        check_choice("kl_target_unit", self.kl_target_unit, ("sequence", "token"))
+        if self.kl_target is not None:
+            check_positive("kl_target", self.kl_target)
         for name in ("temperature", "max_grad_norm"):
             check_positive(name, getattr(self, name))
         for name in ("minibatches", "group_size"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from agents.algorithm import Algorithm, check_finite, checked_loss, take_rows
 from agents.config import AgentConfig
 from agents.policy import Description, Policy
+from agents.pretraining import pretraining_loss
 from rlhf_env.language_model import length_batches
 from rlhf_env.rollout import Rollout
 
@@ -20,8 +21,21 @@ from rlhf_env.rollout import Rollout
 class Learner:
     """Adam on a policy's weights; the gradient does not depend on how rows are split."""
 
-    def __init__(self, policy: Policy, algorithm: Algorithm, config: AgentConfig) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        algorithm: Algorithm,
+        config: AgentConfig,
+        pretraining: Sequence[Tensor] = (),
+    ) -> None:
         """Make the optimiser.
+
+        Args:
+            policy: what is trained.
+            algorithm: the learning rule.
+            config: the settings.
+            pretraining: token ids of texts, of which each optimiser step sees as many as episodes
+                where ``config.ptx_coef`` is not 0.
 
         Raises:
             ValueError: if the policy has no weight that can be trained.
@@ -29,6 +43,7 @@ class Learner:
         self.policy = policy
         self.algorithm = algorithm
         self.config = config
+        self.pretraining = pretraining
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("the policy has no trainable weight; unfreeze some of them")
@@ -58,7 +73,8 @@ class Learner:
         totals: dict[str, list[float]] = defaultdict(list)
         for _ in range(self.config.epochs):
             for rows in self._minibatches(len(rollout), generator):
-                for name, value in self._step(rollout, old, targets, rows).items():
+                texts = self._texts(len(rows), generator)
+                for name, value in self._step(rollout, old, targets, rows, texts).items():
                     totals[name].append(value)
         metrics = {
             name: max(values) if name.endswith("_max") else sum(values) / len(values)
@@ -72,8 +88,19 @@ class Learner:
         order = torch.from_numpy(generator.permutation(count))
         return iter(order.tensor_split(self.config.minibatches))
 
+    def _texts(self, count: int, generator: np.random.Generator) -> list[Tensor]:
+        """Draw pretraining texts; none, and no random number, where they have no weight."""
+        if not self.config.ptx_coef:
+            return []
+        return [self.pretraining[i] for i in generator.integers(len(self.pretraining), size=count)]
+
     def _step(
-        self, rollout: Rollout, old: Description, targets: Any, rows: Tensor
+        self,
+        rollout: Rollout,
+        old: Description,
+        targets: Any,
+        rows: Tensor,
+        texts: Sequence[Tensor],
     ) -> dict[str, float]:
         rows = rows.to(rollout.tokens.device)
         self.optimizer.zero_grad(set_to_none=True)
@@ -94,6 +121,9 @@ class Learner:
             (losses.sum() / len(rows)).backward()
             for name, value in metrics.items():
                 _accumulate(sums, name, value.detach())
+        if texts:
+            nll = pretraining_loss(self.policy, texts, self.config.ptx_coef)
+            sums["pretraining_loss"] = nll * len(rows)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         if not norm.isfinite():
             raise ValueError(

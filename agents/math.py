@@ -21,16 +21,30 @@ def center(values: Tensor, mask: Tensor) -> Tensor:
     return (values - masked_mean(values, mask)).masked_fill(~mask, 0.0)
 
 
-def whiten(values: Tensor, mask: Tensor) -> Tensor:
+def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
     """Return the values with mean 0 and standard deviation 1 over the mask; 0 outside it.
 
     The standard deviation is that of the population. Fewer than two values, or values that are
     equal up to rounding, give zeros.
+
+    Args:
+        values: [B, D].
+        mask: [B, D] bool.
+        shift_mean: False keeps the mean where it was, as for rewards, whose level tells how long
+            an episode should be (arXiv:1909.08593).
     """
+    mean = masked_mean(values, mask)
     centred = center(values, mask)
     variance = masked_mean(centred.square(), mask)
     varies = variance > 1e-12 * masked_mean(values.square(), mask)
-    return torch.where(varies, centred * variance.rsqrt(), 0.0)
+    whitened = torch.where(varies, centred * variance.rsqrt(), 0.0)
+    return whitened if shift_mean else (whitened + mean).masked_fill(~mask, 0.0)
+
+
+def discount_weights(mask: Tensor, gamma: float) -> Tensor:
+    """Return γ^t of the t-th decision, [B, D], 0 outside the mask."""
+    powers = gamma ** torch.arange(mask.shape[1], dtype=torch.float64, device=mask.device)
+    return torch.where(mask, powers.float(), 0.0)
 
 
 def discounted_returns(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
@@ -106,10 +120,18 @@ def group_relative(returns: Tensor, group: Tensor, epsilon: float = 1e-4) -> Ten
     Raises:
         ValueError: if a group holds a single episode.
     """
+    return group_centered(returns, group) / group_deviation(returns, group, epsilon)
+
+
+def group_deviation(returns: Tensor, group: Tensor, epsilon: float = 1e-4) -> Tensor:
+    """Return the sample standard deviation of each episode's group plus ε, [B].
+
+    Raises:
+        ValueError: if a group holds a single episode.
+    """
     centred, counts, members = _group_centred(returns, group)
     squares = torch.zeros_like(counts).index_add_(0, members, centred.square())
-    deviation = (squares / (counts - 1)).sqrt()
-    return centred / (deviation[members] + epsilon)
+    return (squares / (counts - 1)).sqrt()[members] + epsilon
 
 
 def group_centered(returns: Tensor, group: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def rollout_metrics(rollout: Rollout, task: Task) -> dict[str, float]:
     last_tokens = rollout.tokens[rollout.last_action]
     metrics = {
         "score": rollout.score.mean(),
-        "kl": log_ratio.sum(1).mean(),
+        "kl": mean_kl(rollout, "sequence"),
         "kl_k3": k3.sum(1).mean(),
         "return": rollout.rewards.sum(1).mean(),
         "response_length": rollout.response_lengths.float().mean(),
@@ -39,6 +39,18 @@ def rollout_metrics(rollout: Rollout, task: Task) -> dict[str, float]:
     if task.gold is not None:
         metrics["gold"] = score(task.gold, rollout.prompts(), rollout.responses()).mean()
     return {name: float(value) for name, value in metrics.items()}
+
+
+def mean_kl(rollout: Rollout, unit: str) -> float:
+    """Return the mean log-ratio of policy and reference, k1, in nats.
+
+    Args:
+        rollout: B episodes.
+        unit: per "sequence" or per "token".
+    """
+    log_ratio = torch.where(rollout.is_action, rollout.logprobs - rollout.ref_logprobs, 0.0)
+    count = rollout.is_action.sum() if unit == "token" else len(rollout)
+    return float(log_ratio.sum() / count)
 
 
 def distinct_ngrams(rollout: Rollout, n: int) -> float:

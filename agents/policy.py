@@ -1,9 +1,10 @@
-"""The policy that the agents of this package train: a language model with a value head."""
+"""The policy that the agents of this package train: a language model with a critic."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -20,23 +21,45 @@ class Description:
         entropy: [B, L] of pi(.|s), in nats.
         values: [B, L] V(s) of the state in which the token was chosen.
         last_values: [B] V of the state after the last action.
+        term_values: [B, L] of each of the critic's outputs by name; ``values`` is their sum.
+        last_term_values: [B] likewise.
     """
 
     logprobs: Tensor
     entropy: Tensor
     values: Tensor
     last_values: Tensor
+    term_values: Mapping[str, Tensor]
+    last_term_values: Mapping[str, Tensor]
 
 
 class Policy(nn.Module):
-    """A causal language model, sampled at a temperature, with a linear value head on its trunk.
+    """A causal language model, sampled at a temperature, with a linear value head.
 
     The temperature belongs to the policy: sampling and log-probabilities both divide by it. The
-    value head starts at zero. Dropout stays off, in rollouts as in updates.
+    value head stands on the policy's own trunk or on that of a critic, and starts at zero. Dropout
+    stays off, in rollouts as in updates.
     """
 
-    def __init__(self, model: nn.Module, vocab_size: int, temperature: float = 1.0) -> None:
-        """Take a model; its weights are the policy's."""
+    def __init__(
+        self,
+        model: nn.Module,
+        vocab_size: int,
+        temperature: float = 1.0,
+        *,
+        value_names: Sequence[str] = ("return",),
+        critic: nn.Module | None = None,
+    ) -> None:
+        """Take a model; its weights are the policy's.
+
+        Args:
+            model: a causal language model.
+            vocab_size: V.
+            temperature: divides the logits.
+            value_names: what the value head predicts, one output each.
+            critic: a language model whose trunk the value head stands on; the policy's own when
+                None.
+        """
         super().__init__()
         if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
             warnings.warn(
@@ -47,7 +70,11 @@ class Policy(nn.Module):
         self.model = model
         self.lm = LanguageModel(model, vocab_size)
         self.temperature = temperature
-        self.value_head = nn.Linear(self.lm.hidden_size, 1).to(self.lm.device)
+        self.value_names = tuple(value_names)
+        self.critic = critic
+        self._critic_lm = self.lm if critic is None else LanguageModel(critic, vocab_size)
+        width = self._critic_lm.hidden_size
+        self.value_head = nn.Linear(width, len(self.value_names)).to(self.lm.device)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
 
@@ -101,31 +128,63 @@ class Policy(nn.Module):
         hidden = self.lm.hidden(tokens[:, :width])
         before = hidden[:, :-1][is_action[:, 1:width]]
         logprobs, entropy = self.lm.describe(before, tokens[is_action], self.temperature)
+        if self.critic is not None:
+            hidden = self._critic_lm.hidden(tokens[:, :width])
+            before = hidden[:, :-1][is_action[:, 1:width]]
         last = hidden[torch.arange(len(tokens), device=tokens.device), ends]
         zeros = torch.zeros(tokens.shape, device=tokens.device)
+        values = {k: zeros.masked_scatter(is_action, v) for k, v in self._values(before).items()}
+        last_values = self._values(last)
         return Description(
             logprobs=zeros.masked_scatter(is_action, logprobs),
             entropy=zeros.masked_scatter(is_action, entropy),
-            values=zeros.masked_scatter(is_action, self._values(before)),
-            last_values=self._values(last),
+            values=_sum(values),
+            last_values=_sum(last_values),
+            term_values=values,
+            last_term_values=last_values,
         )
 
     @torch.no_grad()
     def describe_all(self, tokens: Tensor, is_action: Tensor) -> Description:
         """Return the same of many episodes, in micro-batches and without gradient."""
-        shape = tokens.shape
-        fields = {
-            "logprobs": torch.zeros(shape, device=tokens.device),
-            "entropy": torch.zeros(shape, device=tokens.device),
-            "values": torch.zeros(shape, device=tokens.device),
-            "last_values": torch.zeros(shape[0], device=tokens.device),
-        }
-        for rows, _ in length_batches(is_action):
-            part = self.describe(tokens[rows], is_action[rows])
-            for name, field in fields.items():
-                field[rows] = getattr(part, name)
-        return Description(**fields)
 
-    def _values(self, hidden: Tensor) -> Tensor:
+        def per_token() -> Tensor:
+            return torch.zeros(tokens.shape, device=tokens.device)
+
+        def per_episode() -> Tensor:
+            return torch.zeros(len(tokens), device=tokens.device)
+
+        whole = Description(
+            logprobs=per_token(),
+            entropy=per_token(),
+            values=per_token(),
+            last_values=per_episode(),
+            term_values={name: per_token() for name in self.value_names},
+            last_term_values={name: per_episode() for name in self.value_names},
+        )
+        for rows, _ in length_batches(is_action):
+            _put(whole, self.describe(tokens[rows], is_action[rows]), rows)
+        return whole
+
+    def _values(self, hidden: Tensor) -> dict[str, Tensor]:
         # The value head is float32 whatever the trunk is: 16 bits are too few for a regression.
-        return self.value_head(hidden.to(self.value_head.weight.dtype)).squeeze(-1)
+        outputs = self.value_head(hidden.to(self.value_head.weight.dtype))
+        return dict(zip(self.value_names, outputs.unbind(-1), strict=True))
+
+
+def _sum(values: Mapping[str, Tensor]) -> Tensor:
+    first, *others = values.values()
+    for other in others:
+        first = first + other
+    return first
+
+
+def _put(whole: Description, part: Description, rows: Tensor) -> None:
+    """Write a description of some rows into that of all."""
+    for field in fields(Description):
+        target, source = getattr(whole, field.name), getattr(part, field.name)
+        if isinstance(target, Tensor):
+            target[rows] = source
+        else:
+            for name, values in source.items():
+                target[name][rows] = values

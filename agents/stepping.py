@@ -131,6 +131,7 @@ class _Tape:
             group=self.draw.group.to(device),
             prompt_index=self.draw.prompt_index.to(device),
             decision=tensor(self.decision),
+            kl_coef=tensor(np.full(len(self.score), self.base.kl_coef)),
         )
 
     def _record_row(

@@ -4,27 +4,69 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from agents.config import AgentConfig
+from agents.decisions import is_decision, sum_per_decision
+from agents.kl_reward import KL_ESTIMATORS
 from agents.math import clipped_surrogate, is_clipped
+from agents.policy import Description
+from rlhf_env.rollout import Rollout
 
 
 @dataclass(frozen=True, kw_only=True)
-class SurrogateTargets:
-    """What a clipped policy gradient aims at.
+class Decisions:
+    """The decisions of some episodes, as they were taken.
+
+    Attributes:
+        logprobs: [B, D] of the policy that acted.
+        ref_logprobs: [B, D] of the reference.
+        kl_coef: [B] weight of the KL in the loss; 0 where it stands in the reward.
+        mask: [B, D] bool, where there is a decision.
+    """
+
+    logprobs: Tensor
+    ref_logprobs: Tensor
+    kl_coef: Tensor
+    mask: Tensor
+
+
+def decisions_of(rollout: Rollout, old: Description, config: AgentConfig) -> dict[str, Tensor]:
+    """Return the fields of `Decisions` of a rollout.
+
+    Args:
+        rollout: B episodes.
+        old: what the policy that acted says about them.
+        config: says whether the KL stands in the loss.
+    """
+    kl_coef = torch.zeros(len(rollout), device=rollout.tokens.device)
+    if config.kl_placement == "loss" and rollout.kl_coef is not None:
+        kl_coef = rollout.kl_coef
+    return {
+        "logprobs": sum_per_decision(old.logprobs, rollout),
+        "ref_logprobs": sum_per_decision(rollout.ref_logprobs, rollout),
+        "kl_coef": kl_coef,
+        "mask": is_decision(rollout),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurrogateTargets(Decisions):
+    """What a policy gradient aims at, beside `Decisions`.
 
     Attributes:
         advantages: [B, D].
-        logprobs: [B, D] of the policy that acted.
-        mask: [B, D] bool, where there is a decision.
         weight: [B] what an episode's sum over decisions is multiplied with; the learner then
             averages over episodes. B / (number of decisions) makes that the mean over decisions.
     """
 
     advantages: Tensor
-    logprobs: Tensor
-    mask: Tensor
     weight: Tensor
+
+    def of_decisions(self, logprobs: Tensor, rollout: Rollout) -> Tensor:
+        """Return [b, D] log-probabilities of decisions from [b, L] of tokens."""
+        return sum_per_decision(logprobs, rollout, self.mask.shape[1])
 
     def episode_sums(self, values: Tensor) -> Tensor:
         """[b] weighted sums of [b, D] over each episode's decisions."""
@@ -36,8 +78,36 @@ def mean_over_decisions(mask: Tensor) -> Tensor:
     return (mask.shape[0] / mask.sum()).expand(mask.shape[0])
 
 
+def kl_loss(logprobs: Tensor, targets: SurrogateTargets, estimator: str) -> Tensor:
+    """Return what the KL adds to the loss of each episode, [b]; 0 where the reward holds it.
+
+    Args:
+        logprobs: [b, D] of the policy being trained, with gradient.
+        targets: the same rows.
+        estimator: "k1", "k2" or "k3", of each decision's log-ratio. The episodes count as drawn
+            from the policy being trained: with many epochs the penalty is off-policy.
+    """
+    estimate = KL_ESTIMATORS[estimator](logprobs, targets.ref_logprobs)
+    return targets.kl_coef * targets.episode_sums(estimate)
+
+
+def mean_log_ratio(log_ratio: Tensor, mask: Tensor) -> Tensor:
+    """Give every decision the mean of its episode's log-ratios, [b, D]; 0 outside the mask.
+
+    The ratio is then that of the whole episode, to the power of 1/length (GSPO,
+    arXiv:2507.18071).
+    """
+    mean = log_ratio.masked_fill(~mask, 0.0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+    return mean[:, None].expand(mask.shape).masked_fill(~mask, 0.0)
+
+
 def surrogate_loss(
-    logprobs: Tensor, targets: SurrogateTargets, clip_low: float, clip_high: float
+    logprobs: Tensor,
+    targets: SurrogateTargets,
+    clip_low: float,
+    clip_high: float,
+    *,
+    ratio: str = "decision",
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the clipped surrogate of each episode and its diagnostics.
 
@@ -46,12 +116,15 @@ def surrogate_loss(
         targets: the same rows.
         clip_low: epsilon below 1.
         clip_high: epsilon above 1.
+        ratio: of each "decision", or of the whole "episode": see `mean_log_ratio`.
 
     Returns:
         [b] losses, and [b] each of ``policy_loss``, ``clip_fraction``, ``approx_kl``
         (½ log² ratio, the KL between the policies of this update) and ``ratio_max``.
     """
     log_ratio = (logprobs - targets.logprobs).masked_fill(~targets.mask, 0.0)
+    if ratio == "episode":
+        log_ratio = mean_log_ratio(log_ratio, targets.mask)
     loss = targets.episode_sums(
         clipped_surrogate(log_ratio, targets.advantages, clip_low, clip_high)
     )

@@ -176,6 +176,7 @@ class TokenMDP:
             rewards=terms["score"] + terms["kl"],
             score=scores,
             terminated=~truncated,
+            kl_coef=torch.full_like(scores, self.kl_coef),
         )
 
     def _append(self, actions: Tensor, rows: Tensor) -> None:

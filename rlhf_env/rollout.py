@@ -6,12 +6,13 @@ No model, no sampling and no learning is in here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,8 @@ class Rollout:
         group: [B] int64; rows with the same number share one prompt draw.
         prompt_index: [B] int64; -1 where the prompt came from outside the task.
         decision: [B, L] int64, which decision of its episode a token belongs to; -1 elsewhere.
+        kl_coef: [B] beta that the KL term was paid with, so that a controller may move on
+            meanwhile; None before the episodes are paid.
     """
 
     tokens: Tensor
@@ -49,6 +52,7 @@ class Rollout:
     group: Tensor
     prompt_index: Tensor
     decision: Tensor
+    kl_coef: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Refuse a record whose fields disagree in shape or whose rows hold no action."""
@@ -70,6 +74,8 @@ class Rollout:
         for name, field in per_token.items():
             if field.shape != shape:
                 raise ValueError(f"{name} must be [B, L] = {list(shape)}, got {list(field.shape)}")
+        if self.kl_coef is not None:
+            per_episode["kl_coef"] = self.kl_coef
         for name, field in per_episode.items():
             if field.shape != shape[:1]:
                 raise ValueError(f"{name} must be [B] = {list(shape[:1])}, got {list(field.shape)}")
@@ -115,6 +121,17 @@ class Rollout:
         """Return a copy with some fields exchanged."""
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
+    def take(self, rows: Tensor) -> Rollout:
+        """Return some of the episodes, in the order of ``rows`` [b]."""
+        taken: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Mapping):
+                taken[field.name] = {name: part[rows] for name, part in value.items()}
+            else:
+                taken[field.name] = value if value is None else value[rows]
+        return Rollout(**taken)
+
     def with_term(self, name: str, term: Tensor) -> Rollout:
         """Return a copy in which one reward term is added or exchanged, rewards following.
 
@@ -126,6 +143,38 @@ class Rollout:
         terms[name] = torch.where(self.is_action, term.to(self.rewards.dtype), 0.0)
         total = torch.stack(list(terms.values())).sum(dim=0)
         return self.replace(reward_terms=terms, rewards=total)
+
+
+def join(rollouts: Sequence[Rollout], pad_id: int) -> Rollout:
+    """Return the episodes of several rollouts as one, the groups numbered anew.
+
+    Args:
+        rollouts: at least one, all with the same reward terms.
+        pad_id: fills up the rows of narrower rollouts.
+    """
+    width = max(rollout.tokens.shape[1] for rollout in rollouts)
+
+    def stack(parts: Sequence[Tensor], fill: float) -> Tensor:
+        if parts[0].dim() == 2:
+            parts = [pad(part, (0, width - part.shape[1]), value=fill) for part in parts]
+        return torch.cat(list(parts))
+
+    fills = {"tokens": pad_id, "decision": -1}
+    groups, first_group = [], 0
+    for rollout in rollouts:
+        numbers = rollout.group.unique(return_inverse=True)[1]
+        groups.append(numbers + first_group)
+        first_group += int(numbers.max()) + 1
+    joined: dict[str, Any] = {}
+    for field in dataclasses.fields(Rollout):
+        parts = [getattr(rollout, field.name) for rollout in rollouts]
+        if field.name == "reward_terms":
+            joined[field.name] = {k: stack([part[k] for part in parts], 0.0) for k in parts[0]}
+        elif any(part is None for part in parts):
+            joined[field.name] = None
+        else:
+            joined[field.name] = stack(parts, fills.get(field.name, 0.0))
+    return Rollout(**{**joined, "group": torch.cat(groups)})
 
 
 @runtime_checkable

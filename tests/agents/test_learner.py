@@ -98,7 +98,7 @@ def test_every_episode_is_visited_once_per_epoch(monkeypatch: pytest.MonkeyPatch
     agent = agent_of(PPO, epochs=3, minibatches=4)
     seen: list[list[int]] = []
 
-    def step(rollout: Rollout, old: Any, targets: Any, rows: Tensor) -> dict[str, float]:
+    def step(rollout: Rollout, old: Any, targets: Any, rows: Tensor, _: Any) -> dict[str, float]:
         seen.append(rows.tolist())
         return {"gradient_norm": 0.0}
 

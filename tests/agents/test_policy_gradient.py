@@ -102,6 +102,11 @@ def test_discounted_gradients(
     assert cosine(found, undiscounted) == pytest.approx(to_undiscounted, abs=1e-6)
     slope = expected_gradient(group_agent(toy15, gamma=gamma), episodes)
     assert cosine(found, slope) == pytest.approx(to_slope, abs=1e-6)
+    # By name, either agent follows either.
+    usual = expected_gradient(group_agent(toy15, gamma=gamma, gradient_form="usual"), episodes)
+    assert torch.allclose(usual, found, atol=1e-6)
+    named = expected_gradient(ppo(toy15, gamma=gamma, gradient_form="discounted"), episodes)
+    assert torch.allclose(named, slope, atol=1e-6)
 
 
 def test_targets_carry_no_gradient(toy15: Task) -> None:
@@ -110,8 +115,10 @@ def test_targets_carry_no_gradient(toy15: Task) -> None:
     episodes = every_toy15_episode(agent)
     old = agent.policy.describe_all(episodes.tokens, episodes.is_action)
     targets = agent.learner.algorithm.targets(episodes, old, agent.base.mdp.reference)
-    assert not any(t.requires_grad for t in dataclasses.asdict(targets).values())
-    assert not any(t.requires_grad for t in dataclasses.asdict(old).values())
+    for record in (targets, old):
+        parts = list(dataclasses.asdict(record).values())
+        parts += [t for part in parts if isinstance(part, dict) for t in part.values()]
+        assert not any(t.requires_grad for t in parts if isinstance(t, torch.Tensor))
 
 
 def test_returns_come_from_raw_advantages(toy15: Task) -> None:
@@ -122,6 +129,6 @@ def test_returns_come_from_raw_advantages(toy15: Task) -> None:
     raw = agent.learner.algorithm.targets(episodes, old, agent.base.mdp.reference)
     white = ppo(toy15, "one", whiten_advantages=True)
     whitened = white.learner.algorithm.targets(episodes, old, agent.base.mdp.reference)
-    assert torch.equal(raw.returns, whitened.returns)
-    assert torch.equal(raw.returns, raw.advantages + raw.values)
+    assert torch.equal(raw.returns["return"], whitened.returns["return"])
+    assert torch.equal(raw.returns["return"], raw.advantages + raw.values["return"])
     assert not torch.allclose(raw.advantages, whitened.advantages)

@@ -45,8 +45,8 @@ def test_truncated_episodes_are_bootstrapped_and_terminated_ones_are_not() -> No
     targets = agent.learner.algorithm.targets(truncated, old, agent.base.mdp.reference)
     assert targets.advantages[7].tolist() == [0.0, 0.0, 0.0]
     assert targets.advantages[8].tolist() == [-2.0, -2.0, -2.0]
-    assert targets.returns[7].tolist() == [2.0, 2.0, 2.0]
-    assert targets.returns[8].tolist() == [0.0, 0.0, 0.0]
+    assert targets.returns["return"][7].tolist() == [2.0, 2.0, 2.0]
+    assert targets.returns["return"][8].tolist() == [0.0, 0.0, 0.0]
 
 
 def test_a_whole_response_can_be_one_decision() -> None:

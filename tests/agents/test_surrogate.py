@@ -15,7 +15,12 @@ MASK = torch.tensor([[True, True, False, False], [True, True, True, True]])
 
 def targets(advantages: Tensor, logprobs: Tensor, mask: Tensor = MASK) -> SurrogateTargets:
     return SurrogateTargets(
-        advantages=advantages, logprobs=logprobs, mask=mask, weight=mean_over_decisions(mask)
+        advantages=advantages,
+        logprobs=logprobs,
+        ref_logprobs=logprobs,
+        kl_coef=torch.zeros(len(mask)),
+        mask=mask,
+        weight=mean_over_decisions(mask),
     )
 
 
