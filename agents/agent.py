@@ -20,6 +20,7 @@ from agents.contract import check_observation
 from agents.evaluate import evaluate
 from agents.kl_reward import learned_kl
 from agents.learner import Learner
+from agents.lora import adapted
 from agents.math import adaptive_kl_coef
 from agents.metrics import mean_kl
 from agents.policy import Policy
@@ -78,8 +79,7 @@ class Agent:
                 "policy is the task's reference, which must stay as it is; "
                 "give a copy.deepcopy of it, or leave policy out"
             )
-        model = copy.deepcopy(reference).requires_grad_(True) if policy is None else policy
-        self.policy = self._make_policy(model)
+        self.policy = self._make_policy(self._own_model(policy))
         texts = pretraining_texts(pretraining, self.base.task, self.config.ptx_coef)
         self.learner = self.learner_class(self.policy, rule, self.config, texts)
         self.updates = 0
@@ -231,8 +231,21 @@ class Agent:
             raise ValueError("Agent needs algorithm=, got None; PPO and GRPO bring their own")
         return self.algorithm_class(self.config)
 
+    def _own_model(self, policy: nn.Module | None) -> nn.Module:
+        """Return the model to train: the one given, or made from the reference."""
+        config, reference = self.config, self.base.mdp.reference.model
+        if config.lora_rank is not None:
+            base: Any = reference if policy is None else policy
+            return adapted(base, config.lora_rank, config.lora_alpha, config.seed)
+        return copy.deepcopy(reference).requires_grad_(True) if policy is None else policy
+
     def _make_policy(self, model: nn.Module) -> Policy:
-        return Policy(model, self.base.task.vocab_size, self.config.temperature)
+        return Policy(
+            model,
+            self.base.task.vocab_size,
+            self.config.temperature,
+            precision=self.config.precision,
+        )
 
     def _steer_kl(self, rollout: Rollout) -> None:
         """Move the KL coefficient of the next rollouts towards the target."""

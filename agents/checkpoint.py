@@ -51,7 +51,7 @@ def save_checkpoint(agent: SavedAgent, path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     _make_empty(partial, path)
     tensors, scalars = _optimizer_state(agent.learner.optimizer)
-    policy = {name: p.detach().contiguous() for name, p in agent.policy.named_parameters()}
+    policy = {name: p.detach().contiguous() for name, p in _saved_weights(agent).items()}
     save_file(policy, partial / "policy.safetensors")
     save_file(tensors, partial / "optimizer.safetensors")
     state = {
@@ -60,6 +60,7 @@ def save_checkpoint(agent: SavedAgent, path: Path) -> None:
         "updates": agent.updates,
         "episodes": agent.episodes,
         "kl_coef": agent.base.kl_coef,
+        "frozen": _frozen_digest(agent),
         "algorithm": _algorithm_state(agent.learner.algorithm),
         "optimizer": scalars,
         "torch": torch.__version__,
@@ -94,7 +95,11 @@ def restore_checkpoint(agent: SavedAgent, path: Path) -> None:
                 "use the same settings to go on, or another folder"
             )
     weights = _load_tensors(path / "policy.safetensors")
-    own = dict(agent.policy.named_parameters())
+    own = _saved_weights(agent)
+    if state["frozen"] != _frozen_digest(agent):
+        raise ValueError(
+            f"{str(path)!r} holds an adapter for other weights; use the model it was trained on"
+        )
     if weights.keys() != own.keys() or any(weights[n].shape != own[n].shape for n in own):
         raise ValueError(f"{str(path)!r} holds another model's weights; use the same policy")
     with torch.no_grad():
@@ -156,6 +161,27 @@ def damage(path: Path) -> str | None:
         if _sha256(path / name) != digests[name]:
             return f"the checksum of {name} differs"
     return None
+
+
+def _saved_weights(agent: SavedAgent) -> dict[str, torch.nn.Parameter]:
+    """Return the policy's weights; of a model under an adapter, those of the adapter alone."""
+    adapter_only = agent.config.lora_rank is not None
+    named = agent.policy.named_parameters()
+    return {name: p for name, p in named if p.requires_grad or not adapter_only}
+
+
+def _frozen_digest(agent: SavedAgent) -> str | None:
+    """Return what tells the weights that a checkpoint leaves out; None if it has all of them."""
+    if agent.config.lora_rank is None:
+        return None
+    digest = hashlib.sha256()
+    for name, parameter in agent.policy.named_parameters():
+        if not parameter.requires_grad:
+            # As bytes first: NumPy does not know all of torch's types.
+            raw = parameter.detach().contiguous().reshape(-1).view(torch.uint8).cpu()
+            digest.update(name.encode())
+            digest.update(raw.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _algorithm_state(algorithm: Any) -> dict[str, float]:

@@ -49,6 +49,11 @@ class AgentConfig:
         temperature: divides the logits of policy and reference, in sampling and in learning.
         max_grad_norm: the gradient is scaled down to this Euclidean norm.
         adam_epsilon: of Adam.
+        precision: "fp32", or "bf16" for the policy's forward and backward passes over finished
+            episodes; the weights, and the softmax over the vocabulary, stay as they are.
+        lora_rank: trains low-rank adapters over frozen weights that are the reference's own;
+            None trains all weights.
+        lora_alpha: the adapter's output is scaled by lora_alpha / lora_rank.
         seed: of all the agent's randomness.
     """
 
@@ -68,6 +73,9 @@ class AgentConfig:
     temperature: float = 1.0
     max_grad_norm: float = 1.0
     adam_epsilon: float = 1e-5
+    precision: str = "fp32"
+    lora_rank: int | None = None
+    lora_alpha: int = 16
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -83,6 +91,10 @@ class AgentConfig:
             )
         if self.kl_coef is not None:
             check_number("kl_coef", self.kl_coef, minimum=0.0)
+        check_choice("precision", self.precision, ("fp32", "bf16"))
+        if self.lora_rank is not None:
+            check_count("lora_rank", self.lora_rank)
+        check_count("lora_alpha", self.lora_alpha)
         check_choice("kl_placement", self.kl_placement, KL_PLACEMENTS)
         check_choice("kl_estimator", self.kl_estimator, tuple(KL_ESTIMATORS))
         check_choice("kl_target_unit", self.kl_target_unit, ("sequence", "token"))

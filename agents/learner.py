@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from agents.algorithm import Algorithm, check_finite, checked_loss, take_rows
@@ -38,8 +39,16 @@ class Learner:
                 where ``config.ptx_coef`` is not 0.
 
         Raises:
-            ValueError: if the policy has no weight that can be trained.
+            ValueError: if the policy has no weight that can be trained, or several processes
+                were launched.
         """
+        # The environment has placed policy and episodes on its device already.
+        self.accelerator = Accelerator(device_placement=False)
+        if self.accelerator.num_processes > 1:
+            raise ValueError(
+                f"an agent learns in one process, got {self.accelerator.num_processes}; start it "
+                "with python instead of a distributed launcher"
+            )
         self.policy = policy
         self.algorithm = algorithm
         self.config = config
@@ -118,7 +127,7 @@ class Learner:
                 # Weighed by the whole rollout's length, so that the split does not matter.
                 weight = len(rollout) / rollout.is_action.sum()
                 losses = losses - self.config.entropy_coef * weight * new.entropy.sum(dim=1)
-            (losses.sum() / len(rows)).backward()
+            self.accelerator.backward(losses.sum() / len(rows))
             for name, value in metrics.items():
                 _accumulate(sums, name, value.detach())
         if texts:

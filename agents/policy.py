@@ -47,6 +47,7 @@ class Policy(nn.Module):
         vocab_size: int,
         temperature: float = 1.0,
         *,
+        precision: str = "fp32",
         value_names: Sequence[str] = ("return",),
         critic: nn.Module | None = None,
     ) -> None:
@@ -56,6 +57,7 @@ class Policy(nn.Module):
             model: a causal language model.
             vocab_size: V.
             temperature: divides the logits.
+            precision: "fp32", or "bf16" for `describe`: matrices are multiplied in 16 bits.
             value_names: what the value head predicts, one output each.
             critic: a language model whose trunk the value head stands on; the policy's own when
                 None.
@@ -70,6 +72,7 @@ class Policy(nn.Module):
         self.model = model
         self.lm = LanguageModel(model, vocab_size)
         self.temperature = temperature
+        self.precision = precision
         self.value_names = tuple(value_names)
         self.critic = critic
         self._critic_lm = self.lm if critic is None else LanguageModel(critic, vocab_size)
@@ -83,32 +86,29 @@ class Policy(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def sample(self, tokens: Tensor, lengths: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    def sample(
+        self, tokens: Tensor, lengths: Tensor, uniforms: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Draw each row's next token by the inverse of the cumulative distribution.
 
         Args:
             tokens: [N, L] int64, padded on the right.
             lengths: [N] how many of them count.
-            uniforms: [N] numbers in [0, 1), the only randomness there is.
+            uniforms: [N] numbers in [0, 1), the only randomness there is; None takes the most
+                likely token.
 
         Returns:
-            [N] tokens and [N] their log-probabilities under the distribution they came from.
+            [N] tokens and [N] their log-probabilities under the distribution they came from,
+            that of the policy also where the most likely token is taken.
         """
         logits = self.lm.next_logits(tokens, lengths) / self.temperature
         logprobs = logits.log_softmax(dim=-1)
-        cumulative = logprobs.exp().cumsum(dim=-1)
-        # Rounding leaves the last sum a little off 1: the draw is scaled to it and kept below it,
-        # so that a token of probability zero is never chosen.
-        total = cumulative[:, -1:]
-        if not total.isfinite().all():
-            row = int((~total.isfinite()).nonzero()[0, 0])
-            raise ValueError(
-                f"the policy's logits for row {row} are not finite, expected numbers; "
-                "its weights are damaged: go back to a checkpoint, and lower learning_rate"
-            )
-        wanted = torch.minimum(uniforms[:, None] * total, total.nextafter(total.new_zeros(())))
-        chosen = torch.searchsorted(cumulative, wanted, right=True)
-        return chosen.squeeze(1), logprobs.gather(1, chosen).squeeze(1)
+        if uniforms is None:
+            best, chosen = logprobs.max(dim=-1)
+            _check_finite(best)
+            return chosen, best
+        chosen = inverse_cdf(logprobs.exp(), uniforms)
+        return chosen, logprobs.gather(1, chosen[:, None]).squeeze(1)
 
     @torch.no_grad()
     def token_probabilities(self, tokens: Tensor, lengths: Tensor) -> Tensor:
@@ -123,6 +123,10 @@ class Policy(nn.Module):
             tokens: [B, L] finished episodes, padded on the right.
             is_action: [B, L] bool.
         """
+        with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return self._describe(tokens, is_action)
+
+    def _describe(self, tokens: Tensor, is_action: Tensor) -> Description:
         ends = tokens.shape[1] - 1 - is_action.flip(1).int().argmax(dim=1)
         width = int(ends.max()) + 1
         hidden = self.lm.hidden(tokens[:, :width])
@@ -168,8 +172,36 @@ class Policy(nn.Module):
 
     def _values(self, hidden: Tensor) -> dict[str, Tensor]:
         # The value head is float32 whatever the trunk is: 16 bits are too few for a regression.
-        outputs = self.value_head(hidden.to(self.value_head.weight.dtype))
+        with torch.autocast(hidden.device.type, enabled=False):
+            outputs = self.value_head(hidden.to(self.value_head.weight.dtype))
         return dict(zip(self.value_names, outputs.unbind(-1), strict=True))
+
+
+def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
+    """Return the token of each row at which the cumulative distribution passes a number, [N].
+
+    Args:
+        probabilities: [N, V]; each row sums to 1 up to rounding.
+        uniforms: [N] numbers in [0, 1).
+    """
+    cumulative = probabilities.cumsum(dim=-1)
+    # Rounding leaves the last sum a little off 1: the draw is scaled to it and kept below it,
+    # so that a token of probability zero is never chosen.
+    total = cumulative[:, -1:]
+    _check_finite(total[:, 0])
+    wanted = torch.minimum(uniforms[:, None] * total, total.nextafter(total.new_zeros(())))
+    return torch.searchsorted(cumulative, wanted, right=True).squeeze(1)
+
+
+def _check_finite(values: Tensor) -> None:
+    """Raise ValueError if what was made of a row's logits is not finite."""
+    if values.isfinite().all():
+        return
+    row = int((~values.isfinite()).nonzero()[0])
+    raise ValueError(
+        f"the policy's logits for row {row} are not finite, expected numbers; "
+        "its weights are damaged: go back to a checkpoint, and lower learning_rate"
+    )
 
 
 def _sum(values: Mapping[str, Tensor]) -> Tensor:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from agents.collect import base_environment, collect
 from agents.contract import CollectingAgent, LearningAgent, check_methods, checked_figures
+from agents.health import Health
 from agents.interrupt import interruptible
 from agents.metrics import rollout_metrics
 from agents.run_checkpoints import Checkpoints
@@ -81,9 +82,10 @@ def train(
         log = stack.enter_context(RunLog(log_dir, resume_after=done))
         bar = stack.enter_context(_bar(done, updates, progress))
         is_interrupted = stack.enter_context(interruptible())
+        health = Health()
         for update in range(done + 1, updates + 1):
             counts = {"update": float(update), "episodes": float(update * size)}
-            metrics = counts | _learn_once(agent, partial(collector, update), base.task)
+            metrics = counts | _learn_once(agent, partial(collector, update), base.task, health)
             log.write(metrics)
             history.append(metrics)
             if callback is not None:
@@ -99,18 +101,20 @@ def train(
 
 
 def _learn_once(
-    agent: LearningAgent, collector: Callable[[], Rollout], task: Task
+    agent: LearningAgent, collector: Callable[[], Rollout], task: Task, health: Health
 ) -> dict[str, float]:
     """Collect a rollout, let the agent learn from it, and return all figures."""
     begun = time.perf_counter()
     rollout = collector()
     told = checked_figures(agent.update(rollout))
     tokens = int(rollout.is_action.sum())
-    return {
+    metrics = {
         **rollout_metrics(rollout, task),
         **told,
         "tokens_per_second": tokens / (time.perf_counter() - begun),
     }
+    health.examine(rollout, metrics)
+    return metrics
 
 
 def _check_unused(agent: object, folder: Path) -> None:

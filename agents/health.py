@@ -1,0 +1,88 @@
+"""Signs that a run is going wrong, said once each while it still can be stopped."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+from rlhf_env.rollout import Rollout
+
+LOGGER = logging.getLogger("agents")
+# A sampled KL this many standard errors below 0 is no chance.
+_STANDARD_ERRORS = 4.0
+# Fewer episodes do not tell their own spread.
+_FEW_EPISODES = 8
+_COLLAPSED_SHARE = 0.02
+
+
+@dataclass(kw_only=True)
+class Health:
+    """Watches the updates of one run.
+
+    Attributes:
+        said: what has been said already.
+        first_entropy: of the policy at the first update, nats per token.
+    """
+
+    said: set[str] = field(default_factory=set)
+    first_entropy: float | None = None
+
+    def examine(self, rollout: Rollout, metrics: dict[str, float]) -> None:
+        """Log a warning for each sign that this update is the first to show.
+
+        Args:
+            rollout: the episodes of the update.
+            metrics: its figures; ``entropy`` (nats per token) and ``eos_rate`` are read.
+        """
+        if self.first_entropy is None:
+            self.first_entropy = metrics.get("entropy")
+        for sign, text in signs(rollout, metrics, self.first_entropy):
+            if sign not in self.said:
+                self.said.add(sign)
+                LOGGER.warning("update %d: %s", metrics.get("update", 0), text)
+
+
+def signs(
+    rollout: Rollout, metrics: dict[str, float], first_entropy: float | None
+) -> Iterator[tuple[str, str]]:
+    """Yield the name of each sign of trouble and a sentence about it.
+
+    Args:
+        rollout: B episodes.
+        metrics: figures of the update that learnt from them.
+        first_entropy: of the policy when the run began, nats per token; None if not known.
+    """
+    count = len(rollout)
+    kl = torch.where(rollout.is_action, rollout.logprobs - rollout.ref_logprobs, 0.0).sum(1)
+    if count >= _FEW_EPISODES:
+        error = float(kl.std()) / math.sqrt(count)
+        if float(kl.mean()) < -_STANDARD_ERRORS * error - 1e-4:
+            yield (
+                "negative_kl",
+                f"the mean log-ratio of policy and reference is {float(kl.mean()):.3f} nats per "
+                "sequence, which a KL cannot be: the log-probabilities are not those of the "
+                "distribution that the tokens were drawn from",
+            )
+    entropy = metrics.get("entropy")
+    if entropy is not None and first_entropy and entropy < _COLLAPSED_SHARE * first_entropy:
+        yield (
+            "entropy_collapse",
+            f"the policy's entropy has fallen from {first_entropy:.3g} to {entropy:.3g} nats per "
+            "token, so it hardly explores; raise kl_coef or entropy_coef, or lower learning_rate",
+        )
+    if metrics.get("eos_rate") == 0.0:
+        yield (
+            "all_truncated",
+            "no response ended by itself, all were cut by the length limit; raise "
+            "max_new_tokens, or check the task's EOS token",
+        )
+    if count > 1 and bool((rollout.score == rollout.score[0]).all()):
+        yield (
+            "no_signal",
+            f"all {count} responses have the score {float(rollout.score[0]):g}, so there is "
+            "nothing to learn from but the KL; use a reward that tells responses apart",
+        )
