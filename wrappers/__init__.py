@@ -10,12 +10,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from wrappers.boundaries import high_reference_entropy, punctuation, space_led
     from wrappers.decoded_text import DecodedText
     from wrappers.every_k import EveryK
     from wrappers.hidden_state import HiddenState
     from wrappers.length_penalty import LengthPenalty
     from wrappers.macro_action import MacroAction
     from wrappers.normalize_score import NormalizeScore
+    from wrappers.overlong_penalty import OverlongPenalty
     from wrappers.potential_shaping import PotentialShaping
     from wrappers.prefix_difference import PrefixDifference
     from wrappers.prefix_reward import PrefixReward
@@ -33,6 +35,7 @@ __all__ = [
     "LengthPenalty",
     "MacroAction",
     "NormalizeScore",
+    "OverlongPenalty",
     "PotentialShaping",
     "PrefixDifference",
     "PrefixReward",
@@ -42,6 +45,9 @@ __all__ = [
     "TerminalReward",
     "TokenReward",
     "TopKActions",
+    "high_reference_entropy",
+    "punctuation",
+    "space_led",
 ]
 
 _HOMES = {
@@ -51,6 +57,7 @@ _HOMES = {
     "LengthPenalty": "wrappers.length_penalty",
     "MacroAction": "wrappers.macro_action",
     "NormalizeScore": "wrappers.normalize_score",
+    "OverlongPenalty": "wrappers.overlong_penalty",
     "PotentialShaping": "wrappers.potential_shaping",
     "PrefixDifference": "wrappers.prefix_difference",
     "PrefixReward": "wrappers.prefix_reward",
@@ -60,6 +67,9 @@ _HOMES = {
     "TerminalReward": "wrappers.terminal_reward",
     "TokenReward": "wrappers.token_reward",
     "TopKActions": "wrappers.top_k_actions",
+    "high_reference_entropy": "wrappers.boundaries",
+    "punctuation": "wrappers.boundaries",
+    "space_led": "wrappers.boundaries",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,11 @@ from torch import Tensor
 from rlhf_env.mdp import TokenMDP
 from rlhf_env.options import check_count
 from rlhf_env.rollout import Rollout
-from rlhf_env.task import Task
+from wrappers.boundary import Boundary, StateBoundary, state_boundary
 from wrappers.decisions import decisions_by_boundary, decisions_of_size
 from wrappers.macro_space import macro_space
-from wrappers.macro_step import Boundary, plan_row, take
-from wrappers.order import check_one_granularity, token_mdp
+from wrappers.macro_step import plan_row, take
+from wrappers.order import check_one_granularity, check_undiscounted, token_mdp
 
 
 class MacroAction(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -45,7 +46,8 @@ class MacroAction(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             env: an ``RLHF-v0`` whose steps are single tokens.
             n: tokens per action, >= 1.
             boundary: ``f(prefix_ids, task) -> bool``, True if an action ends after the last token
-                of ``prefix_ids``, the response so far.
+                of ``prefix_ids``, the response so far; or a `wrappers.boundary.StateBoundary`.
+                `wrappers.boundaries` has some.
 
         Raises:
             ValueError: unless exactly one of ``n`` and ``boundary`` is given and usable, or if
@@ -67,12 +69,12 @@ class MacroAction(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         mdp = token_mdp(self.env, "MacroAction")
         plan = plan_row(action, self.env, mdp, self.span.size)
         tokens = (plan.row_action(0, step) for step in range(self.span.size))
-        return take(self.env, tokens, lambda: self.span.is_over(mdp, 0))
+        return take(self.env, tokens, lambda: self.span.are_over(mdp, [0])[0])
 
     def rollout(self, rollout: Rollout) -> Rollout:
         """Return the episodes with the decision that each token belongs to."""
-        task = token_mdp(self.env, "MacroAction").task
-        return rollout.replace(decision=self.span.decisions(rollout, task))
+        mdp = token_mdp(self.env, "MacroAction")
+        return rollout.replace(decision=self.span.decisions(rollout, mdp))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,7 @@ class Span:
     """
 
     size: int
-    boundary: Boundary | None = None
+    boundary: StateBoundary | None = None
 
     @classmethod
     def of(cls, n: int | None, boundary: Boundary | None, mdp: TokenMDP) -> Span:
@@ -103,19 +105,19 @@ class Span:
             check_count("n", n)
             assert n is not None, "checked above"
             return cls(size=n)
-        if not callable(boundary):
-            raise ValueError(f"boundary must be a function (prefix_ids, task), got {boundary!r}")
-        return cls(size=mdp.max_new_tokens, boundary=boundary)
+        return cls(size=mdp.max_new_tokens, boundary=state_boundary(boundary))
 
-    def is_over(self, mdp: TokenMDP, row: int) -> bool:
-        """Return whether the action ends after the last token that a row has written."""
-        return self.boundary is not None and bool(self.boundary(mdp.response(row), mdp.task))
+    def are_over(self, mdp: TokenMDP, rows: Sequence[int]) -> list[bool]:
+        """Return for some rows whether the action ends after the token that they have written."""
+        if self.boundary is None or not rows:
+            return [False] * len(rows)
+        return self.boundary.ends_now(mdp, rows)
 
-    def decisions(self, rollout: Rollout, task: Task) -> Tensor:
+    def decisions(self, rollout: Rollout, mdp: TokenMDP) -> Tensor:
         """Return [B, L] the decision that each token belongs to; -1 where no action."""
         if self.boundary is None:
             return decisions_of_size(rollout, self.size)
-        return decisions_by_boundary(rollout, self.boundary, task)
+        return decisions_by_boundary(rollout, self.boundary, mdp)
 
 
 def macro_mdp(env: Any) -> TokenMDP:
@@ -123,7 +125,9 @@ def macro_mdp(env: Any) -> TokenMDP:
 
     Raises:
         TypeError: if the environment is not an ``RLHF-v0``.
-        ValueError: if its steps are not single tokens.
+        ValueError: if its steps are not single tokens, or are paid for a discount.
     """
+    mdp = token_mdp(env, "MacroAction")
     check_one_granularity(env, "MacroAction")
-    return token_mdp(env, "MacroAction")
+    check_undiscounted(env, "MacroAction")
+    return mdp

@@ -8,13 +8,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Space
-from torch import Tensor
 
 from rlhf_env.mdp import TokenMDP
 from rlhf_env.task import Task
 from wrappers.macro_space import TokenPlan, as_array, plan_tokens
 
-Boundary = Callable[[Tensor, Task], bool]
 Transition = tuple[Any, float, bool, bool, dict[str, Any]]
 
 

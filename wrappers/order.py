@@ -62,6 +62,11 @@ def check_token_steps(env: Any, name: str) -> None:
             )
 
 
+def has_granularity(env: Any) -> bool:
+    """Return whether a step of ``env`` may be more than one token."""
+    return any(isinstance(inner, Granular) for inner in inner_wrappers(env))
+
+
 def check_one_granularity(env: Any, name: str) -> None:
     """Raise ValueError if ``env`` has a time granularity already."""
     for inner in inner_wrappers(env):
@@ -93,6 +98,18 @@ def check_no_foreign_reward(env: Any, name: str) -> None:
             )
 
 
+def check_undiscounted(env: Any, name: str) -> None:
+    """Raise ValueError if a wrapper inside pays tokens for an agent that discounts them."""
+    for inner in inner_wrappers(env):
+        if isinstance(inner, Paying) and inner.pay.gamma != 1.0:
+            other, gamma = type(inner).__name__, inner.pay.gamma
+            raise ValueError(
+                f"{name} adds up what its tokens are paid without a discount, so {other} with "
+                f"gamma={gamma:g} inside it would move the optimum; put {other} outside {name}: "
+                f"{other}({name}(env, ...), gamma={gamma:g})"
+            )
+
+
 def check_payable(env: Any, name: str, term: str) -> None:
     """Refuse an environment around which a wrapper cannot pay a reward term per token.
 
@@ -103,5 +120,17 @@ def check_payable(env: Any, name: str, term: str) -> None:
     """
     token_mdp(env, name)
     check_token_steps(env, name)
+    check_payable_actions(env, name, term)
+
+
+def check_payable_actions(env: Any, name: str, term: str) -> None:
+    """Refuse an environment around which a wrapper cannot pay a reward term per action.
+
+    Raises:
+        TypeError: if ``env`` is not an ``RLHF-v0``.
+        ValueError: if the term is paid by a wrapper inside, or the change of a foreign reward
+            wrapper would be lost.
+    """
+    token_mdp(env, name)
     check_no_foreign_reward(env, name)
     check_one_payer(env, name, term)

@@ -15,27 +15,30 @@ from wrappers.pay import Pay, Responses
 class PaidReward(gym.Wrapper[Any, Any, Any, Any]):
     """An environment one of whose reward terms is paid by the wrapper.
 
-    Nothing is remembered between steps: what a token is paid follows from the response so far.
+    Nothing is remembered between steps: what one is paid follows from the response before it and
+    after it.
     """
 
     def __init__(self, env: gym.Env[Any, Any], pay: Pay) -> None:
         """Wrap an environment.
 
         Args:
-            env: an ``RLHF-v0`` whose steps are single tokens, as `order.check_payable` wants it.
+            env: an ``RLHF-v0``, as `order.check_payable` wants it.
             pay: which term, and how.
         """
         self.pay = pay
         super().__init__(env)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Append a token and pay for it."""
-        observation, _, terminated, truncated, info = self.env.step(action)
+        """Step, and pay for it."""
         mdp = token_mdp(self.env, type(self).__name__)
-        terms = info["reward_terms"]
+        start = int(mdp.response_lengths[0])
+        observation, _, terminated, truncated, info = self.env.step(action)
+        terms, response = info["reward_terms"], mdp.response(0)
         written = Responses(
             prompts=[mdp.tokens[0, : mdp.prompt_lengths[0]]],
-            responses=[mdp.response(0)],
+            responses=[response],
+            starts=[torch.full((len(response),), start)],
             terminated=torch.tensor([terminated]),
             paid=torch.tensor([terms["score"]], dtype=torch.float64),
         )

@@ -20,12 +20,15 @@ class Responses:
     Attributes:
         prompts: B prompts, token ids.
         responses: B responses, token ids, at least one each.
+        starts: B vectors [len]: how many tokens of the response stood before the action that
+            wrote each token. Where only the newest token is paid, only its entry counts.
         terminated: [B] bool, True where the last token terminates the episode.
         paid: [B] the score term paid at that token.
     """
 
     prompts: list[Tensor]
     responses: list[Tensor]
+    starts: list[Tensor]
     terminated: Tensor
     paid: Tensor
 
@@ -38,8 +41,10 @@ class Pay:
         term: its name in ``reward_terms``; a term of that name is replaced.
         newest: ``f(given: Responses) -> [B]``, what the last token of each response is paid.
         rollout: the same for every token of finished episodes.
+        gamma: the discount per decision at which what is paid leaves the optimum alone.
     """
 
     term: str
     newest: Callable[[Responses], Tensor]
     rollout: Callable[[Rollout], Rollout]
+    gamma: float = 1.0

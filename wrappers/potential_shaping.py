@@ -17,12 +17,15 @@ from wrappers.reward_density import RewardDensity
 
 
 class PotentialShaping(RewardDensity, RecordConstructorArgs):
-    """Keep the score and add the term "shaping": gamma · Phi(s') − Phi(s).
+    """Keep the score and add the term "shaping": gamma · Phi(s') − Phi(s) per decision.
 
     Phi is the prefix score, and 0 once the episode has terminated, so the optimal policy of an
     agent that discounts by the same gamma is unchanged and every return is less by Phi of the
     prompt (Ng, Harada and Russell, 1999). A truncated end is not a terminal state: Phi(s_T) stays
     there, and the agent's bootstrapped value of s_T, which is less by Phi(s_T), cancels it.
+
+    Put it outside of `wrappers.MacroAction` and `wrappers.SequenceBandit`: the potential is then
+    read where their actions begin and end. Inside is the same at gamma = 1 and refused otherwise.
 
     Example:
         >>> import gymnasium as gym, rlhf_env
@@ -39,8 +42,8 @@ class PotentialShaping(RewardDensity, RecordConstructorArgs):
         """Wrap an environment.
 
         Args:
-            env: an ``RLHF-v0`` whose steps are single tokens.
-            gamma: the agent's discount per token, in [0, 1].
+            env: an ``RLHF-v0`` of any time granularity.
+            gamma: the agent's discount per decision, in [0, 1].
             potential: ``f(prompts, responses) -> list of [len + 1]``, Phi after 0, 1, ... tokens;
                 the reward's ``prefix_scores`` unless given.
 
@@ -62,10 +65,19 @@ def potential_shaping(gamma: float) -> Density:
         ValueError: if gamma is not in [0, 1].
     """
     check_number("gamma", gamma, minimum=0.0, maximum=1.0)
-    return Density(term="shaping", terms=partial(potential_differences, gamma=gamma))
+    return Density(
+        term="shaping",
+        terms=partial(potential_differences, gamma=gamma),
+        gamma=float(gamma),
+        pays_actions=True,
+    )
 
 
 def potential_differences(scored: ScoredPrefixes, gamma: float) -> Tensor:
-    """Return gamma · Phi(s') − Phi(s) of each step, [B, T]; Phi(terminal) = 0."""
+    """Return gamma · Phi(s') − Phi(s) at the last token of each action, else 0, [B, T].
+
+    s is the state in which the action was chosen and s' the one it led to; Phi(terminal) = 0.
+    """
+    before = scored.phi.gather(1, scored.starts)
     after = torch.where(scored.is_end, 0.0, scored.phi[:, 1:])
-    return gamma * after - scored.phi[:, :-1]
+    return torch.where(scored.is_last, gamma * after - before, 0.0)

@@ -12,7 +12,7 @@ from rlhf_env.rollout import Rollout
 from wrappers.decisions import decisions_of_size
 from wrappers.macro_space import macro_space
 from wrappers.macro_step import plan_row, take
-from wrappers.order import check_one_granularity, token_mdp
+from wrappers.order import check_one_granularity, check_undiscounted, token_mdp
 
 
 class SequenceBandit(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -70,10 +70,12 @@ def bandit_mdp(env: Any) -> TokenMDP:
 
     Raises:
         TypeError: if the environment is not an ``RLHF-v0``.
-        ValueError: if it truncates episodes, or its steps are not single tokens.
+        ValueError: if it truncates episodes, or its steps are not single tokens, or are paid for
+            a discount.
     """
     mdp = token_mdp(env, "SequenceBandit")
     check_one_granularity(env, "SequenceBandit")
+    check_undiscounted(env, "SequenceBandit")
     if mdp.options.length_limit == "bootstrap":
         raise ValueError(
             'SequenceBandit has no next state to bootstrap from, got length_limit="bootstrap"; '

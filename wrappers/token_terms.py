@@ -40,6 +40,18 @@ def length_terms(response: Tensor, coef: float, free_tokens: int) -> Tensor:
     return torch.where(counts > free_tokens, -float(coef), 0.0).double()
 
 
+def overlong_terms(response: Tensor, coef: float, max_tokens: int, cache_tokens: int) -> Tensor:
+    """Return −coef / cache_tokens for each of the last ``cache_tokens`` up to ``max_tokens``.
+
+    Returns:
+        [T] float64; 0 before those tokens and after them, so the sum is never below −coef.
+    """
+    counts = torch.arange(1, len(response) + 1, device=response.device)
+    is_overlong = (counts > max_tokens - cache_tokens) & (counts <= max_tokens)
+    price = torch.tensor(-float(coef) / cache_tokens, dtype=torch.float64, device=response.device)
+    return torch.where(is_overlong, price, 0.0)
+
+
 def repetition_terms(response: Tensor, coef: float, n: int) -> Tensor:
     """Return −coef where a token completes n tokens that the response held already, [T] float64."""
     terms = torch.zeros(len(response), dtype=torch.float64, device=response.device)

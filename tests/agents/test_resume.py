@@ -67,7 +67,7 @@ def run_elsewhere(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("delay", [0.0, 0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.2])
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.16, 0.2])
 def test_kill_at_any_moment_and_resume(delay: float, tmp_path: Path) -> None:
     whole = make_agent()
     whole.learn(48, log_dir=tmp_path / "whole", progress=False)

@@ -98,3 +98,45 @@ def soft_optimum(env: Any, task: Task, gamma: float) -> dict[tuple[int, ...], li
         values[prefix] = beta * math.log(sum(weights) / sum(map(math.exp, logits)))
         policy[prefix] = [weight / sum(weights) for weight in weights]
     return policy
+
+
+def soft_macro_optimum(
+    env: Any, task: Task, gamma: float
+) -> dict[tuple[int, ...], dict[tuple[int, ...], float]]:
+    """The optimal choice among the actions of several tokens that "toy15" allows.
+
+    prefix -> {tokens of the action: probability}. V = beta log Σ_m pi_ref(m|s) exp(Q(s,m)/beta),
+    Q = r + gamma V(s') with one gamma per action, over rewards and actions read by stepping.
+    """
+    mdp, size = env.unwrapped.mdp, env.action_space.shape[0]
+    rewards: dict[tuple[int, ...], dict[tuple[int, ...], float]] = {}
+    for response in TOY15:
+        env.reset(seed=0)
+        begin, is_over = 0, False
+        while not is_over:
+            _, _, terminated, truncated, info = env.step([*response[begin:], 0, 0, 0][:size])
+            end, is_over = int(mdp.response_lengths[0]), terminated or truncated
+            terms = dict(info["reward_terms"])
+            del terms["kl"]
+            rewards.setdefault(response[:begin], {})[response[begin:end]] = sum(terms.values())
+            begin = end
+    policy: dict[tuple[int, ...], dict[tuple[int, ...], float]] = {}
+    values: dict[tuple[int, ...], float] = {}
+    for prefix in sorted(rewards, key=len, reverse=True):
+        weights = {}
+        for tokens, reward in rewards[prefix].items():
+            q = reward + gamma * values.get((*prefix, *tokens), 0.0)
+            weights[tokens] = _reference(prefix, tokens) * math.exp(q / task.kl_coef)
+        values[prefix] = task.kl_coef * math.log(sum(weights.values()))
+        policy[prefix] = {m: weight / sum(weights.values()) for m, weight in weights.items()}
+    return policy
+
+
+def _reference(prefix: tuple[int, ...], tokens: tuple[int, ...]) -> float:
+    """The reference's probability of some tokens of "toy15" after a prefix."""
+    probability = 1.0
+    for token in tokens:
+        logits = [math.cos(1 + len(prefix) + 2 * v + 3 * sum(prefix)) for v in range(3)]
+        probability *= math.exp(logits[token]) / sum(map(math.exp, logits))
+        prefix = (*prefix, token)
+    return probability

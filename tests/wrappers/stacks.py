@@ -60,6 +60,7 @@ PAIRS: dict[str, Stack] = {
 }
 TERMS: dict[str, Stack] = {
     "length": lambda w, env: w.LengthPenalty(env, coef=0.25, free_tokens=2),
+    "overlong": lambda w, env: w.OverlongPenalty(env, cache_tokens=2),
     "repetition": lambda w, env: w.RepetitionPenalty(env, coef=0.5, n=1),
     "token": lambda w, env: w.TokenReward(env, newest_id),
     "tokens": lambda w, env: w.TokenReward(env, all_ids, name="ids"),
@@ -99,6 +100,16 @@ MACROS: dict[str, Stack] = {
     "macro_2(shaping)": lambda w, env: w.MacroAction(w.PotentialShaping(env, gamma=1.0), n=2),
     "boundary(prefix)": lambda w, env: w.MacroAction(w.PrefixReward(env), boundary=after_token_two),
     "macro_2(terminal)": lambda w, env: w.MacroAction(w.TerminalReward(env), n=2),
+    "punctuation": lambda w, env: w.MacroAction(env, boundary=w.punctuation),
+    "space_led": lambda w, env: w.MacroAction(env, boundary=w.space_led),
+    "entropy": lambda w, env: w.MacroAction(env, boundary=w.high_reference_entropy(0.9)),
+    "shaping(macro_2)": lambda w, env: w.PotentialShaping(w.MacroAction(env, n=2), gamma=0.9),
+    "shaping(entropy)": lambda w, env: w.PotentialShaping(
+        w.MacroAction(env, boundary=w.high_reference_entropy(0.9)), gamma=0.9
+    ),
+    "shaping(macro_2(every_2))": lambda w, env: w.PotentialShaping(
+        w.MacroAction(w.EveryK(env, k=2), n=2), gamma=0.9
+    ),
     "terminal(macro_2)": lambda w, env: w.TerminalReward(w.MacroAction(env, n=2)),
 }
 BANDITS: dict[str, Stack] = {
@@ -107,6 +118,7 @@ BANDITS: dict[str, Stack] = {
     "bandit(difference)": lambda w, env: w.SequenceBandit(w.PrefixDifference(env)),
     "bandit(prefix)": lambda w, env: w.SequenceBandit(w.PrefixReward(env)),
     "bandit(shaping)": lambda w, env: w.SequenceBandit(w.PotentialShaping(env, gamma=1.0)),
+    "shaping(bandit)": lambda w, env: w.PotentialShaping(w.SequenceBandit(env), gamma=0.9),
     "bandit(length)": lambda w, env: w.SequenceBandit(w.LengthPenalty(env, coef=0.25)),
     "normalized(bandit)": lambda w, env: w.NormalizeScore(w.SequenceBandit(env), 0.5, 2.0),
     "hidden(bandit)": lambda w, env: w.HiddenState(w.SequenceBandit(env)),

@@ -51,6 +51,8 @@ def test_the_score_of_the_empty_prefix_counts_as_zero() -> None:
     scored = ScoredPrefixes(
         phi=torch.tensor([[9.0, 1.0, 4.0]]),
         counts=torch.tensor([1, 2]),
+        starts=torch.tensor([[0, 1]]),
+        is_last=torch.tensor([[True, True]]),
         is_end=torch.tensor([[False, True]]),
         paid=torch.tensor([[4.0]]),
     )
@@ -64,6 +66,8 @@ def test_the_sum_is_what_the_end_is_paid(phi: list[float], k: int) -> None:
     scored = ScoredPrefixes(
         phi=torch.tensor([phi], dtype=torch.float64),
         counts=counts,
+        starts=counts[None] - 1,
+        is_last=torch.ones(1, length, dtype=torch.bool),
         is_end=(counts == length)[None],
         paid=torch.tensor([[0.125]], dtype=torch.float64),
     )

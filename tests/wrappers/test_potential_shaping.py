@@ -8,9 +8,19 @@ import wrappers
 from rlhf_env import exact
 from rlhf_env.env import RLHFEnv
 from rlhf_env.task import Task
+from rlhf_env.tasks.toy15 import reward as toy15_reward
 from tests.toys import tiny_llama_task
-from tests.wrappers.episodes import TOY15, paid, soft_optimum
-from tests.wrappers.stacks import longer_is_better
+from tests.wrappers.episodes import (
+    TOY15,
+    as_rollout,
+    paid,
+    play,
+    soft_macro_optimum,
+    soft_optimum,
+    transformed,
+)
+from tests.wrappers.stacks import after_token_two, longer_is_better
+from wrappers.boundary import Boundary
 from wrappers.prefix_scores import PrefixScorer
 
 
@@ -65,6 +75,90 @@ def test_the_optimum_is_unchanged(
         assert shaped[prefix] == pytest.approx(probabilities, abs=1e-6)
     if gamma == 1.0:
         assert shaped[()] == pytest.approx([0.087267, 0.857236, 0.055497], abs=1e-6)
+
+
+# The optimum of "toy15" with a decision per two tokens, at beta 0.5, from a separate computation.
+MACRO_OPTIMUM = {
+    1.0: [0.087267, 0.048081, 0.798669, 0.010486, 0.005929, 0.042869, 0.006699],
+    0.9: [0.127558, 0.070280, 0.719506, 0.012335, 0.008666, 0.050429, 0.011227],
+}
+MACROS = [(0,), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
+
+
+@pytest.mark.parametrize("potential", [None, wavy])
+@pytest.mark.parametrize("gamma", [1.0, 0.9])
+def test_the_optimum_among_macro_actions_is_unchanged(
+    toy15: Task, gamma: float, potential: PrefixScorer | None
+) -> None:
+    env = wrappers.MacroAction(RLHFEnv(toy15), n=2)
+    plain = soft_macro_optimum(env, toy15, gamma)
+    root = dict(zip(MACROS, MACRO_OPTIMUM[gamma], strict=True))
+    assert plain[()] == pytest.approx(root, abs=1e-6)
+    shaped = soft_macro_optimum(
+        wrappers.PotentialShaping(env, gamma=gamma, potential=potential), toy15, gamma
+    )
+    assert set(shaped) == {(), (1, 1), (1, 2), (2, 1), (2, 2)}
+    for prefix, probabilities in plain.items():
+        assert shaped[prefix] == pytest.approx(probabilities, abs=1e-9)
+
+
+def test_shaping_by_token_would_move_the_optimum_among_macro_actions(toy15: Task) -> None:
+    def shaped(prompt: Tensor, response: Tensor) -> float:
+        ids = tuple(response.tolist())
+        after = 0.0 if ids[-1] == 0 or len(ids) == 3 else toy15_reward(ids)
+        return 0.9 * after - toy15_reward(ids[:-1])
+
+    env = wrappers.MacroAction(wrappers.TokenReward(RLHFEnv(toy15), shaped), n=2)
+    # Against 0.127558; this is why `PotentialShaping` is refused there.
+    assert soft_macro_optimum(env, toy15, 0.9)[()][(0,)] == pytest.approx(0.147980, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "boundary", [after_token_two, wrappers.high_reference_entropy(0.9)], ids=["after_two", "doubt"]
+)
+def test_the_optimum_among_actions_up_to_a_boundary_is_unchanged(
+    toy15: Task, boundary: Boundary
+) -> None:
+    env = wrappers.MacroAction(RLHFEnv(toy15), boundary=boundary)
+    plain = soft_macro_optimum(env, toy15, 0.9)
+    shaped = soft_macro_optimum(wrappers.PotentialShaping(env, 0.9, wavy), toy15, 0.9)
+    assert len(plain) > 1
+    for prefix, probabilities in plain.items():
+        assert shaped[prefix] == pytest.approx(probabilities, abs=1e-9)
+
+
+def test_an_action_is_paid_between_its_ends(toy15: Task) -> None:
+    env = wrappers.PotentialShaping(wrappers.MacroAction(RLHFEnv(toy15), n=2), gamma=0.5)
+    terms = [info["reward_terms"]["shaping"] for *_, info in play(env, [[1, 1], [1, 0]])]
+    # Phi = 0 before, 2 after two tokens, then terminal.
+    assert terms == pytest.approx([1.0, -2.0], abs=1e-9)
+    rollout = transformed(env, as_rollout(toy15, [(0, (1, 1, 1)), (0, (1, 0))]))
+    assert rollout.reward_terms["shaping"].tolist() == [[0, 0, 1, -2], [0, 0, 0, 0]]
+
+
+def test_an_action_that_is_cut_short_keeps_its_potential(toy15: Task) -> None:
+    macro = wrappers.MacroAction(RLHFEnv(toy15, length_limit="bootstrap"), n=2)
+    env = wrappers.PotentialShaping(macro, gamma=0.5)
+    terms = [info["reward_terms"]["shaping"] for *_, info in play(env, [[1, 1], [1, 0]])]
+    assert terms == pytest.approx([1.0, -0.5], abs=1e-9)
+
+
+def test_a_bandit_is_paid_the_potential_of_its_prompt(toy15: Task) -> None:
+    bandit = wrappers.SequenceBandit(RLHFEnv(toy15))
+    env = wrappers.PotentialShaping(bandit, gamma=0.5, potential=wavy)
+    for response in TOY15:
+        ((*_, info),) = play(env, [[*response, 0, 0][:3]])
+        assert info["reward_terms"]["shaping"] == pytest.approx(-2.0, abs=1e-9)
+
+
+def test_inside_an_action_the_rollout_is_paid_by_token_whatever_its_decisions(toy15: Task) -> None:
+    shaping = wrappers.PotentialShaping(RLHFEnv(toy15), gamma=1.0)
+    env = wrappers.MacroAction(shaping, n=2)
+    rollout = transformed(env, as_rollout(toy15, [(0, (1, 1, 1))]))
+    again = transformed(env, rollout)
+    for paid_rollout in (rollout, again):
+        assert paid_rollout.reward_terms["shaping"].tolist() == [[0, 1, 1, -2]]
+        assert paid_rollout.decision.tolist() == [[-1, 0, 0, 1]]
 
 
 def test_another_gamma_than_the_agents_moves_the_optimum(toy15: Task) -> None:

@@ -1,4 +1,8 @@
-"""What a wrapper does to finished episodes is what it does to steps."""
+"""What a wrapper does to finished episodes is what it does to steps.
+
+Here the models are transformers, whose cached passes round otherwise than a pass over the whole
+text, by some 1e-6 in the KL term; `test_rollout_exact` compares at 1e-6 where they do not.
+"""
 
 from __future__ import annotations
 
@@ -86,4 +90,5 @@ def test_a_learned_reward_pays_rollouts_and_steps_alike(reviews: Task, stack: St
     for row, (index, response) in enumerate(episodes):
         rewards = [reward for _, reward, *_ in play(env, response, prompt_index=index)]
         at = rollout.is_action[row]
+        # The reward model too is a transformer: other prefixes in a batch, another rounding.
         np.testing.assert_allclose(rollout.rewards[row, at], rewards, atol=1e-4)

@@ -6,12 +6,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from wrappers.boundaries import high_reference_entropy, punctuation, space_led
     from wrappers.vector.decoded_text import DecodedText
     from wrappers.vector.every_k import EveryK
     from wrappers.vector.hidden_state import HiddenState
     from wrappers.vector.length_penalty import LengthPenalty
     from wrappers.vector.macro_action import MacroAction
     from wrappers.vector.normalize_score import NormalizeScore
+    from wrappers.vector.overlong_penalty import OverlongPenalty
     from wrappers.vector.potential_shaping import PotentialShaping
     from wrappers.vector.prefix_difference import PrefixDifference
     from wrappers.vector.prefix_reward import PrefixReward
@@ -29,6 +31,7 @@ __all__ = [
     "LengthPenalty",
     "MacroAction",
     "NormalizeScore",
+    "OverlongPenalty",
     "PotentialShaping",
     "PrefixDifference",
     "PrefixReward",
@@ -38,6 +41,9 @@ __all__ = [
     "TerminalReward",
     "TokenReward",
     "TopKActions",
+    "high_reference_entropy",
+    "punctuation",
+    "space_led",
 ]
 
 _HOMES = {
@@ -47,6 +53,7 @@ _HOMES = {
     "LengthPenalty": "wrappers.vector.length_penalty",
     "MacroAction": "wrappers.vector.macro_action",
     "NormalizeScore": "wrappers.vector.normalize_score",
+    "OverlongPenalty": "wrappers.vector.overlong_penalty",
     "PotentialShaping": "wrappers.vector.potential_shaping",
     "PrefixDifference": "wrappers.vector.prefix_difference",
     "PrefixReward": "wrappers.vector.prefix_reward",
@@ -56,6 +63,9 @@ _HOMES = {
     "TerminalReward": "wrappers.vector.terminal_reward",
     "TokenReward": "wrappers.vector.token_reward",
     "TopKActions": "wrappers.vector.top_k_actions",
+    "high_reference_entropy": "wrappers.boundaries",
+    "punctuation": "wrappers.boundaries",
+    "space_led": "wrappers.boundaries",
 }
 
 

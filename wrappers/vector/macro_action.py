@@ -7,8 +7,8 @@ from typing import Any
 from gymnasium.vector import VectorEnv, VectorWrapper
 
 from rlhf_env.rollout import Rollout
+from wrappers.boundary import Boundary
 from wrappers.macro_action import Span, macro_mdp
-from wrappers.macro_step import Boundary
 from wrappers.order import token_mdp
 from wrappers.vector.macro_step import set_macro_spaces, take_rows
 
@@ -31,9 +31,9 @@ class MacroAction(VectorWrapper[Any, Any, Any, Any, Any]):
         Raises:
             ValueError: if the actions are not in the action space; no row has changed then.
         """
-        return take_rows(self.env, actions, self.span.size, self.span.is_over)
+        return take_rows(self.env, actions, self.span.size, self.span.are_over)
 
     def rollout(self, rollout: Rollout) -> Rollout:
         """Return the episodes with the decision that each token belongs to."""
-        task = token_mdp(self.env, "MacroAction").task
-        return rollout.replace(decision=self.span.decisions(rollout, task))
+        mdp = token_mdp(self.env, "MacroAction")
+        return rollout.replace(decision=self.span.decisions(rollout, mdp))

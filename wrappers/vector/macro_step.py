@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -16,12 +16,12 @@ from wrappers.macro_space import macro_space, plan_tokens
 from wrappers.macro_step import eos_of_actions, merged_info, remaining_tokens
 from wrappers.vector.row_infos import join_info, paid_info, split_info
 
-IsOver = Callable[[TokenMDP, int], bool]
+AreOver = Callable[[TokenMDP, Sequence[int]], list[bool]]
 Transition = tuple[Any, Any, Any, Any, dict[str, Any]]
 
 
 def take_rows(
-    envs: VectorEnv[Any, Any, Any], actions: Any, size: int, is_over: IsOver
+    envs: VectorEnv[Any, Any, Any], actions: Any, size: int, are_over: AreOver
 ) -> Transition:
     """Step each row until its episode ends, its action is over, or ``size`` tokens are taken.
 
@@ -32,7 +32,8 @@ def take_rows(
         envs: the wrapped environment.
         actions: macro actions, one per row.
         size: the most tokens of an action.
-        is_over: ``f(mdp, row)``, whether a row's action ends after the token it has just taken.
+        are_over: ``f(mdp, rows)``, for some rows, whether the action ends after the token that
+            each has just taken.
 
     Raises:
         ValueError: if an action is not in the action space; no row has changed then.
@@ -49,11 +50,13 @@ def take_rows(
             transition = envs.step(plan.actions(step))
         transitions.append(transition)
         ended = torch.as_tensor(transition[2] | transition[3]).cpu()
-        for row, info in enumerate(split_info(transition[4], envs.num_envs)):
-            if held[row]:
-                continue
-            told[row].append(info)
-            held[row] = ended[row] or not paid_info(info) or is_over(base.mdp, row)
+        infos = split_info(transition[4], envs.num_envs)
+        stepped = (~held).nonzero().flatten().tolist()
+        for row in stepped:
+            told[row].append(infos[row])
+            held[row] = ended[row] or not paid_info(infos[row])
+        going = [row for row in stepped if not held[row]]
+        held[going] = torch.tensor(are_over(base.mdp, going), dtype=torch.bool)
         if held.all():
             break
     return _merged(transitions, told, envs)

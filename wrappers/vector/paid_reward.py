@@ -25,27 +25,32 @@ class PaidReward(VectorWrapper[Any, Any, Any, Any, Any]):
         """Wrap a vector environment.
 
         Args:
-            env: ``gym.make_vec("RLHF-v0")`` whose steps are single tokens.
+            env: ``gym.make_vec("RLHF-v0")``, as `order.check_payable` wants it.
             pay: which term, and how.
         """
         self.pay = pay
         super().__init__(env)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Append a token in every row whose episode is open, and pay for it."""
+        """Step every row whose episode is open, and pay for it."""
+        mdp = token_mdp(self.env, type(self).__name__)
+        starts = mdp.response_lengths.tolist()
         observations, rewards, terminated, truncated, info = self.env.step(actions)
         rows = split_info(info, self.num_envs)
         paid = {row: told for row in range(self.num_envs) if (told := paid_info(rows[row]))}
         is_tensor = isinstance(rewards, Tensor)
         if not paid:
             return observations, rewards, terminated, truncated, info
-        mdp = token_mdp(self.env, type(self).__name__)
         scores = [told["reward_terms"]["score"] for told in paid.values()]
         texts = [written(mdp, row, rows[row]) for row in paid]
         terms = self.pay.newest(
             Responses(
                 prompts=[prompt for prompt, _ in texts],
                 responses=[response for _, response in texts],
+                starts=[
+                    torch.full((len(response),), starts[row])
+                    for row, (_, response) in zip(paid, texts, strict=True)
+                ],
                 terminated=torch.as_tensor(terminated).cpu()[list(paid)],
                 paid=torch.tensor(scores, dtype=torch.float64),
             )

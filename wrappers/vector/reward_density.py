@@ -21,7 +21,8 @@ class RewardDensity(PaidReward):
         """Wrap a vector environment.
 
         Args:
-            env: ``gym.make_vec("RLHF-v0")`` whose steps are single tokens.
+            env: ``gym.make_vec("RLHF-v0")`` whose steps are single tokens, or any if the density
+                pays actions.
             density: what is paid when.
             potential: scores prefixes in place of the task's reward.
 

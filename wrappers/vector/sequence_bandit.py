@@ -32,7 +32,9 @@ class SequenceBandit(VectorWrapper[Any, Any, Any, Any, Any]):
         Raises:
             ValueError: if the actions are not in the action space; no row has changed then.
         """
-        return take_rows(self.env, actions, self.tokens_per_action, lambda mdp, row: False)
+        return take_rows(
+            self.env, actions, self.tokens_per_action, lambda mdp, rows: [False] * len(rows)
+        )
 
     def rollout(self, rollout: Rollout) -> Rollout:
         """Return the episodes as one decision each."""

@@ -1,0 +1,41 @@
+"""Every pair of wrappers in both orders: accepted and sound, or refused with the cure."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import pytest
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_checker import check_env as check_sb3_env
+
+import wrappers
+import wrappers.vector
+from rlhf_env.env import RLHFEnv
+from rlhf_env.task import Task
+from rlhf_env.vector_env import RLHFVectorEnv
+from tests.wrappers.as_one import AsOne
+from tests.wrappers.pairs import ONE_OF_EACH, REFUSED, SENSIBLE, pair
+
+
+def test_no_wrapper_is_left_out() -> None:
+    wrapped = {name for name in wrappers.__all__ if name[0].isupper()}
+    assert set(ONE_OF_EACH) == set(REFUSED) == wrapped
+    assert len(SENSIBLE) == 16 * 16 - 44
+
+
+@pytest.mark.parametrize("outer", ONE_OF_EACH)
+def test_both_checkers_pass_under_every_pair(outer: str) -> None:
+    for inner in [inner for other, inner in SENSIBLE if other == outer]:
+        env = pair(outer, inner)(wrappers, gym.make("RLHF-v0", task="toy15"))
+        check_env(AsOne(env))
+        check_sb3_env(env, warn=True)
+
+
+@pytest.mark.parametrize("outer", [outer for outer, inner in REFUSED.items() if inner])
+def test_the_other_pairs_are_refused_with_what_to_do(toy15: Task, outer: str) -> None:
+    for inner in REFUSED[outer]:
+        for package, env in (
+            (wrappers, RLHFEnv(toy15)),
+            (wrappers.vector, RLHFVectorEnv(2, toy15)),
+        ):
+            with pytest.raises(ValueError, match=r"; (keep one of them|put|leave out)"):
+                pair(outer, inner)(package, env)
