@@ -127,18 +127,18 @@ class Policy(nn.Module):
             return self._describe(tokens, is_action)
 
     def _describe(self, tokens: Tensor, is_action: Tensor) -> Description:
-        ends = tokens.shape[1] - 1 - is_action.flip(1).int().argmax(dim=1)
-        width = int(ends.max()) + 1
-        hidden = self.lm.hidden(tokens[:, :width])
-        before = hidden[:, :-1][is_action[:, 1:width]]
-        logprobs, entropy = self.lm.describe(before, tokens[is_action], self.temperature)
+        states, ends = _states(is_action)
+        hidden = self.lm.packed_hidden(tokens[:, : states.shape[1]], states | ends)
+        is_before, is_end = states[states | ends], ends[states | ends]
+        logprobs, entropy = self.lm.describe(hidden[is_before], tokens[is_action], self.temperature)
         if self.critic is not None:
-            hidden = self._critic_lm.hidden(tokens[:, :width])
-            before = hidden[:, :-1][is_action[:, 1:width]]
-        last = hidden[torch.arange(len(tokens), device=tokens.device), ends]
+            hidden = self._critic_lm.packed_hidden(tokens[:, : states.shape[1]], states | ends)
         zeros = torch.zeros(tokens.shape, device=tokens.device)
-        values = {k: zeros.masked_scatter(is_action, v) for k, v in self._values(before).items()}
-        last_values = self._values(last)
+        values = {
+            name: zeros.masked_scatter(is_action, value)
+            for name, value in self._values(hidden[is_before]).items()
+        }
+        last_values = self._values(hidden[is_end])
         return Description(
             logprobs=zeros.masked_scatter(is_action, logprobs),
             entropy=zeros.masked_scatter(is_action, entropy),
@@ -202,6 +202,20 @@ def _check_finite(values: Tensor) -> None:
         f"the policy's logits for row {row} are not finite, expected numbers; "
         "its weights are damaged: go back to a checkpoint, and lower learning_rate"
     )
+
+
+def _states(is_action: Tensor) -> tuple[Tensor, Tensor]:
+    """Return [B, W] bool, where actions are chosen from and where episodes end.
+
+    Args:
+        is_action: [B, L]; an action is chosen at the position before its own, and W is the length
+            of the longest episode.
+    """
+    last = is_action.shape[1] - 1 - is_action.flip(1).int().argmax(dim=1)
+    width = int(last.max()) + 1
+    ends = torch.arange(width, device=is_action.device) == last[:, None]
+    states = is_action.roll(-1, dims=1)[:, :width]
+    return states, ends
 
 
 def _sum(values: Mapping[str, Tensor]) -> Tensor:

@@ -64,17 +64,22 @@ class Engine:
         memory = self._remember(tokens)
         known = memory.known(tokens, lengths)
         missing = lengths - known
-        decode = (missing == 1).nonzero().flatten()
-        prefill = (missing > 1).nonzero().flatten()
+        decode, prefill = missing == 1, (missing > 1).nonzero().flatten()
         # Should the model raise, what it was about to overwrite must not be trusted any more.
         memory.lengths = known.clone()
-        if len(decode):
-            self._extend(memory, decode, tokens, lengths, known)
+        if decode.any():
+            self._decode(memory, decode, tokens, lengths)
         if len(prefill):
             first, same = _distinct_texts(tokens[prefill], lengths[prefill])
-            self._extend(memory, prefill[first], tokens, lengths, known)
+            self._prefill(memory, prefill[first], tokens, lengths)
             memory.share(prefill[first][same], prefill)
         return memory.logits
+
+    def move(self, source: int, target: int) -> None:
+        """Give one row what another holds, for a caller who is about to exchange their texts."""
+        if self._memory is not None:
+            rows = torch.tensor([[source], [target]], device=self._memory.tokens.device)
+            self._memory.share(*rows)
 
     def forget(self) -> None:
         """Drop the cache; the next call computes everything anew."""
@@ -89,34 +94,45 @@ class Engine:
         if memory is None or not memory.fits(tokens, self.model):
             memory = _Memory.empty(tokens, self.vocab_size, self.model)
             self._memory = memory
+        elif len(tokens) < len(memory.tokens):
+            memory.shrink(len(tokens))
         return memory
 
-    def _extend(
-        self, memory: _Memory, rows: Tensor, tokens: Tensor, lengths: Tensor, known: Tensor
-    ) -> None:
-        """Run the model on the unknown end of some rows, and store what it says."""
-        start, end = known[rows], lengths[rows]
-        width = int((end - start).max())
+    def _decode(self, memory: _Memory, is_new: Tensor, tokens: Tensor, lengths: Tensor) -> None:
+        """Run the model on the last token of some rows.
+
+        Where most rows take part, the others are run along: that costs less than copying the keys
+        and values of those that do.
+        """
+        rows = is_new.nonzero().flatten()
+        if 2 * len(rows) >= len(tokens):
+            rows = torch.arange(len(tokens), device=tokens.device)
+        positions = lengths[rows, None] - 1
+        logits = self._run(memory, rows, tokens, positions, is_new[rows, None])
+        memory.store(rows, is_new[rows], logits, tokens, lengths)
+
+    def _prefill(self, memory: _Memory, rows: Tensor, tokens: Tensor, lengths: Tensor) -> None:
+        """Run the model on some rows from the start of their texts."""
+        width = int(lengths[rows].max())
         # Right-aligned, so that the last column is every row's last token: one projection each.
-        positions = end[:, None] - width + torch.arange(width, device=tokens.device)
-        is_new = positions >= start[:, None]
-        held = positions.clamp(min=0)
-        chunk = tokens[rows].gather(1, held)
+        positions = lengths[rows, None] - width + torch.arange(width, device=tokens.device)
+        is_new = positions >= 0
+        logits = self._run(memory, rows, tokens, positions.clamp(min=0), is_new)
+        memory.store(rows, is_new[:, -1], logits, tokens, lengths)
+
+    def _run(
+        self, memory: _Memory, rows: Tensor, tokens: Tensor, positions: Tensor, is_new: Tensor
+    ) -> Tensor:
+        """Return the logits after the last of the tokens at some positions, [R, V]."""
         output = self.model(
-            input_ids=chunk,
-            position_ids=held,
-            attention_mask=memory.cache.begin(rows, held, is_new, self.model),
+            input_ids=tokens[rows].gather(1, positions),
+            position_ids=positions,
+            attention_mask=memory.cache.begin(rows, positions, is_new, memory.dtype),
             past_key_values=memory.cache,
             use_cache=True,
             logits_to_keep=1,
         )
-        logits = output.logits[:, -1, : self.vocab_size].float()
-        if len(rows) == len(memory.logits):
-            memory.logits = logits
-        else:
-            memory.logits[rows] = logits
-        memory.tokens[rows] = tokens[rows]
-        memory.lengths[rows] = end
+        return output.logits[:, -1, : self.vocab_size].float()
 
     def _full_forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         width = int(lengths.max())
@@ -136,6 +152,7 @@ class _Memory:
         logits: [N, V] the next-token logits after them.
         cache: the keys and values.
         weights: those that computed them.
+        dtype: theirs.
     """
 
     tokens: Tensor
@@ -143,6 +160,7 @@ class _Memory:
     logits: Tensor
     cache: RowCache
     weights: Weights
+    dtype: torch.dtype
 
     @classmethod
     def empty(cls, tokens: Tensor, vocab_size: int, model: nn.Module) -> _Memory:
@@ -153,11 +171,13 @@ class _Memory:
             logits=tokens.new_zeros((count, vocab_size), dtype=torch.float32),
             cache=RowCache(count, capacity),
             weights=Weights(model),
+            dtype=next(model.parameters()).dtype,
         )
 
     def fits(self, tokens: Tensor, model: nn.Module) -> bool:
         return (
-            self.tokens.shape == tokens.shape
+            len(tokens) <= len(self.tokens)
+            and tokens.shape[1] == self.tokens.shape[1]
             and self.tokens.device == tokens.device
             and self.weights.are_those_of(model)
         )
@@ -173,13 +193,31 @@ class _Memory:
         continues = ~differs.any(1) & ((grown == 0) | (grown == 1))
         return torch.where(continues, self.lengths, 0)
 
+    def store(
+        self, rows: Tensor, is_new: Tensor, logits: Tensor, tokens: Tensor, lengths: Tensor
+    ) -> None:
+        """Take over the answers of those of the rows that are new."""
+        if is_new.all() and len(rows) == len(self.tokens):
+            self.logits, self.tokens, self.lengths = logits, tokens.clone(), lengths.clone()
+            return
+        rows = rows[is_new]
+        self.logits[rows] = logits[is_new]
+        self.tokens[rows] = tokens[rows]
+        self.lengths[rows] = lengths[rows]
+
+    def shrink(self, count: int) -> None:
+        """Forget all rows but the first ``count``."""
+        self.tokens, self.lengths = self.tokens[:count], self.lengths[:count]
+        self.logits = self.logits[:count]
+        self.cache.shrink(count)
+
     def share(self, sources: Tensor, targets: Tensor) -> None:
         """Give each target row what its source row holds."""
         others = sources != targets
         if not others.any():
             return
         sources, targets = sources[others], targets[others]
-        self.cache.copy_rows(sources, targets)
+        self.cache.copy_rows(sources, targets, int(self.lengths[sources].max()))
         for field in (self.tokens, self.lengths, self.logits):
             field[targets] = field[sources]
 
@@ -194,6 +232,12 @@ def _distinct_texts(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return first, order.argsort()[same]
 
 
+def attention_window(config: object) -> int | None:
+    """Return how many tokens back a model of this configuration attends; None for all."""
+    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return min((window for window in windows if window is not None), default=None)
+
+
 def supports_row_cache(model: nn.Module, capacity: int) -> bool:
     """Return whether texts of up to ``capacity`` tokens of this model can be cached by row.
 
@@ -204,8 +248,7 @@ def supports_row_cache(model: nn.Module, capacity: int) -> bool:
     config = getattr(model, "config", None)
     if "past_key_values" not in parameters and not getattr(config, "use_cache", False):
         return False
-    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
-    window = min((window for window in windows if window is not None), default=capacity)
+    window = attention_window(config)
     attention = getattr(config, "_attn_implementation", "eager")
     reason = None
     if not {"past_key_values", "position_ids", "logits_to_keep"} <= parameters.keys():
@@ -214,7 +257,7 @@ def supports_row_cache(model: nn.Module, capacity: int) -> bool:
         reason = "keeps a state that cannot be rewound"
     elif attention not in ("eager", "sdpa"):
         reason = f"runs with {attention!r} attention, which takes no mask of its own per row"
-    elif window < capacity:
+    elif window is not None and window < capacity:
         reason = f"attends to a window of {window} tokens, fewer than the {capacity} of an episode"
     if reason is not None:
         warnings.warn(

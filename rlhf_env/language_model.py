@@ -1,8 +1,9 @@
 """One causal language model, asked in the two ways that this project needs.
 
-Step by step, ``next_logits`` goes through the engine's cache. On finished texts, ``hidden`` runs
-the trunk once and ``describe`` projects only the wanted positions onto the vocabulary, a chunk
-at a time, so that logits [B, L, V] never exist.
+Step by step, ``next_logits`` goes through the engine's cache. On finished texts, ``packed_hidden``
+runs the trunk once, without computing padding, and ``describe`` projects only the wanted positions
+onto the vocabulary, a chunk at a time, so that logits [B, L, V] never exist. ``hidden`` is the
+slow twin of ``packed_hidden``.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from rlhf_env.engine import Engine
+from rlhf_env.packing import attending_apart, can_pack, packed_hidden, packs_exactly
+from rlhf_env.projection import logprob_and_entropy, row_count
 
 # Logits alive at once in `describe`: 2^23 floats are 32 MiB.
 _CHUNK_ELEMENTS = 2**23
-# As many as stay in a CPU core's cache: 2^17 floats are half a MiB.
-_CACHE_ELEMENTS = 2**17
 
 
 class LanguageModel:
@@ -39,7 +40,8 @@ class LanguageModel:
         self.model = model.eval()
         self.vocab_size = vocab_size
         self.engine = Engine(model, vocab_size)
-        self._trunk: nn.Module = model.base_model  # type: ignore[assignment]
+        self._trunk: PreTrainedModel = model.base_model  # type: ignore[assignment]
+        self._packs_exactly: bool | None = None
         self._head: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
         self._check_projection()
 
@@ -65,6 +67,20 @@ class LanguageModel:
                 padding, so no mask is needed.
         """
         return self._trunk(input_ids=tokens, use_cache=False).last_hidden_state
+
+    def packed_hidden(self, tokens: Tensor, wanted: Tensor) -> Tensor:
+        """Return the trunk's output at some positions, [M, H], row by row, without any padding.
+
+        Each text ends at its last wanted position. The numbers are those of `hidden` up to
+        rounding; models whose attention cannot be kept within a text are run padded.
+
+        Args:
+            tokens: [B, L] padded on the right.
+            wanted: [B, L] bool, at least one in every row.
+        """
+        if not self._can_pack(tokens.shape[1]):
+            return self.hidden(tokens)[wanted]
+        return packed_hidden(attending_apart(self._trunk), tokens, wanted)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Project trunk outputs [M, H] onto the vocabulary, [M, V] float32."""
@@ -96,6 +112,13 @@ class LanguageModel:
         logprobs, entropies = zip(*parts, strict=True)
         return torch.cat(logprobs), torch.cat(entropies)
 
+    def _can_pack(self, width: int) -> bool:
+        if not can_pack(self._trunk, width):
+            return False
+        if self._packs_exactly is None:
+            self._packs_exactly = packs_exactly(self._trunk)
+        return self._packs_exactly
+
     def _full_logits(self, hidden: Tensor) -> Tensor:
         # A trunk without weights of its own does not know their type.
         return self._head(hidden.to(self._head.weight.dtype))  # type: ignore[arg-type,union-attr]
@@ -103,10 +126,7 @@ class LanguageModel:
     def _project(
         self, hidden: Tensor, targets: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor]:
-        logits = self.logits(hidden) / temperature
-        distribution = logits.log_softmax(dim=-1)
-        entropy = -(distribution.exp() * distribution.clamp(min=-1e4)).sum(dim=-1)
-        return distribution.gather(1, targets[:, None]).squeeze(1), entropy
+        return logprob_and_entropy(self.logits(hidden), targets, temperature)
 
     @torch.no_grad()
     def _check_projection(self) -> None:
@@ -150,8 +170,7 @@ def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> 
         tokens: [N] int64.
         temperature: divides the logits.
     """
-    # On a CPU fresh memory for all rows at once takes longer than the arithmetic.
-    few = max(1, _CACHE_ELEMENTS // logits.shape[1]) if logits.is_cpu else len(logits)
+    few = row_count(logits)
     return torch.cat(
         [
             (rows / temperature).log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
@@ -178,7 +197,7 @@ def teacher_forced(
     with torch.no_grad():
         for rows, width in length_batches(is_action):
             asked = is_action[rows, 1:width]
-            hidden = model.hidden(tokens[rows, : width - 1])[asked]
+            hidden = model.packed_hidden(tokens[rows, : width - 1], asked)
             found, _ = model.describe(hidden, tokens[rows, 1:width][asked], temperature)
             part = torch.zeros(asked.shape, device=tokens.device).masked_scatter(asked, found)
             logprobs[rows, 1:width] = part

@@ -112,13 +112,13 @@ class ClassifierReward:
         Raises:
             ValueError: if the policy's tokenizer is not known, or a text is too long.
         """
-        return self._scores([self._ids(*pair) for pair in zip(prompts, responses, strict=True)])
+        return self._scores([self.text_ids(*pair) for pair in zip(prompts, responses, strict=True)])
 
     def prefix_scores(self, prompts: list[Tensor], responses: list[Tensor]) -> list[Tensor]:
         """Return the score of every prefix, [len + 1] per response, each read as a response."""
         pairs = zip(prompts, responses, strict=True)
         texts = [
-            self._ids(prompt, ids[:end]) for prompt, ids in pairs for end in range(len(ids) + 1)
+            self.text_ids(prompt, ids[:end]) for prompt, ids in pairs for end in range(len(ids) + 1)
         ]
         return list(self._scores(texts).split([len(ids) + 1 for ids in responses]))
 
@@ -128,7 +128,7 @@ class ClassifierReward:
             [self._fitting(plain_ids(text, "text", self.tokenizer)) for text in texts]
         )
 
-    def _ids(self, prompt: Tensor, response: Tensor) -> list[int]:
+    def text_ids(self, prompt: Tensor, response: Tensor) -> list[int]:
         """Return the classifier's ids of a prompt and a response given as the policy's ids."""
         if self.policy_tokenizer is None:
             raise ValueError(

@@ -1,0 +1,51 @@
+"""A reward that is cautious about responses unlike those that its model was trained on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from rlhf_env.options import check_number
+from rlhf_env.rewards.out_of_distribution import OutOfDistribution
+from rlhf_env.rewards.protocol import Reward, as_reward, score
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class ConservativeReward:
+    """A reward that takes off what it cannot know: score − coef · excess distance.
+
+    It cannot score prefixes: an unfinished text lies far from finished ones by its nature.
+    """
+
+    def __init__(
+        self, reward: Any, out_of_distribution: OutOfDistribution, coef: float = 1.0
+    ) -> None:
+        """Penalise a reward.
+
+        Args:
+            reward: a `Reward`, or a function of texts; it need not be the one whose hidden
+                states are measured.
+            out_of_distribution: measures how far a response is beyond the training texts.
+            coef: what one standard deviation of excess distance costs, in the score's units.
+
+        Raises:
+            ValueError: if ``coef`` is negative or no number.
+        """
+        check_number("coef", coef, minimum=0.0)
+        self.reward = reward
+        self.out_of_distribution = out_of_distribution
+        self.coef = coef
+
+    def __call__(self, prompts: list[Tensor], responses: list[Tensor]) -> Tensor:
+        """Return the penalised score of each response, [B]."""
+        scores = score(self.reward, prompts, responses)
+        return scores - self.coef * self.out_of_distribution.excess(prompts, responses)
+
+    def with_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> Reward:
+        """Return the penalised reward for ids of ``tokenizer``."""
+        reward = as_reward(self.reward, tokenizer)
+        same = reward is self.reward
+        return self if same else type(self)(reward, self.out_of_distribution, self.coef)

@@ -1,0 +1,1 @@
+"""Rounds of feedback: responses are labelled, the reward is learned anew, the policy goes on."""
