@@ -1,0 +1,123 @@
+"""Records as token ids: what one row of a training batch is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from rlhf_env.prompts import encode_prompt
+from rlhf_env.rewards.bradley_terry import padded
+from rlhf_env.rewards.preferences import Record
+from rlhf_env.rewards.prompt_and_response import Prompt
+from rlhf_env.text_ids import plain_ids
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Target = TypeVar("Target")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Element(Generic[Target]):
+    """One record: the texts to score, each response once, and what people said of them."""
+
+    prompts: tuple[Tensor, ...]
+    """Ids of the prompt before each response."""
+    responses: tuple[Tensor, ...]
+    """Ids of the responses."""
+    target: Target
+    """As the objective wants it."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt with its response."""
+        return max(len(p) + len(r) for p, r in zip(self.prompts, self.responses, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """The texts of some elements, padded on the right.
+
+    Attributes:
+        input_ids: [N, L] prompts and responses.
+        attention_mask: [N, L] 1 where there is a token.
+        is_response: [N, L] True at the responses' tokens.
+        sizes: number of texts of each element; they sum to N.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    is_response: Tensor
+    sizes: tuple[int, ...]
+
+    def final(self, scores: Tensor) -> Tensor:
+        """Return the score at the last token of each text, [N], of those at all, [N, L]."""
+        last = self.attention_mask.sum(dim=1, keepdim=True) - 1
+        return scores.gather(1, last)[:, 0]
+
+
+def encode_records(
+    records: Sequence[Record],
+    tokenizer: PreTrainedTokenizerBase,
+    target: Callable[[Record, PreTrainedTokenizerBase], Target],
+) -> list[Element[Target]]:
+    """Return the elements of records.
+
+    Prompt and response are encoded apart, as an agent meets them; a response ends with the end
+    token, if the tokenizer has one.
+
+    Args:
+        records: of one kind.
+        tokenizer: of the model that will score them.
+        target: an objective's.
+
+    Raises:
+        ValueError: if a prompt has no token or a text cannot be encoded, naming the record.
+    """
+    elements = []
+    for number, record in enumerate(records, start=1):
+        prompt = prompt_ids(record.prompt, f"prompt of record {number}", tokenizer)
+        name = f"response of record {number}"
+        responses = [
+            response_ids(text, name, tokenizer) for text in dict.fromkeys(record.responses)
+        ]
+        elements.append(
+            Element(
+                prompts=(prompt,) * len(responses),
+                responses=tuple(responses),
+                target=target(record, tokenizer),
+            )
+        )
+    return elements
+
+
+def prompt_ids(prompt: Prompt, name: str, tokenizer: PreTrainedTokenizerBase) -> Tensor:
+    """Return the ids of a prompt, [P], as an environment has them."""
+    return encode_prompt(list(prompt) if isinstance(prompt, tuple) else prompt, name, tokenizer)
+
+
+def response_ids(text: str, name: str, tokenizer: PreTrainedTokenizerBase) -> Tensor:
+    """Return the ids of a finished response, [T], its end token included."""
+    ids = plain_ids(text, name, tokenizer, add_special_tokens=False)
+    end = tokenizer.eos_token_id
+    return torch.tensor(ids if end is None else [*ids, end], dtype=torch.int64)
+
+
+def collate(elements: Sequence[Element[Target]], device: torch.device) -> Batch:
+    """Return the texts of some elements as one batch."""
+    prompts = [ids for element in elements for ids in element.prompts]
+    responses = [ids for element in elements for ids in element.responses]
+    texts = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
+    input_ids, attention_mask = padded(texts)
+    starts = torch.tensor([len(prompt) for prompt in prompts])
+    is_response = (torch.arange(input_ids.shape[1]) >= starts[:, None]) & attention_mask.bool()
+    return Batch(
+        input_ids=input_ids.to(device),
+        attention_mask=attention_mask.to(device),
+        is_response=is_response.to(device),
+        sizes=tuple(len(element.responses) for element in elements),
+    )

@@ -1,0 +1,52 @@
+"""What a training loop asks of an objective. The objectives themselves stand beside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import Tensor
+
+from rlhf_env.rewards.preferences import Record
+from rlhf_env.rewards.training.elements import Batch, Element
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How much of what people said the scores reproduce."""
+
+    agreeing: float
+    """Judgements, such as votes or thumbs, that the scores agree with; half for equal scores."""
+    total: float
+    """Judgements that take a side."""
+
+    def __add__(self, other: Agreement) -> Agreement:
+        """Return both together."""
+        return Agreement(agreeing=self.agreeing + other.agreeing, total=self.total + other.total)
+
+    @property
+    def share(self) -> float | None:
+        """The accuracy; None where nobody took a side."""
+        return self.agreeing / self.total if self.total else None
+
+
+class Objective(Protocol):
+    """What the scores are asked to explain."""
+
+    def target(self, record: Record, tokenizer: PreTrainedTokenizerBase) -> Any:
+        """Return what people said of a record, as tensors; ``tokenizer`` is that of its texts."""
+        ...
+
+    def losses(self, scores: Tensor, batch: Batch, elements: Sequence[Element[Any]]) -> Tensor:
+        """Return one loss per element, [E], of the scores [N, L] at every token of a batch."""
+        ...
+
+    def agreement(
+        self, scores: Tensor, batch: Batch, elements: Sequence[Element[Any]]
+    ) -> Agreement:
+        """Return how much of the elements' judgements the scores [N, L] reproduce."""
+        ...
