@@ -32,6 +32,7 @@ def collect(
     seed: Seed = None,
     group_size: int = 1,
     prompts: Sequence[Tensor] | None = None,
+    greedy: bool = False,
 ) -> Rollout:
     """Return finished episodes with all rewards.
 
@@ -44,17 +45,24 @@ def collect(
         seed: of prompts and tokens; None draws one.
         group_size: consecutive episodes that share a prompt draw.
         prompts: use these in turn instead of drawing from the task's.
+        greedy: take the most likely token at every step, which needs a `Policy`; ``logprobs`` are
+            those of the policy all the same.
 
     Raises:
-        ValueError: if the environment is not one of this project, the counts do not fit, or a
-            prompt is empty or too long.
+        ValueError: if the environment is not one of this project, the counts do not fit, a prompt
+            is empty or too long, or somebody else's agent is to be greedy.
     """
     base = base_environment(envs)
     if not isinstance(policy, Policy):
         check_methods("policy", policy, ("act",), "act(observation)")
+        if greedy:
+            raise ValueError(
+                f"greedy needs a Policy, got {type(policy).__name__}, which chooses its actions "
+                "itself; leave greedy out"
+            )
     check_count("episodes", episodes)
     check_count("group_size", group_size)
-    draw = draw_episodes(base, episodes, group_size, seed, prompts)
+    draw = draw_episodes(base, episodes, group_size, seed, prompts, greedy=greedy)
     _prepare(base, policy)
     transforms = rollout_transforms(envs)
     if not fast or transforms is None or not isinstance(policy, Policy) or base.mdp.options.policy:
@@ -81,7 +89,8 @@ def decode(base: RLHFVectorEnv, policy: Policy, draw: Draw) -> Rollout:
     started = rows
     while is_active.any():
         at = lengths[episode]
-        uniforms = draw.uniforms[episode, (at - starts[episode]).clamp(max=mdp.max_new_tokens - 1)]
+        step = (at - starts[episode]).clamp(max=mdp.max_new_tokens - 1)
+        uniforms = draw.uniforms_at(episode, step)
         chosen, logprob = policy.sample(row_tokens, at, uniforms)
         active, position = episode[is_active], at[is_active]
         row_tokens[is_active, position] = chosen[is_active]

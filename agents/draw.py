@@ -22,13 +22,17 @@ class Draw:
         prompts: the prompt of each of E episodes.
         prompt_index: [E] its number in the task; -1 for foreign prompts.
         group: [E] episodes with the same number share a prompt draw.
-        uniforms: [E, T] what decides each token.
+        uniforms: [E, T] what decides each token; None where it is always the most likely one.
     """
 
     prompts: Sequence[Tensor]
     prompt_index: Tensor
     group: Tensor
-    uniforms: Tensor
+    uniforms: Tensor | None
+
+    def uniforms_at(self, episode: Tensor, step: Tensor) -> Tensor | None:
+        """Return what decides the tokens at some steps [N] of some episodes [N]."""
+        return None if self.uniforms is None else self.uniforms[episode, step]
 
 
 def draw_episodes(
@@ -37,6 +41,8 @@ def draw_episodes(
     group_size: int,
     seed: Seed,
     prompts: Sequence[Tensor] | None,
+    *,
+    greedy: bool = False,
 ) -> Draw:
     """Return the prompts, groups and random numbers of some episodes.
 
@@ -46,6 +52,7 @@ def draw_episodes(
         group_size: consecutive episodes that share a prompt draw.
         seed: of everything; None draws one.
         prompts: use these in turn instead of drawing from the task's.
+        greedy: leave nothing to chance but the prompts.
 
     Raises:
         ValueError: if the counts do not fit, or a prompt is empty or too long.
@@ -70,10 +77,13 @@ def draw_episodes(
     else:
         chosen = np.arange(groups) % len(prompts)
         source, index = prompts, np.full(episodes, -1)
-    uniforms = generator.random((episodes, base.mdp.max_new_tokens), dtype=np.float32)
+    uniforms = None
+    if not greedy:
+        numbers = generator.random((episodes, base.mdp.max_new_tokens), dtype=np.float32)
+        uniforms = torch.from_numpy(numbers).to(base.mdp.device)
     return Draw(
         prompts=[source[i] for i in np.repeat(chosen, group_size).tolist()],
         prompt_index=torch.from_numpy(index),
         group=torch.arange(groups).repeat_interleave(group_size),
-        uniforms=torch.from_numpy(uniforms).to(base.mdp.device),
+        uniforms=uniforms,
     )

@@ -77,7 +77,7 @@ class _Tape:
         actions, logprobs = [], []
         for _ in range(self._tokens_per_action()):
             step = (lengths - starts).clamp(0, horizon - 1)
-            uniforms = self.draw.uniforms[torch.as_tensor(episode).to(device), step]
+            uniforms = self.draw.uniforms_at(torch.as_tensor(episode).to(device), step)
             # Rows that are full, idle or over are sampled all the same; nobody reads the result.
             chosen, logprob = policy.sample(tokens, lengths, uniforms)
             actions.append(chosen)

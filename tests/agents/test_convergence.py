@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import statistics
+from typing import Any
+
 import pytest
 
-from agents import GRPO, PPO, Agent
+from agents import GRPO, GSPO, PPO, RLOO, TRPO, Agent, DrGRPO, KLPenaltyPPO, Reinforce
 from rlhf_env.exact import evaluate
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
 
 OPTIMUM = 1.125295
+# One step of Adam for each rollout bears a larger one than sixteen do.
+ONE_STEP, MANY_STEPS = {"learning_rate": 0.05}, {"learning_rate": 0.03}
+AGENTS: list[tuple[type[Agent], dict[str, Any]]] = [
+    (PPO, MANY_STEPS),
+    (KLPenaltyPPO, MANY_STEPS),
+    (TRPO, {"max_kl": 0.02, "learning_rate": 0.05}),
+    (GRPO, ONE_STEP),
+    (DrGRPO, ONE_STEP),
+    (GSPO, ONE_STEP),
+    (RLOO, ONE_STEP),
+    *(
+        (Reinforce, {"baseline": name, **ONE_STEP})
+        for name in ("none", "batch_mean", "value", "greedy")
+    ),
+]
 
 
 def share_of_optimum(agent: Agent, task: Task, updates: int) -> float:
@@ -25,11 +43,19 @@ def test_grpo_comes_close_in_a_hundred_updates(toy15: Task, kl_penalty: str) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [PPO, GRPO])
-@pytest.mark.parametrize("seed", range(5))
-def test_both_reach_the_optimum(toy15: Task, kind: type[Agent], seed: int) -> None:
-    envs = make_envs(toy15, 32)
-    agent = kind(envs, learning_rate=0.05, episodes_per_update=32, seed=seed)
-    assert share_of_optimum(agent, toy15, 300) >= 0.95
-    root = evaluate(toy15, agent, kl_coef=0.5)
-    assert root.kl == pytest.approx(2.501086, abs=0.6)
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    AGENTS,
+    ids=[f"{kind.__name__}-{given.get('baseline', '')}".strip("-") for kind, given in AGENTS],
+)
+def test_the_median_of_five_reaches_the_optimum(
+    toy15: Task, kind: type[Agent], settings: dict[str, Any]
+) -> None:
+    shares = []
+    for seed in range(5):
+        agent = kind(make_envs(toy15, 32), episodes_per_update=32, seed=seed, **settings)
+        shares.append([share_of_optimum(agent, toy15, updates) for updates in (100, 300)])
+    early, late = (statistics.median(column) for column in zip(*shares, strict=True))
+    assert early >= 0.95
+    assert late >= 0.975
