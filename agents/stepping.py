@@ -68,8 +68,7 @@ class _Tape:
     def plan(self, policy: Policy) -> tuple[np.ndarray, np.ndarray]:
         """Sample up to as many tokens per row as one action holds: [N, n], and log pi of each."""
         device = self.base.mdp.device
-        tokens = torch.as_tensor(self.observation["input_ids"]).clone().to(device)
-        lengths = torch.as_tensor(self.observation["attention_mask"]).long().sum(1).to(device)
+        tokens, lengths = self.base.mdp.tokens.clone(), self.base.mdp.lengths.clone()
         episode = np.where(self.is_active, self.episode, 0)
         starts = torch.as_tensor(self.starts[episode]).to(device)
         rows = torch.arange(len(tokens), device=device)
@@ -102,8 +101,8 @@ class _Tape:
         given = _array(logprobs).astype(np.float64).reshape(self.envs.num_envs, -1)
         ended = _array(terminated) | _array(truncated)
         for row in self.is_active.nonzero()[0].tolist():
-            seen, told = _final(observation, info, row)
-            self._record_row(row, seen, told, float(rewards[row]), given[row])
+            text, told = self._final(observation, info, row)
+            self._record_row(row, text, told, float(rewards[row]), given[row])
             if ended[row]:
                 episode = self.episode[row]
                 self.terminated[episode] = bool(terminated[row])
@@ -135,12 +134,12 @@ class _Tape:
         )
 
     def _record_row(
-        self, row: int, seen: Any, told: dict[str, Any], reward: float, logprobs: np.ndarray
+        self, row: int, text: np.ndarray, told: dict[str, Any], reward: float, logprobs: np.ndarray
     ) -> None:
         episode = self.episode[row]
-        begin, end = self.lengths[episode], int(seen["attention_mask"].sum())
+        begin, end = self.lengths[episode], len(text)
         last = end - 1
-        self.tokens[episode, begin:end] = _array(seen["input_ids"])[begin:end]
+        self.tokens[episode, begin:end] = text[begin:end]
         used = logprobs[: end - begin] if len(logprobs) >= end - begin else logprobs[:1]
         check_logprobs(used, int(episode))
         self.fields["logprobs"][episode, end - len(used) : end] = used
@@ -159,6 +158,17 @@ class _Tape:
         self.decision[episode, begin:end] = self.next_decision[episode]
         self.next_decision[episode] += 1
         self.lengths[episode] = end
+
+    def _final(
+        self, observation: Any, info: dict[str, Any], row: int
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return prompt and response of a row, and what it was told, before any reset."""
+        if "final_obs" in info and info["_final_obs"][row]:
+            return _text(info["final_obs"][row]), info["final_info"]
+        if isinstance(observation, dict) and "input_ids" in observation:
+            return _text({name: array[row] for name, array in observation.items()}), info
+        mdp = self.base.mdp
+        return mdp.tokens[row, : mdp.lengths[row]].cpu().numpy(), info
 
     def _refill(self, observation: Any, ended: np.ndarray) -> Any:
         finished = self.is_active & ended
@@ -200,11 +210,18 @@ def _token_space(space: Any) -> spaces.Space[Any]:
     return next(part for name, part in space.items() if name.startswith("token"))
 
 
-def _final(observation: Any, info: dict[str, Any], row: int) -> tuple[Any, dict[str, Any]]:
-    """Return what a row saw and was told, before any reset in the same step."""
-    if "final_obs" in info and info["_final_obs"][row]:
-        return info["final_obs"][row], info["final_info"]
-    return {name: array[row] for name, array in observation.items()}, info
+def _text(observation: Any) -> np.ndarray:
+    """Return the token ids that a row saw, without padding.
+
+    Raises:
+        ValueError: if a wrapper shows something else, and the row was reset meanwhile.
+    """
+    if not isinstance(observation, dict) or "input_ids" not in observation:
+        raise ValueError(
+            "what a row held at its end is not known: a wrapper shows something else than tokens, "
+            'and autoreset_mode="SameStep" has reset the row; use "NextStep"'
+        )
+    return _array(observation["input_ids"])[: int(_array(observation["attention_mask"]).sum())]
 
 
 def _array(values: Any) -> np.ndarray:

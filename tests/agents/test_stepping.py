@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import RecordEpisodeStatistics, TransformReward
 
 from agents import Policy, collect, train
@@ -15,6 +16,7 @@ from agents.collect import rollout_transforms
 from rlhf_env.rollout import Rollout
 from tests.agents.episodes import make_envs
 from tests.toys import tiny_gpt2, tiny_gpt2_task
+from wrappers.vector import HiddenState
 
 
 def test_foreign_wrappers_are_stepped_and_believed() -> None:
@@ -63,3 +65,38 @@ def test_an_agent_of_your_own_is_trained() -> None:
         assert rollout.response_lengths.tolist() == [8] * 6
         assert rollout.tokens[rollout.is_action].unique().tolist() == [5]
         assert rollout.logprobs[rollout.is_action].unique().tolist() == [-0.5]
+
+
+class Blind:
+    """Acts on hidden states: the token whose number is the sign of the first."""
+
+    def act(self, observation: np.ndarray) -> tuple[Any, Any]:
+        assert observation.ndim == 2
+        return np.where(observation[:, 0] > 0, 5, 6), np.full(len(observation), -0.5)
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
+def test_an_agent_that_sees_hidden_states_is_recorded(mode: AutoresetMode) -> None:
+    task = tiny_gpt2_task()
+    envs = HiddenState(make_envs(task, 3, autoreset_mode=mode))
+    rollout = collect(envs, Blind(), 7, seed=0)
+    assert len(rollout) == 7
+    assert set(rollout.tokens[rollout.is_action].tolist()) <= {5, 6}
+    assert rollout.response_lengths.tolist() == [task.max_new_tokens] * 7
+    known = envs.unwrapped.evaluate(rollout)  # type: ignore[union-attr]
+    assert torch.allclose(known.ref_logprobs, rollout.ref_logprobs, atol=1e-4)
+    assert torch.allclose(known.score, rollout.score, atol=1e-5)
+
+
+def test_a_policy_reads_tokens_whatever_a_wrapper_shows() -> None:
+    task, policy = tiny_gpt2_task(), Policy(tiny_gpt2(seed=1), 32)
+    plain = collect(make_envs(task, 3), policy, 7, seed=0)
+    hidden = collect(HiddenState(make_envs(task, 3)), policy, 7, seed=0, fast=False)
+    assert torch.equal(plain.tokens, hidden.tokens)
+    assert torch.allclose(plain.rewards, hidden.rewards, atol=1e-4)
+
+
+def test_what_a_reset_hides_is_said() -> None:
+    envs = HiddenState(make_envs(tiny_gpt2_task(), 3, autoreset_mode=AutoresetMode.SAME_STEP))
+    with pytest.raises(ValueError, match='has reset the row; use "NextStep"'):
+        collect(envs, Blind(), 7, seed=0)
