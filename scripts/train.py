@@ -11,12 +11,13 @@ finished, 1 when training or writing failed, 2 for settings that cannot be run, 
 
 from __future__ import annotations
 
-import io
 import signal
 import sys
 
 import tyro
 
+from scripts.ablation.streams import accept_any_text
+from scripts.ablation.version import is_version_asked
 from scripts.reporting.samples import printable
 from scripts.training.settings import Settings, as_typed
 
@@ -30,7 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    settings = tyro.cli(Settings, args=arguments, description=(__doc__ or "").split("\n")[0])
+    words = sys.argv[1:] if arguments is None else arguments
+    if is_version_asked(words):
+        return 0
+    settings = tyro.cli(Settings, args=words, description=(__doc__ or "").split("\n")[0])
     try:
         return train(settings)
     except KeyboardInterrupt:
@@ -56,7 +60,7 @@ def train(settings: Settings) -> int:
         from scripts.training.folder import check_folder
         from scripts.training.material import read_material
 
-        material = read_material(settings.problem) if settings.problem.model else None
+        material = read_material(settings.problem.own) if settings.problem.model else None
         asked = settings.to_json() | {"digests": material.digests if material else {}}
         check_folder(settings.out, asked)
     except (ValueError, OSError) as error:
@@ -95,7 +99,5 @@ def _interrupt(*_: object) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _interrupt)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    accept_any_text()
     sys.exit(main())

@@ -9,8 +9,8 @@ import difflib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,35 @@ class BuiltIn:
 
     Attributes:
         class_name: in `agents`.
-        fields: settings that not every agent has.
+        fields: which of `AGENT_AXES` it has.
         minibatches: its default, which must divide the episodes of an update.
+        preset: settings that make this agent of its class.
     """
 
     class_name: str
     fields: frozenset[str]
-    minibatches: int
+    minibatches: int = 1
+    preset: Mapping[str, Any] = field(default_factory=dict)
 
 
+# Settings that a grid can vary and not every agent has.
+AGENT_AXES = frozenset({"gamma", "gae_lambda", "group_size", "kl_placement", "kl_estimator"})
+CRITIC = AGENT_AXES - {"group_size"}
+GROUPS = AGENT_AXES - {"gae_lambda"}
+NO_CRITIC = GROUPS - {"group_size"}
+KL_TERM = NO_CRITIC - {"gamma"}
+# Kept by hand, because asking the agents would load torch; a test compares it with them.
 BUILT_IN = {
-    "ppo": BuiltIn(class_name="PPO", fields=frozenset({"gae_lambda"}), minibatches=4),
-    "grpo": BuiltIn(class_name="GRPO", fields=frozenset({"group_size"}), minibatches=1),
+    "ppo": BuiltIn(class_name="PPO", fields=CRITIC, minibatches=4),
+    "grpo": BuiltIn(class_name="GRPO", fields=GROUPS),
+    "kl_penalty_ppo": BuiltIn(class_name="KLPenaltyPPO", fields=CRITIC, minibatches=4),
+    "trpo": BuiltIn(class_name="TRPO", fields=CRITIC, minibatches=4),
+    "reinforce": BuiltIn(class_name="Reinforce", fields=NO_CRITIC),
+    "dr_grpo": BuiltIn(class_name="DrGRPO", fields=GROUPS),
+    "dapo": BuiltIn(class_name="DAPO", fields=GROUPS),
+    "gspo": BuiltIn(class_name="GSPO", fields=GROUPS),
+    "rloo": BuiltIn(class_name="RLOO", fields=GROUPS),
+    "best_of_n": BuiltIn(class_name="BestOfN", fields=KL_TERM),
 }
 REQUIRED = ("gamma", "seed")
 _MISSING = object()
@@ -44,7 +61,7 @@ def is_custom(agent: str) -> bool:
 
 
 def agent_fields(agent: str) -> frozenset[str]:
-    """Return the settings that this agent has and others have not.
+    """Return which of `AGENT_AXES` this agent has.
 
     Args:
         agent: a built-in name, or ``module:Class``, whose constructor's parameters answer.
@@ -53,7 +70,7 @@ def agent_fields(agent: str) -> frozenset[str]:
         ValueError: if there is no such agent.
     """
     if is_custom(agent):
-        return frozenset(parameters(custom_class(agent))) & {"gae_lambda", "group_size"}
+        return frozenset(parameters(custom_class(agent))) & AGENT_AXES
     if agent not in BUILT_IN:
         hint = did_you_mean(agent, list(BUILT_IN))
         raise ValueError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,14 +16,19 @@ from scripts.ablation.agent_names import (
     is_custom,
     parameters,
 )
-from scripts.ablation.grid import Axes, Budget, count_runs, tokens_between_payments
+from scripts.ablation.grid import Axes, Budget, count_runs, task_budgets
+from scripts.ablation.names import (
+    DENSITIES,
+    GRANULARITIES,
+    check_name,
+    tokens_between_payments,
+    tokens_per_action,
+)
+from scripts.training.problem import MAX_NEW_TOKENS
+from scripts.training.problem_checks import check_own_task
 
-DENSITIES = ("terminal", "every_k", "prefix_difference", "potential")
-GRANULARITIES = ("token", "macro_N", "bandit")
-NUMBERED = {"every_k": r"every_[1-9][0-9]{0,5}", "macro_N": r"macro_[1-9][0-9]{0,5}"}
-
-
-EXAMPLES = {"every": "every_8", "macro": "macro_2"}
+KL_PLACEMENTS = ("reward", "loss")
+KL_ESTIMATORS = ("k1", "k2", "k3")
 # Of the built-in tasks, in tokens: known here so that no model is loaded to check a command line.
 HORIZONS = {"toy15": 3, "reviews": 40}
 MAX_RUNS = 100_000
@@ -41,7 +45,8 @@ def check_grid(axes: Axes, budget: Budget) -> None:
     """
     check_axes(axes)
     check_budget(budget)
-    _check_size(axes)
+    check_own_task(budget.own, axes.model)
+    _check_size(axes, budget)
     for agent in axes.agent:
         if "group_size" in agent_fields(agent):
             for size in axes.group_size:
@@ -51,18 +56,21 @@ def check_grid(axes: Axes, budget: Budget) -> None:
                 f"episodes_per_update must be a multiple of {BUILT_IN[agent].minibatches}, the "
                 f"minibatches of {agent}, got {budget.episodes_per_update}"
             )
-    check_task(budget.task)
     check_densities(axes.density, budget)
-    if budget.task in HORIZONS:
-        for name in (*axes.density, *axes.granularity):
-            check_horizon(name, budget.every_k, HORIZONS[budget.task])
+    for own in task_budgets(axes, budget):
+        if own.model is None:
+            check_task(own.task)
+        if (horizon := known_horizon(own)) is not None:
+            for name in (*axes.density, *axes.granularity):
+                check_horizon(name, budget.every_k, horizon)
 
 
 def check_axes(axes: Axes) -> None:
     """Refuse axes that are empty, repeat a value, or hold a value out of range."""
     for name in ("agent", "gamma", "density", "granularity", "gae_lambda", "group_size"):
         _check_values(name, getattr(axes, name), may_be_empty=False)
-    _check_values("kl_coef", axes.kl_coef, may_be_empty=True)
+    for name in ("task", "model", "kl_coef", "kl_placement", "kl_estimator"):
+        _check_values(name, getattr(axes, name), may_be_empty=True)
     for name in ("gamma", "gae_lambda"):
         for value in getattr(axes, name):
             if not 0.0 <= value <= 1.0:
@@ -74,6 +82,10 @@ def check_axes(axes: Axes) -> None:
         check_name("density", density, DENSITIES)
     for granularity in axes.granularity:
         check_name("granularity", granularity, GRANULARITIES)
+    for placement in axes.kl_placement:
+        check_name("kl_placement", placement, KL_PLACEMENTS)
+    for estimator in axes.kl_estimator:
+        check_name("kl_estimator", estimator, KL_ESTIMATORS)
     for size in axes.group_size:
         _check_count("group_size", size, 2)
     _check_count("seeds", axes.seeds, 1, MAX_SEED)
@@ -88,23 +100,6 @@ def check_budget(budget: Budget) -> None:
     rate = budget.learning_rate
     if rate is not None and not (math.isfinite(rate) and rate >= 0.0):
         raise ValueError(f"learning_rate must be a finite number >= 0, got {rate:g}")
-
-
-def check_name(what: str, got: str, choices: Sequence[str]) -> None:
-    """Refuse a name that is neither a choice nor a numbered form of one."""
-    patterns = [NUMBERED[choice] for choice in choices if choice in NUMBERED]
-    plain = [choice for choice in choices if choice != "macro_N"]
-    if got in plain or any(re.fullmatch(pattern, got) for pattern in patterns):
-        return
-    forms = ", ".join(choices)
-    stem = got.lower().partition("_")[0]
-    if any(choice.startswith(f"{stem}_") and choice in NUMBERED for choice in choices):
-        hint = f"; write {stem}_ and a number, such as {EXAMPLES[stem]}"
-    else:
-        hint = did_you_mean(got, list(choices))
-        forms += " (such as every_8)" if "every_k" in choices else ""
-        forms += " (such as macro_2)" if "macro_N" in choices else ""
-    raise ValueError(f"{what} must be one of {forms}, got {got!r}{hint}")
 
 
 def check_densities(densities: Sequence[str], budget: Budget) -> None:
@@ -137,15 +132,21 @@ def check_horizon(name: str, every_k: int, horizon: int) -> None:
     Raises:
         ValueError: with the horizon.
     """
-    if name.startswith("macro_"):
-        what, tokens, instead = "granularity", int(name.removeprefix("macro_")), "bandit"
-    else:
-        what, tokens, instead = "density", tokens_between_payments(name, every_k), "terminal"
+    tokens, what, instead = tokens_per_action(name), "granularity", "bandit"
+    if tokens is None:
+        tokens, what, instead = tokens_between_payments(name, every_k), "density", "terminal"
     if tokens is not None and tokens > horizon:
         raise ValueError(
             f"{what} must be of at most the task's {horizon} tokens, got {name} with {tokens}; "
             f"for the whole response write {instead}"
         )
+
+
+def known_horizon(budget: Budget) -> int | None:
+    """Return the tokens of a task's longest response, where no model tells them."""
+    if budget.model is not None:
+        return budget.own.max_new_tokens or MAX_NEW_TOKENS
+    return budget.own.max_new_tokens or HORIZONS.get(budget.task)
 
 
 def check_task(task: str) -> None:
@@ -160,10 +161,11 @@ def check_task(task: str) -> None:
         raise ValueError(f"task must be one of {names} or module:function, got {task!r}{hint}")
 
 
-def check_jobs(jobs: int | None) -> None:
-    """Refuse a number of processes that cannot be."""
-    if jobs is not None:
-        _check_count("jobs", jobs, 1, MAX_JOBS)
+def check_jobs(jobs: int | None, threads: int | None = None) -> None:
+    """Refuse a number of processes, or of threads in each, that cannot be."""
+    for name, count in (("jobs", jobs), ("threads", threads)):
+        if count is not None:
+            _check_count(name, count, 1, MAX_JOBS)
 
 
 def _check_callable(function: Callable[..., Any], task: str) -> None:
@@ -182,8 +184,8 @@ def _is_required(function: Callable[..., Any], name: str) -> bool:
     return parameter.default is parameter.empty and parameter.kind not in variable
 
 
-def _check_size(axes: Axes) -> None:
-    count = count_runs(axes)
+def _check_size(axes: Axes, budget: Budget) -> None:
+    count = count_runs(axes, budget)
     if count > MAX_RUNS:
         raise ValueError(
             f"the grid must have at most {MAX_RUNS:,} runs, got {count:,}; "

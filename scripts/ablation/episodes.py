@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def example_episodes(
 def _episode(rollout: Rollout, task: Task, extras: dict[str, Tensor], row: int) -> dict[str, Any]:
     chosen = rollout.is_action[row]
     terms = {name: term[row][chosen].tolist() for name, term in rollout.reward_terms.items()}
+    nats = rollout.logprobs[row] - rollout.ref_logprobs[row]
     return {
         "prompt": task.decode(rollout.prompts()[row]),
         "tokens": [
@@ -62,8 +64,20 @@ def _episode(rollout: Rollout, task: Task, extras: dict[str, Tensor], row: int) 
         ],
         "reward_terms": terms,
         "score": float(rollout.score[row]),
+        **_gold(rollout, task, row),
+        "kl": nats[chosen].tolist(),
         **{name: values[row][chosen].tolist() for name, values in extras.items()},
     }
+
+
+def _gold(rollout: Rollout, task: Task, row: int) -> dict[str, float]:
+    """Return what the true objective says of an episode, where the task has one."""
+    from rlhf_env.rewards.protocol import score
+
+    if task.gold is None:
+        return {}
+    judged = score(task.gold, [rollout.prompts()[row]], [rollout.responses()[row]])
+    return {"gold": float(judged[0])}
 
 
 def _per_token(agent: Agent, rollout: Rollout) -> dict[str, Tensor]:
@@ -72,4 +86,13 @@ def _per_token(agent: Agent, rollout: Rollout) -> dict[str, Tensor]:
     targets = agent.learner.algorithm.targets(rollout, old, agent.base.mdp.reference)
     found = {name: vars(targets).get(name) for name in ("advantages", "values")}
     index = rollout.decision.clamp(min=0)
-    return {name: field.gather(1, index) for name, field in found.items() if field is not None}
+    return {
+        name: _total(field).gather(1, index) for name, field in found.items() if field is not None
+    }
+
+
+def _total(field: Tensor | Mapping[str, Tensor]) -> Tensor:
+    """Return what all of a critic's outputs say together; a tensor as it is."""
+    import torch
+
+    return torch.stack(list(field.values())).sum(0) if isinstance(field, Mapping) else field

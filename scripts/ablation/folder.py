@@ -6,6 +6,7 @@ results.csv          one row per run
 curves.csv           one row per run and update
 frontier.csv         what exactly optimal policies reach, where that can be computed
 samples.jsonl        example episodes
+tensorboard/         the curves again, one folder per run
 *.png, report.html   what `scripts/report.py` makes of the above
 """
 
@@ -14,14 +15,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from rlhf_env.files import write_atomically
-from scripts.ablation.grid import Axes, Budget
+from scripts.ablation.grid import Axes, Budget, task_budgets
 
+# Of settings.json and the records; raised when an older version could not go on with them.
+FORMAT = 2
 SETTINGS = "settings.json"
 RECORDS = "runs"
 RESULTS = "results.csv"
@@ -29,21 +33,43 @@ CURVES = "curves.csv"
 FRONTIER = "frontier.csv"
 SAMPLES = "samples.jsonl"
 REPORT = "report.html"
+EVENTS = "tensorboard"
 OWNER = ".pid"
 MAX_SHOWN = 100
 
 
-def claim(folder: Path, axes: Axes, budget: Budget) -> AcquireReturnProxy:
+def grid_settings(axes: Axes, budget: Budget, digests: Mapping[str, str]) -> dict[str, Any]:
+    """Return what makes a grid this grid, as plain values.
+
+    Args:
+        axes: what is varied.
+        budget: what is the same for every run.
+        digests: SHA-256 of each file that a task is made of, by option.
+    """
+    fields = {**dataclasses.asdict(axes), **dataclasses.asdict(budget)}
+    del fields["model"], fields["own"]
+    names = [one.task if one.model is None else one.model for one in task_budgets(axes, budget)]
+    fields |= {"format": FORMAT, "task": ", ".join(names)}
+    fields |= {"max_new_tokens": budget.own.max_new_tokens}
+    if axes.model:
+        fields |= budget.own.to_json() | {"model": list(axes.model), "digests": dict(digests)}
+    return json.loads(json.dumps(fields))
+
+
+def claim(folder: Path, asked: dict[str, Any]) -> AcquireReturnProxy:
     """Make a folder this grid's own, and hold it until the returned lock is left.
 
     The same grid with fewer seeds is made larger. Nothing is made or changed where the folder is
     refused.
 
+    Args:
+        folder: where the results are to go.
+        asked: the grid's settings.
+
     Raises:
         ValueError: if it cannot be made or written, holds another grid, other files or damaged
             ones, or is in use.
     """
-    asked = json.loads(json.dumps({**dataclasses.asdict(axes), **dataclasses.asdict(budget)}))
     try:
         _check_place(folder)
         _check_contents(folder, asked)
@@ -121,6 +147,11 @@ def _check_contents(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_same(folder: Path, saved: dict[str, Any], asked: dict[str, Any]) -> None:
+    if (written := saved.get("format")) != asked["format"]:
+        raise ValueError(
+            f"out must be of format {asked['format']}, got {folder} of format {written}, which "
+            "another version of this command wrote; go on with that one or name another folder"
+        )
     for name in {**asked, **saved}:
         there, here = saved.get(name), asked.get(name)
         if name == "seeds" and isinstance(there, int) and there < asked[name]:

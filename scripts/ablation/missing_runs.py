@@ -4,30 +4,43 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from scripts.ablation.grid import RunSettings
-from scripts.ablation.pool import Outcome, Runner, outcomes
+from scripts.ablation.events import write_events
+from scripts.ablation.grid import VARIED, RunSettings
+from scripts.ablation.pool import Outcome
 from scripts.ablation.results import Record, read_record, write_curves, write_record, write_results
+from scripts.training.problem import OwnTask
+
+# Runs everything and yields what ends, in the order it ends.
+Executor = Callable[[list[RunSettings]], Generator[Outcome, None, None]]
 
 SHOWN = ("j_ratio", "score", "gold", "kl")
 
 
 def run_missing(
-    runs: list[RunSettings], runner: Runner, folder: Path, *, jobs: int, retry_failed: bool
+    runs: list[RunSettings],
+    executor: Executor,
+    folder: Path,
+    *,
+    threads: int,
+    retry_failed: bool,
+    tensorboard: bool,
 ) -> list[Record]:
     """Run everything that has no record yet, and keep each run as soon as it ends.
 
     Args:
         runs: the whole grid.
-        runner: what runs one run.
+        executor: runs what it is given.
         folder: holds the records.
-        jobs: processes.
+        threads: of each run, which its command repeats.
         retry_failed: whether a record of a failure counts as none.
+        tensorboard: whether to write each run's curve for TensorBoard.
 
     Returns:
         The records of the whole grid, in its order.
@@ -37,9 +50,11 @@ def run_missing(
     bar = tqdm(total=len(runs), initial=len(records), unit="run", file=sys.stderr, leave=False)
     with bar:
         try:
-            with closing(outcomes(missing, runner, jobs)) as ended:
+            with closing(executor(missing)) as ended:
                 for outcome in ended:
-                    record = as_record(outcome, folder)
+                    record = as_record(outcome, folder, threads)
+                    if tensorboard:
+                        write_events(folder, record)
                     write_record(folder, record)
                     records[outcome.run] = record
                     write_results(folder, _in_order(runs, records))
@@ -51,7 +66,7 @@ def run_missing(
     return _in_order(runs, records)
 
 
-def as_record(outcome: Outcome, folder: Path) -> Record:
+def as_record(outcome: Outcome, folder: Path, threads: int = 1) -> Record:
     """Return what is kept of a run that ended."""
     result = outcome.result
     return Record(
@@ -59,7 +74,7 @@ def as_record(outcome: Outcome, folder: Path) -> Record:
         status="failed" if result is None else "ok",
         error=outcome.error,
         seconds=round(outcome.seconds, 3),
-        command=command(outcome.run, folder),
+        command=command(outcome.run, folder, threads),
         row={} if result is None else result.row,
         curve=[] if result is None else result.curve,
         samples=[] if result is None else result.samples,
@@ -67,11 +82,19 @@ def as_record(outcome: Outcome, folder: Path) -> Record:
     )
 
 
-def command(run: RunSettings, folder: Path) -> str:
-    """Return what to type to run one run of a grid alone, into a folder of its own."""
-    axes = {name: value for name, value in vars(run).items() if name not in ("budget", "seed")}
-    options: dict[str, Any] = {**axes, "seeds": 1, "first_seed": run.seed, **vars(run.budget)}
-    options |= {"jobs": 1, "out": folder.with_name(f"{folder.name}-{run.run_id}")}
+def command(run: RunSettings, folder: Path, threads: int) -> str:
+    """Return what to type to run one run of a grid alone, into a folder of its own.
+
+    It gives the same figures to the last bit, where machine and libraries are the same.
+    """
+    budget = dict(vars(run.budget))
+    own, usual = budget.pop("own").to_json(), OwnTask().to_json()
+    options: dict[str, Any] = {"agent": run.agent, "task": budget.pop("task") or None}
+    options |= {name: getattr(run, name) for name in VARIED}
+    options |= {"seeds": 1, "first_seed": run.seed, **budget}
+    options |= {name: value for name, value in own.items() if value != usual[name]}
+    options |= {"jobs": 1, "threads": threads}
+    options |= {"out": folder.with_name(f"{folder.name}-{run.run_id}")}
     given = {name: str(value) for name, value in options.items() if value is not None}
     words = [word for name, value in given.items() for word in (_flag(name), value)]
     return shlex.join(["python", "scripts/ablate.py", *words])

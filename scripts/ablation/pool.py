@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.context import SpawnProcess
 
-from scripts.ablation.cores import available_cores
+from scripts.ablation.cores import threads_per_job
 from scripts.ablation.grid import RunSettings
 from scripts.ablation.interrupts import held
 from scripts.ablation.runs import RunResult
@@ -29,6 +29,7 @@ from scripts.ablation.runs import RunResult
 Runner = Callable[[RunSettings], RunResult]
 MAX_ERROR = 300
 JOIN_SECONDS = 0.5
+WORKER_DIED = "the worker process died (out of memory, or killed); see the system's log"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,19 +68,27 @@ class Worker:
             return None
 
 
-def outcomes(runs: list[RunSettings], runner: Runner, jobs: int) -> Generator[Outcome, None, None]:
+def outcomes(
+    runs: list[RunSettings], runner: Runner, jobs: int, threads: int | None = None
+) -> Generator[Outcome, None, None]:
     """Run everything in ``jobs`` processes and yield what ends, in the order it ends.
 
     A run that raises is an outcome with an error. A run whose worker dies is tried once more at
     the end, alone, and given up if its worker dies again.
+
+    Args:
+        runs: what to run.
+        runner: what runs one run.
+        jobs: processes.
+        threads: of each process; the cores are divided when None.
     """
+    threads = threads or threads_per_job(jobs)
     # Its start would let signals through that are held back while a worker is started.
     resource_tracker.ensure_running()
-    lost = yield from _drain(runs, runner, jobs)
+    lost = yield from _drain(runs, runner, jobs, threads)
     for run in lost:
-        for culprit in (yield from _drain([run], runner, 1)):
-            error = "the worker process died (out of memory, or killed); see the system's log"
-            yield Outcome(run=culprit, result=None, seconds=0.0, error=error)
+        for culprit in (yield from _drain([run], runner, 1, threads)):
+            yield Outcome(run=culprit, result=None, seconds=0.0, error=WORKER_DIED)
 
 
 def attempt(runner: Runner, run: RunSettings) -> Outcome:
@@ -110,8 +119,8 @@ def serve(pipe: Connection, runner: Runner, threads: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # A bar's usual lock is a semaphore of the system, which nobody frees when a worker is killed.
     tqdm.set_lock(threading.RLock())
-    # Read by torch when a run imports it; a person's own choice stands.
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    # Read by torch when a run imports it.
+    os.environ["OMP_NUM_THREADS"] = str(threads)
     with suppress(EOFError, BrokenPipeError):
         while True:
             run = pipe.recv()
@@ -123,14 +132,13 @@ def serve(pipe: Connection, runner: Runner, threads: int) -> None:
 
 
 def _drain(
-    runs: list[RunSettings], runner: Runner, jobs: int
+    runs: list[RunSettings], runner: Runner, jobs: int, threads: int
 ) -> Generator[Outcome, None, list[RunSettings]]:
     """Run everything; return the runs whose workers died."""
     waiting, lost = deque(runs), []
     staff: list[Worker] = []
     idle: list[Worker] = []
     busy: dict[Worker, RunSettings] = {}
-    threads = max(1, available_cores() // jobs)
     try:
         while waiting or busy:
             while waiting and len(busy) < jobs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from rlhf_env.files import write_atomically
 from scripts.ablation.folder import CURVES, FRONTIER, RECORDS, RESULTS, SAMPLES, why_not
 from scripts.ablation.grid import RunSettings
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+DIGEST = "sha256"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,9 @@ class Record:
     def flat(self) -> dict[str, Any]:
         """Return the row of ``results.csv``."""
         fields = self.run.to_json()
-        budget = fields.pop("budget") | {"every_k": self.run.every_k}
+        budget = fields.pop("budget") | {"every_k": self.run.every_k, "task": self.run.task_name}
+        # The prompts and the reward are the same for all runs, and stand in settings.json.
+        del budget["own"], budget["model"]
         head = {"run_id": self.run.run_id, "status": self.status, "error": self.error}
         numbers = {name: value for name, value in self.row.items() if name not in head}
         return head | fields | budget | numbers | {"seconds": self.seconds, "command": self.command}
@@ -58,7 +62,8 @@ def write_record(folder: Path, record: Record) -> None:
     fields = {**vars(record), "run": record.run.to_json()}
     (folder / RECORDS).mkdir(exist_ok=True)
     path = folder / RECORDS / f"{record.run.run_id}.json"
-    write_atomically(path, f"{_json(fields)}\n".encode())
+    signed = {DIGEST: _digest(fields), **fields}
+    write_atomically(path, f"{_json(signed)}\n".encode())
 
 
 def read_record(folder: Path, run: RunSettings) -> Record | None:
@@ -79,13 +84,16 @@ def read_record(folder: Path, run: RunSettings) -> Record | None:
     except (ValueError, RecursionError):
         return None
     try:
+        digest = fields.pop(DIGEST)
         record = Record(**{**fields, "run": RunSettings.from_json(fields["run"])})
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(_damaged(path, f"fields that do not fit: {error}")) from error
     wrong = [name for name, is_right in FIELDS.items() if not is_right(getattr(record, name))]
     if wrong:
         got = f"{wrong[0]} = {str(getattr(record, wrong[0]))[:60]}"
         raise ValueError(_damaged(path, got))
+    if digest != _digest(fields):
+        raise ValueError(_damaged(path, "another checksum than was written with it"))
     if record.run != run:
         raise ValueError(_damaged(path, f"that of {str(record.run.to_json())[:200]}"))
     return record
@@ -105,15 +113,15 @@ def write_curves(folder: Path, records: list[Record]) -> None:
         write_atomically(folder / SAMPLES, "".join(f"{s}\n" for s in samples).encode())
 
 
-def write_frontier(folder: Path, points: list[dict[str, float]]) -> None:
-    """Replace ``frontier.csv``, what the exactly optimal policies reach at each KL."""
+def write_frontier(folder: Path, points: list[dict[str, Any]]) -> None:
+    """Replace ``frontier.csv``, what each task's exactly optimal policies reach at each KL."""
     if points:
         write_csv(folder / FRONTIER, pd.DataFrame(points))
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table that a spreadsheet can open without running any of its cells."""
-    safe = table.copy()
+    safe = table.rename(columns=_safe_cell)
     for name in safe.columns:
         if not pd.api.types.is_numeric_dtype(safe[name]):
             safe[name] = safe[name].map(_safe_cell)
@@ -135,7 +143,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     for name in table.columns:
         if not pd.api.types.is_numeric_dtype(table[name]):
             table[name] = table[name].map(_plain_cell)
-    return table
+    return table.rename(columns=_plain_cell)
 
 
 def _damaged(path: Path, got: str) -> str:
@@ -177,6 +185,10 @@ def _plain_cell(cell: object) -> object:
     if isinstance(cell, str) and cell.startswith("'") and cell[1:].startswith(FORMULA_STARTS):
         return cell[1:]
     return cell
+
+
+def _digest(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(_json(fields).encode()).hexdigest()
 
 
 def _json(value: object) -> str:

@@ -6,6 +6,8 @@ when a run starts, so that a command line is read without them.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,17 +21,28 @@ from scripts.ablation.agent_names import (
 )
 from scripts.ablation.checks import check_horizon
 from scripts.ablation.episodes import example_episodes
+from scripts.ablation.exact_curve import ExactCurve
 from scripts.ablation.grid import RunSettings
+from scripts.ablation.names import entropy_threshold, tokens_per_action
+from scripts.training.own_task import learn_reward, load_own_task
+from scripts.training.problem import OwnTask
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
     from rlhf_env import Task
+    from rlhf_env.rewards.text_regression import TextRegressionReward
+    from scripts.training.material import Material
 
 MAX_ENVS = 64
-EXACT_POINTS = 20
 # Tables of logits learn with far larger steps than transformers do.
 LEARNING_RATES = {"toy15": 0.05}
+# Pretrained models leave their reference far behind in one update of the agents' own step size.
+# PPO takes many steps per update, the others one.
+MODEL_LEARNING_RATES = {"ppo": 3e-5, "kl_penalty_ppo": 3e-5}
+MODEL_LEARNING_RATE = 1e-4
+# Of agents without a discount.
+NO_DISCOUNT = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +65,7 @@ def execute(run: RunSettings) -> RunResult:
     from agents import train
     from agents.collect import base_environment
 
-    task = make_task(run.budget.task)
+    task = run_task(run)
     for name in (run.density, run.granularity):
         check_horizon(name, run.budget.every_k, task.max_new_tokens)
     envs = make_envs(run, task)
@@ -92,6 +105,35 @@ def evaluate(agent: Any, envs: VectorEnv[Any, Any, Any], episodes: int) -> dict[
     return rollout_metrics(collect(envs, agent, episodes, prompts=task.eval_prompts, seed=0), task)
 
 
+def run_task(run: RunSettings) -> Task:
+    """Return the task of a run: that of its model, or the one it names."""
+    from transformers.utils.logging import disable_progress_bar
+
+    budget = run.budget
+    if budget.model is None:
+        return shortened(make_task(budget.task), budget.own.max_new_tokens)
+    # Folders load in a moment; their bar would stand between the lines of finished runs.
+    disable_progress_bar()
+    material, learned = own_material(budget.own)
+    return load_own_task(budget.model, budget.own, material, learned, run.kl_coef)
+
+
+@functools.cache
+def own_material(own: OwnTask) -> tuple[Material, TextRegressionReward | None]:
+    """Return prompts and reward; read, and learned, once per process."""
+    from scripts.training.material import read_material
+
+    material = read_material(own)
+    return material, None if material.ratings is None else learn_reward(material.ratings)[0]
+
+
+def shortened(task: Task, max_new_tokens: int | None) -> Task:
+    """Return a task with another horizon; None leaves it as it is."""
+    if max_new_tokens is None:
+        return task
+    return dataclasses.replace(task, max_new_tokens=max_new_tokens)
+
+
 def make_task(name: str) -> Task:
     """Return a built-in task, or what ``module:function`` returns."""
     from rlhf_env import Task, load_task
@@ -105,7 +147,10 @@ def make_task(name: str) -> Task:
 
 
 def make_envs(run: RunSettings, task: Task) -> VectorEnv[Any, Any, Any]:
-    """Return the vector environment with the density inside and the granularity outside."""
+    """Return the vector environment with the density inside and the granularity outside.
+
+    Shaping is outside of both: its discount is the agent's, per decision.
+    """
     import gymnasium as gym
 
     import rlhf_env  # noqa: F401  (registers RLHF-v0)
@@ -115,114 +160,56 @@ def make_envs(run: RunSettings, task: Task) -> VectorEnv[Any, Any, Any]:
     envs = gym.make_vec("RLHF-v0", num_envs=rows, task=task, kl_coef=run.kl_coef)
     if run.every_k is not None:
         envs = vector.EveryK(envs, k=run.every_k)
-    elif run.density == "potential":
-        # The tokens of a bandit's only decision are not discounted among themselves.
-        gamma = 1.0 if run.granularity == "bandit" else run.gamma
-        envs = vector.PotentialShaping(envs, gamma=gamma)
-    if run.macro_tokens is not None:
-        envs = vector.MacroAction(envs, n=run.macro_tokens)
-    elif run.granularity == "bandit":
-        envs = vector.SequenceBandit(envs)
+    envs = with_granularity(envs, run.granularity)
+    if run.density == "potential":
+        envs = vector.PotentialShaping(envs, gamma=NO_DISCOUNT if run.gamma is None else run.gamma)
     return envs
+
+
+def with_granularity(envs: VectorEnv[Any, Any, Any], granularity: str) -> VectorEnv[Any, Any, Any]:
+    """Return the environment with actions of several tokens, where the name says so."""
+    from wrappers import boundaries, vector
+
+    if (tokens := tokens_per_action(granularity)) is not None:
+        return vector.MacroAction(envs, n=tokens)
+    if (threshold := entropy_threshold(granularity)) is not None:
+        unsure = boundaries.high_reference_entropy(threshold)
+        return vector.MacroAction(envs, boundary=unsure)
+    if granularity == "macro_punctuation":
+        return vector.MacroAction(envs, boundary=boundaries.punctuation)
+    if granularity == "macro_space_led":
+        return vector.MacroAction(envs, boundary=boundaries.space_led)
+    return vector.SequenceBandit(envs) if granularity == "bandit" else envs
 
 
 def make_agent(run: RunSettings, envs: VectorEnv[Any, Any, Any]) -> Any:
     """Return the agent with the settings it has."""
     import agents
 
-    rate = run.budget.learning_rate
-    if rate is None:
-        rate = LEARNING_RATES.get(run.budget.task)
     offered = {
         "gamma": run.gamma,
         "gae_lambda": run.gae_lambda,
         "group_size": run.group_size,
         "kl_coef": run.kl_coef,
+        "kl_placement": run.kl_placement,
+        "kl_estimator": run.kl_estimator,
         "episodes_per_update": run.budget.episodes_per_update,
-        "learning_rate": rate,
+        "learning_rate": learning_rate(run),
         "seed": run.seed,
     }
     given = {name: value for name, value in offered.items() if value is not None}
     if is_custom(run.agent):
         custom = custom_class(run.agent)
         return custom(envs, **{k: v for k, v in given.items() if k in parameters(custom)})
-    made: Callable[..., Any] = getattr(agents, BUILT_IN[run.agent].class_name)
-    return made(envs, **given)
+    known = BUILT_IN[run.agent]
+    made: Callable[..., Any] = getattr(agents, known.class_name)
+    return made(envs, **{**known.preset, **given})
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExactCurve:
-    """How near the exact optimum an agent comes, on tasks that can be enumerated.
-
-    The objective is the same for every run: the score minus beta times the KL, undiscounted.
-
-    Attributes:
-        task: the task; None where it cannot be enumerated.
-        kl_coef: beta.
-        optimum: J*, of the optimal policy.
-        every: updates between two measurements.
-        points: update -> what was measured.
-    """
-
-    task: Task | None
-    kl_coef: float
-    optimum: float
-    every: int
-    points: dict[int, dict[str, float]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, task: Task, kl_coef: float, updates: int) -> ExactCurve:
-        """Solve the task, if it is small enough."""
-        from rlhf_env.exact import solve
-
-        every = max(1, updates // EXACT_POINTS)
-        if not is_enumerable(task):
-            return cls(task=None, kl_coef=kl_coef, optimum=0.0, every=every)
-        optimum = solve(task, kl_coef).objective
-        return cls(task=task, kl_coef=kl_coef, optimum=optimum, every=every)
-
-    def record(self, agent: Any, metrics: dict[str, float]) -> None:
-        """Measure the agent if it is time to; called after every update."""
-        update = int(metrics["update"])
-        if update == 1 or update % self.every == 0:
-            self.points[update] = self.measure(agent)
-
-    def measure(self, agent: Any) -> dict[str, float]:
-        """Return J, J/J* and J* − J of an agent; nothing where they are not known."""
-        from rlhf_env.enumerated import TokenProbabilities
-        from rlhf_env.exact import evaluate
-
-        if self.task is None or not isinstance(agent, TokenProbabilities):
-            return {}
-        objective = evaluate(self.task, agent, self.kl_coef).objective
-        return {
-            "objective": objective,
-            "j_ratio": objective / self.optimum,
-            "regret": self.optimum - objective,
-        }
-
-
-def is_enumerable(task: Task) -> bool:
-    """Return True where the exact optimum can be computed."""
-    from rlhf_env.response_tree import check_enumerable
-
-    try:
-        check_enumerable(task.vocab_size, task.max_new_tokens)
-    except ValueError:
-        return False
-    return len(task.prompts) == 1
-
-
-def exact_frontier(name: str) -> list[dict[str, float]]:
-    """Return the highest score at each KL, as the optimal policies trace it, by growing KL.
-
-    Args:
-        name: of the task; the list is empty where it cannot be enumerated.
-    """
-    from rlhf_env.exact import solve
-
-    task = make_task(name)
-    if not is_enumerable(task):
-        return []
-    solutions = [solve(task, 2.0 ** (6 - 0.1 * step)) for step in range(110)]
-    return [{"kl": solution.kl, "score": solution.reward} for solution in solutions]
+def learning_rate(run: RunSettings) -> float | None:
+    """Return the step size that was asked for, or one that suits the task; None if any does."""
+    if run.budget.learning_rate is not None:
+        return run.budget.learning_rate
+    if run.budget.model is not None:
+        return MODEL_LEARNING_RATES.get(run.agent, MODEL_LEARNING_RATE)
+    return LEARNING_RATES.get(run.budget.task)

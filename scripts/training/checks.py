@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import re
-from pathlib import Path
+from scripts.ablation.agent_names import AGENT_AXES, BUILT_IN, agent_fields, did_you_mean
+from scripts.ablation.checks import KL_ESTIMATORS, KL_PLACEMENTS, check_task
+from scripts.ablation.names import DENSITIES, GRANULARITIES, check_name
+from scripts.training.problem_checks import check_problem, number, whole_number
+from scripts.training.settings import Learning, Settings
 
-from scripts.ablation.agent_names import BUILT_IN, agent_fields, did_you_mean
-from scripts.ablation.checks import check_name, check_task
-from scripts.training.settings import Learning, Problem, Settings
-
-DENSITIES = ("terminal", "every_k", "prefix_difference", "potential")
-GRANULARITIES = ("token", "macro_N", "bandit")
-HUB_ID = r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?"
 MAX_SEED = 2**63 - 1
+NO_DISCOUNT = 1.0
 
 
 def check_settings(settings: Settings) -> None:
@@ -41,7 +37,6 @@ def check_learning(learning: Learning) -> None:
             f"--agent must be the name of a built-in agent, got {learning.agent!r}; "
             "scripts/ablate.py also runs agents of your own"
         )
-    fields = agent_fields(learning.agent)
     whole_number("--episodes", learning.episodes, 1)
     whole_number("--episodes-per-update", learning.episodes_per_update, 1)
     whole_number("--eval-episodes", learning.eval_episodes, 1)
@@ -52,83 +47,20 @@ def check_learning(learning: Learning) -> None:
     number("--gae-lambda", learning.gae_lambda, 0.0, 1.0)
     check_name("--density", learning.density, DENSITIES)
     check_name("--granularity", learning.granularity, GRANULARITIES)
-    for option, name in (("--gae-lambda", "gae_lambda"), ("--group-size", "group_size")):
-        if name not in fields and getattr(learning, name) is not None:
+    if learning.kl_placement is not None:
+        check_name("--kl-placement", learning.kl_placement, KL_PLACEMENTS)
+    if learning.kl_estimator is not None:
+        check_name("--kl-estimator", learning.kl_estimator, KL_ESTIMATORS)
+    for name in sorted(AGENT_AXES - agent_fields(learning.agent)):
+        value = getattr(learning, name)
+        if value not in (None, NO_DISCOUNT if name == "gamma" else None):
             raise ValueError(
-                f"{option} is no setting of {learning.agent}, got {getattr(learning, name):g}; "
+                f"--{name.replace('_', '-')} is no setting of {learning.agent}, got {value}; "
                 "leave it out or choose another agent"
             )
     _check_minibatches(learning.agent, learning.episodes_per_update)
     if learning.group_size is not None:
         _check_group(learning.group_size, learning.episodes_per_update)
-
-
-def check_problem(problem: Problem) -> None:
-    """Refuse options that contradict each other, a model that is not there, and bad numbers."""
-    whole_number("--prompt-sentences", problem.prompt_sentences, 1)
-    whole_number("--max-prompt-tokens", problem.max_prompt_tokens, 1)
-    whole_number("--max-new-tokens", problem.max_new_tokens, 1)
-    number("--kl-coef", problem.kl_coef, 0.0)
-    if problem.model is None:
-        _check_no_model(problem)
-        return
-    if problem.task is not None:
-        raise ValueError(
-            f"--task and --model exclude each other, got {problem.task!r} and {problem.model!r}; "
-            "leave one out"
-        )
-    if problem.prompts is None:
-        raise ValueError("--model needs --prompts, got none; name a file of prompts")
-    if (problem.ratings is None) == (problem.reward is None):
-        got = "none" if problem.ratings is None else "both"
-        raise ValueError(f"--model needs one of --ratings and --reward, got {got}; give one")
-    check_model(problem.model)
-
-
-def check_model(model: str) -> None:
-    """Refuse a model that is neither a folder with a model in it nor like a hub id."""
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ValueError(
-                f"--model must be a folder with a config.json or a hub id, got {model!r}, "
-                "which holds none; name the folder that does"
-            )
-    elif folder.exists() or not re.fullmatch(HUB_ID, model):
-        what = "a file" if folder.exists() else "no folder"
-        raise ValueError(
-            f"--model must be a folder with a config.json or a hub id, got {model!r}, which is "
-            f"{what}; correct the path"
-        )
-
-
-def whole_number(option: str, value: int | None, least: int, most: int | None = None) -> None:
-    """Refuse a count outside its range; None, for not given, is allowed."""
-    if value is not None and (value < least or (most is not None and value > most)):
-        bound = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{option} must be a whole number {bound}, got {value}")
-
-
-def number(option: str, value: float | None, least: float, most: float = math.inf) -> None:
-    """Refuse a number that is not finite or outside its range; None is allowed."""
-    if value is not None and not (math.isfinite(value) and least <= value <= most):
-        bound = f">= {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
-        raise ValueError(f"{option} must be a finite number {bound}, got {value:g}")
-
-
-def _check_no_model(problem: Problem) -> None:
-    given = {
-        "--prompts": problem.prompts,
-        "--prompt-sentences": problem.prompt_sentences,
-        "--ratings": problem.ratings,
-        "--reward": problem.reward,
-        "--max-prompt-tokens": problem.max_prompt_tokens,
-    }
-    for option, value in given.items():
-        if value is not None:
-            raise ValueError(
-                f"{option} goes with --model, got {str(value)!r} without one; a task has its own"
-            )
 
 
 def _check_minibatches(agent: str, episodes: int) -> None:

@@ -40,7 +40,7 @@ def check_folder(folder: Path, asked: Mapping[str, object]) -> None:
     Raises:
         ValueError: if it is a file, cannot be written, or holds another run or other files.
     """
-    _check_writable(folder)
+    check_writable(folder)
     saved = read_settings(folder)
     visible = [path for path in folder.glob("*") if not path.name.startswith(".")]
     if visible and not saved:
@@ -56,7 +56,12 @@ def check_folder(folder: Path, asked: Mapping[str, object]) -> None:
             )
 
 
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
+    """Refuse a place where no folder can be made or written; nothing is made or changed.
+
+    Raises:
+        ValueError: with the reason.
+    """
     paths = (folder, *folder.absolute().parents)
     got = f"got {str(folder)!r}"
     try:

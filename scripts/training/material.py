@@ -17,7 +17,7 @@ from rlhf_env.rewards.rated_texts import RatedTexts, is_held_out, read_rated_tex
 from scripts.ablation.agent_names import did_you_mean, import_object
 
 if TYPE_CHECKING:
-    from scripts.training.settings import Problem
+    from scripts.training.problem import OwnTask
 
 TextFunction = Callable[[list[str], list[str]], list[float]]
 # A sentence ends at . ! or ?, with the quotes and brackets that close it, before white space.
@@ -43,27 +43,25 @@ class Material:
     digests: dict[str, str]
 
 
-def read_material(problem: Problem) -> Material:
+def read_material(own: OwnTask) -> Material:
     """Read prompts and ratings, or import the reward.
 
     Raises:
         ValueError: if a file or the function cannot be used, naming option, row and columns.
     """
-    prompts_file = existing_file(problem.prompts, "--prompts")
-    texts = read_texts(prompts_file, problem.prompt_field, problem.prompt_sentences)
+    prompts_file = existing_file(own.prompts, "--prompts")
+    texts = read_texts(prompts_file, own.prompt_field, own.prompt_sentences)
     held_out = [text for text in texts if is_held_out(text)]
     kept = [text for text in texts if not is_held_out(text)]
     digests = {"prompts": sha256(prompts_file)}
     ratings, function = None, None
-    if problem.ratings is not None:
-        path = existing_file(problem.ratings, "--ratings")
-        ratings = read_rated_texts(
-            path, problem.ratings_text, problem.ratings_value, option="--ratings"
-        )
+    if own.ratings is not None:
+        path = existing_file(own.ratings, "--ratings")
+        ratings = read_rated_texts(path, own.ratings_text, own.ratings_value, option="--ratings")
         digests["ratings"] = sha256(path)
     else:
-        function = import_reward(problem.reward or "")
-        code = Path((problem.reward or "").rpartition(":")[0])
+        function = import_reward(own.reward or "")
+        code = Path((own.reward or "").rpartition(":")[0])
         digests |= {"reward": sha256(code)} if code.suffix == ".py" else {}
     enough = bool(kept and held_out)
     return Material(

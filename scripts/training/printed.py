@@ -83,13 +83,13 @@ def print_samples(console: Console, stages: Sequence[Sequence[Mapping[str, Any]]
     from rlhf_env.render import printable
 
     for episodes in zip(*stages, strict=True):
-        prompt = _cut(printable(episodes[0]["prompt"])) or "(empty prompt)"
+        prompt = cut(printable(episodes[0]["prompt"])) or "(empty prompt)"
         console.print(Text(f"\n> {prompt}", style="bold"))
         for episode in episodes:
             gold = f", gold {episode['gold']:+.2f}" if "gold" in episode else ""
             head = f"  {episode['stage']} (score {episode['score']:+.2f}{gold}): "
             end = "" if episode["finish_reason"] == "eos" else " …"
-            body = _cut(printable(episode["response"])) + end
+            body = cut(printable(episode["response"])) + end
             console.print(Text.assemble((head, "dim"), body))
 
 
@@ -99,5 +99,6 @@ def _cell(name: str, value: float | None) -> str:
     return f"{value:.0%}" if name in SHARES else f"{value:.3f}"
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """Return a text, or so much of it as is shown."""
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} …"

@@ -28,7 +28,7 @@ from rlhf_env.rewards.held_out import HeldOutFigures, held_out_figures
 from rlhf_env.rewards.protocol import score
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.task import Task
-from scripts.ablation.runs import make_agent, make_envs, make_task
+from scripts.ablation.runs import make_agent, make_envs, make_task, shortened
 from scripts.training.folder import (
     REWARD,
     claim,
@@ -37,15 +37,14 @@ from scripts.training.folder import (
     write_samples,
 )
 from scripts.training.material import Material
+from scripts.training.own_task import learn_reward, load_own_task
 from scripts.training.printed import evaluation_table, print_samples, sample_records
+from scripts.training.problem import MAX_PROMPT_TOKENS
 
 if TYPE_CHECKING:
     from agents import Agent
     from scripts.training.settings import Settings
 
-MAX_PROMPT_TOKENS = 64
-MAX_NEW_TOKENS = 64
-KL_COEF = 0.05
 # Updates that an interruption may cost; they are done again, with the same result.
 CHECKPOINT_EVERY = 10
 # Weights; threads wait for each other longer than they compute with so small a model.
@@ -90,8 +89,7 @@ def assemble(settings: Settings, material: Material | None, console: Console) ->
     if material is not None and material.ratings is not None:
         count = len(material.ratings)
         console.print(f"learning a reward from {count:,} rated text{'s' if count > 1 else ''} ...")
-        kept, held_out = material.ratings.split()
-        learned = TextRegressionReward.fit(kept)
+        learned, held_out = learn_reward(material.ratings)
         figures = held_out_figures(
             learned.predict(held_out.texts), held_out.values, learned.neutral
         )
@@ -115,7 +113,7 @@ def check_prompts(settings: Settings, material: Material) -> None:
         ValueError: with the options that help.
     """
     problem = settings.problem
-    limit = problem.max_prompt_tokens or MAX_PROMPT_TOKENS
+    limit = problem.own.max_prompt_tokens or MAX_PROMPT_TOKENS
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(Path(problem.model or "").expanduser()))
     except (OSError, ValueError):
@@ -125,7 +123,7 @@ def check_prompts(settings: Settings, material: Material) -> None:
         sizes = (len(encode_prompt(text, "a prompt", tokenizer)) for text in texts)
         seen = list(itertools.takewhile(lambda size: size > limit, sizes))
         if len(seen) == len(texts):
-            cut = "" if problem.prompt_sentences == 1 else "--prompt-sentences 1 or "
+            cut = "" if problem.own.prompt_sentences == 1 else "--prompt-sentences 1 or "
             raise ValueError(
                 f"--prompts must hold one of at most {limit} tokens, got {len(texts):,} of which "
                 f"the shortest has {min(seen)}; give {cut}--max-prompt-tokens {min(seen)} or more"
@@ -142,19 +140,8 @@ def build_task(
     """
     problem = settings.problem
     if material is None:
-        task = make_task(settings.task_name or "")
-        horizon = problem.max_new_tokens
-        return task if horizon is None else dataclasses.replace(task, max_new_tokens=horizon)
-    reward: Any = learned.score if learned is not None else material.function
-    return Task.from_pretrained(
-        problem.model or "",
-        reward=reward,
-        prompts=material.prompts,
-        eval_prompts=material.eval_prompts,
-        max_prompt_tokens=problem.max_prompt_tokens or MAX_PROMPT_TOKENS,
-        max_new_tokens=problem.max_new_tokens or MAX_NEW_TOKENS,
-        kl_coef=KL_COEF if problem.kl_coef is None else problem.kl_coef,
-    )
+        return shortened(make_task(settings.task_name or ""), problem.own.max_new_tokens)
+    return load_own_task(problem.model or "", problem.own, material, learned, problem.kl_coef)
 
 
 def try_reward(task: Task) -> None:

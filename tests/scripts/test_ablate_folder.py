@@ -10,7 +10,7 @@ import tyro
 from toy_grids import ablate, contents, given, rows
 
 from scripts.ablation.command import Settings
-from scripts.ablation.folder import claim
+from scripts.ablation.folder import claim, grid_settings
 
 
 def test_a_damaged_record_is_run_again(tmp_path: Path):
@@ -136,7 +136,7 @@ def test_a_damaged_folder_is_refused_and_kept(
 
 def test_a_folder_in_use_names_the_process(tmp_path: Path, capsys):
     settings = tyro.cli(Settings, args=given("--out", str(tmp_path)))
-    with claim(tmp_path, settings.axes, settings.budget):
+    with claim(tmp_path, grid_settings(settings.axes, settings.budget, {})):
         assert ablate(tmp_path) == 2
     assert f"is running (process {os.getpid()}); wait" in capsys.readouterr().err
 

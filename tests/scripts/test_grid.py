@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+import agents
 from rlhf_env import load_task
-from scripts.ablation.agent_names import import_object
+from scripts.ablation.agent_names import AGENT_AXES, BUILT_IN, BuiltIn, import_object
 from scripts.ablation.checks import HORIZONS, check_grid
 from scripts.ablation.grid import Axes, Budget, RunSettings, count_runs, grid
+from scripts.ablation.names import entropy_threshold, tokens_per_action
+from scripts.training.problem import OwnTask
 
 
 def test_the_default_grid_has_120_runs():
@@ -81,22 +85,26 @@ def test_run_ids_tell_apart_what_looks_alike():
 
 def test_numbered_names_give_their_numbers():
     assert make_run().every_k == 8
-    assert make_run().macro_tokens == 4
+    assert tokens_per_action(make_run().granularity) == 4
     assert make_run(density="every_k", budget=Budget(every_k=5)).every_k == 5
     assert make_run(density="terminal").every_k is None
     assert make_run(density="prefix_difference").every_k == 1
-    assert make_run(granularity="bandit").macro_tokens is None
+    assert tokens_per_action("bandit") is None
+    assert tokens_per_action("macro_entropy_0.5") is None
+    assert entropy_threshold("macro_entropy_0.5") == 0.5
+    assert entropy_threshold("macro_4") is None
 
 
 def test_settings_survive_json():
-    run = make_run(kl_coef=0.05)
+    own = OwnTask(prompts=Path("a b.txt"), reward="mine:score")
+    run = make_run(kl_coef=0.05, kl_estimator="k3", budget=Budget(task="", model="gpt2", own=own))
     assert RunSettings.from_json(json.loads(json.dumps(run.to_json()))) == run
 
 
 @pytest.mark.parametrize(
     ("axes", "budget", "message"),
     [
-        ({"agent": ("pppo",)}, {}, "agent must be one of ppo, grpo.*'pppo'; did you mean 'ppo'"),
+        ({"agent": ("pppo",)}, {}, "agent must be one of ppo, grpo, .*'pppo'; did you mean 'ppo'"),
         ({"density": ("terminl",)}, {}, "density must be.*'terminl'; did you mean 'terminal'"),
         ({"density": ("every_0",)}, {}, "density must be one of.*'every_0'; write every_ and a"),
         ({"granularity": ("tokens",)}, {}, "granularity must be.*; did you mean 'token'"),
@@ -158,7 +166,7 @@ def test_the_horizons_are_those_of_the_tasks(task: str):
 
 def test_runs_are_counted_as_they_are_listed():
     axes = Axes(gae_lambda=(0.9, 0.95, 1.0), group_size=(2, 4), kl_coef=(0.1, 0.2), seeds=3)
-    assert count_runs(axes) == len(grid(axes, Budget())) == 360
+    assert count_runs(axes, Budget()) == len(grid(axes, Budget())) == 360
 
 
 def test_a_task_that_its_package_imports_late_is_found():
@@ -169,3 +177,70 @@ def test_a_task_that_its_package_imports_late_is_found():
 def test_what_can_be_run_is_accepted():
     axes = Axes(gamma=(0.0, 1.0), density=("every_8", "every_k"), granularity=("macro_2",))
     check_grid(axes, Budget(task="reviews", learning_rate=0.0))
+
+
+def test_tasks_and_models_are_axes():
+    axes = Axes(agent=("ppo",), gamma=(1.0,), density=("terminal",), granularity=("token",))
+    one = {**vars(axes), "seeds": 1}
+    tasks = grid(Axes(**{**one, "task": ("toy15", "reviews")}), Budget())
+    assert [(run.task_name, run.run_id) for run in tasks] == [
+        ("toy15", "ppo-g1-terminal-token-l0.95-s0"),
+        ("reviews", "reviews-ppo-g1-terminal-token-l0.95-s0"),
+    ]
+    both = {**one, "task": ("toy15",), "model": ("a/b", "a_b")}
+    mixed = grid(Axes(**both), Budget())
+    assert [run.task_name for run in mixed] == ["toy15", "a/b", "a_b"]
+    assert [run.budget.model for run in mixed] == [None, "a/b", "a_b"]
+    assert len({run.run_id for run in mixed}) == 3
+    alone = grid(Axes(**{**one, "model": ("a/b",)}), Budget())
+    assert [run.task_name for run in alone] == ["a/b"]
+
+
+def test_how_the_kl_enters_is_an_axis_when_it_is_asked_for():
+    axes = Axes(gamma=(1.0,), density=("terminal",), granularity=("token",), seeds=1)
+    assert {(run.kl_placement, run.kl_estimator) for run in grid(axes, Budget())} == {(None, None)}
+    more = {"kl_placement": ("reward", "loss"), "kl_estimator": ("k1", "k3")}
+    runs = grid(Axes(**{**vars(axes), **more}), Budget())
+    assert len(runs) == 8
+    assert runs[3].run_id == "ppo-g1-terminal-token-l0.95-loss-k3-s0"
+
+
+def test_an_agent_without_a_discount_is_not_run_once_per_discount(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(BUILT_IN, "plain", BuiltIn(class_name="PPO", fields=frozenset()))
+    axes = Axes(agent=("plain",), density=("terminal",), granularity=("token",), seeds=1)
+    (run,) = grid(axes, Budget())
+    assert (run.gamma, run.gae_lambda, run.group_size) == (None, None, None)
+    assert run.run_id == "plain-terminal-token-s0"
+
+
+@pytest.mark.parametrize("name", list(BUILT_IN))
+def test_the_table_of_agents_is_what_the_agents_say(name: str):
+    known, kind = BUILT_IN[name], vars(agents)[BUILT_IN[name].class_name]
+    config = kind.config_class(**known.preset)
+    has = {axis for axis in AGENT_AXES if hasattr(config, axis)}
+    # Every agent has a group size, but one that does not compare within groups leaves it at 1.
+    assert known.fields == has - ({"group_size"} if config.group_size == 1 else set())
+    assert known.minibatches == config.minibatches
+
+
+@pytest.mark.parametrize(
+    ("axes", "own", "message"),
+    [
+        ({"kl_placement": ("rewards",)}, {}, "kl_placement must be one of reward, loss.*'reward'"),
+        ({"kl_estimator": ("k4",)}, {}, "kl_estimator must be one of k1, k2, k3, got 'k4'"),
+        ({"task": ("toy15", "toy15")}, {}, "task must not repeat a value, got toy15"),
+        ({"task": ("toy15", "revews")}, {}, "'revews'; did you mean 'reviews'"),
+        ({"task": ("reviews", "toy15"), "granularity": ("macro_4",)}, {}, "3 tokens, got macro_4"),
+        ({"granularity": ("macro_punct",)}, {}, "did you mean 'macro_punctuation'"),
+        ({"granularity": ("macro_entropy",)}, {}, "write macro_entropy_ and a number, such as mac"),
+        ({"granularity": ("macro_entropy_-1",)}, {}, "a number, such as macro_entropy_0.9"),
+        ({"model": ("gpt2",)}, {}, "--model needs --prompts, got none"),
+        ({"model": ("./no",)}, {"prompts": Path("p"), "reward": "a:b"}, "'./no', which is no f"),
+        ({}, {"reward": "a:b"}, "--reward goes with --model, got 'a:b' without one"),
+        ({}, {"max_new_tokens": 0}, "--max-new-tokens must be a whole number of at least 1"),
+        ({"density": ("every_3",)}, {"max_new_tokens": 2}, "2 tokens, got every_3 with 3"),
+    ],
+)
+def test_what_cannot_be_a_grid_of_tasks_is_refused(axes: dict, own: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        check_grid(Axes(**axes), Budget(own=OwnTask(**own)))

@@ -5,8 +5,10 @@ import pytest
 
 from agents import PPO
 from rlhf_env import load_task
+from scripts.ablation.agent_names import BUILT_IN
+from scripts.ablation.exact_curve import ExactCurve, exact_frontier
 from scripts.ablation.grid import Budget, RunSettings
-from scripts.ablation.runs import ExactCurve, exact_frontier, execute, make_envs, make_task
+from scripts.ablation.runs import execute, make_envs, make_task
 
 
 def make_run(**changes: object) -> RunSettings:
@@ -40,12 +42,14 @@ class Uniform:
 
 
 @pytest.mark.parametrize(
-    ("density", "wrapper"), [("every_2", "EveryK"), ("potential", "PotentialShaping")]
+    ("density", "wrappers"),
+    [("every_2", ["MacroAction", "EveryK"]), ("potential", ["PotentialShaping", "MacroAction"])],
 )
-def test_the_density_is_inside_the_granularity(density: str, wrapper: str):
+def test_the_density_is_inside_the_granularity_and_shaping_outside(
+    density: str, wrappers: list[str]
+):
     envs = make_envs(make_run(density=density, granularity="macro_2"), load_task("toy15"))
-    assert type(envs).__name__ == "MacroAction"
-    assert type(envs.env).__name__ == wrapper
+    assert [type(envs).__name__, type(envs.env).__name__] == wrappers
     assert envs.num_envs == 8
 
 
@@ -64,7 +68,7 @@ def test_an_untrained_agent_is_worth_what_the_reference_is():
 
 
 def test_the_frontier_passes_through_the_known_optima():
-    points = exact_frontier("toy15")
+    points = exact_frontier(load_task("toy15"))
     kl, score = ([point[name] for point in points] for name in ("kl", "score"))
     assert kl == sorted(kl)
     assert np.interp(2.501086, kl, score) == pytest.approx(2.375837, abs=2e-3)
@@ -84,6 +88,42 @@ def test_every_combination_runs(agent: str, granularity: str, density: str):
     before, after = found.samples
     assert (before["stage"], after["stage"]) == ("before", "after")
     assert len(before["tokens"]) == len(before["advantages"])
+
+
+@pytest.mark.parametrize("agent", sorted(BUILT_IN.keys() - {"ppo", "grpo"}))
+def test_every_agent_runs(agent: str):
+    fields = BUILT_IN[agent].fields
+    budget = Budget(updates=1, episodes_per_update=8, eval_episodes=8)
+    run = make_run(
+        agent=agent,
+        gamma=0.9 if "gamma" in fields else None,
+        gae_lambda=0.9 if "gae_lambda" in fields else None,
+        group_size=4 if "group_size" in fields else None,
+        budget=budget,
+    )
+    found = execute(run)
+    assert {"score", "kl", "j_ratio"} <= set(found.row)
+    assert len(found.curve) == 1
+
+
+@pytest.mark.parametrize("granularity", ["macro_punctuation", "macro_space_led", "macro_entropy_1"])
+@pytest.mark.parametrize("density", ["terminal", "potential"])
+def test_every_boundary_runs(granularity: str, density: str):
+    found = execute(make_run(granularity=granularity, density=density))
+    assert -1.5 <= found.row["score"] <= 3.0
+    assert [point["update"] for point in found.curve] == [1, 2]
+
+
+@pytest.mark.parametrize("agent", ["ppo", "grpo"])
+def test_the_kl_may_stand_in_the_loss(agent: str):
+    own = {"gae_lambda": None, "group_size": 4} if agent == "grpo" else {}
+    rows = {
+        placement: execute(
+            make_run(agent=agent, kl_placement=placement, kl_estimator="k1", kl_coef=0.5, **own)
+        ).row["objective"]
+        for placement in ("reward", "loss")
+    }
+    assert rows["reward"] != rows["loss"]
 
 
 def test_a_run_is_repeatable():

@@ -192,7 +192,7 @@ REFUSED = [
     ),
     (["--episodes-per-update", "30"], "; choose 28 or 32"),
     (["--episodes-per-update", "3"], "; choose 4"),
-    (["--agent", "pppo"], "--agent must be one of ppo, grpo, got 'pppo'; did you mean 'ppo'?"),
+    (["--agent", "pppo"], "did you mean 'ppo'?"),
     (["--task", "toy1"], "--task must be one of"),
     (["--out", "dangling"], "is a link to nothing; remove the link or name another folder"),
     (["--out", "dangling/run"], "is a link to nothing"),

@@ -1,0 +1,54 @@
+"""A task made of a language model, prompts and a reward of one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scripts.training.problem import KL_COEF, MAX_NEW_TOKENS, MAX_PROMPT_TOKENS, OwnTask
+
+if TYPE_CHECKING:
+    from rlhf_env import Task
+    from rlhf_env.rewards.rated_texts import RatedTexts
+    from rlhf_env.rewards.text_regression import TextRegressionReward
+    from scripts.training.material import Material
+
+
+def load_own_task(
+    model: str,
+    own: OwnTask,
+    material: Material,
+    learned: TextRegressionReward | None,
+    kl_coef: float | None,
+) -> Task:
+    """Load a model and make its task.
+
+    Args:
+        model: folder or hub id.
+        own: whose limits are kept.
+        material: the prompts, and the reward where it is not learned.
+        learned: the reward, where it is.
+        kl_coef: beta; None takes the default.
+
+    Raises:
+        ValueError: if the model or all prompts cannot be used.
+    """
+    from rlhf_env import Task
+
+    reward: Any = learned.score if learned is not None else material.function
+    return Task.from_pretrained(
+        model,
+        reward=reward,
+        prompts=material.prompts,
+        eval_prompts=material.eval_prompts,
+        max_prompt_tokens=own.max_prompt_tokens or MAX_PROMPT_TOKENS,
+        max_new_tokens=own.max_new_tokens or MAX_NEW_TOKENS,
+        kl_coef=KL_COEF if kl_coef is None else kl_coef,
+    )
+
+
+def learn_reward(ratings: RatedTexts) -> tuple[TextRegressionReward, RatedTexts]:
+    """Learn a reward from nine tenths of rated texts; return it and the rest."""
+    from rlhf_env.rewards.text_regression import TextRegressionReward
+
+    kept, held_out = ratings.split()
+    return TextRegressionReward.fit(kept), held_out
