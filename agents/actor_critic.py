@@ -17,6 +17,7 @@ from agents.discounting import (
     Discount,
     check_discount,
     discounted_terms,
+    sum_of_terms,
     value_names,
     weigh,
 )
@@ -105,7 +106,7 @@ def actor_critic_targets(
         )
         returns[term.name], values[term.name] = estimate + value, value
         advantages = advantages + weigh(estimate, mask, term.gamma, config.gradient_form)
-    predicted = explained_variance(_total(values), _total(returns), mask)
+    predicted = explained_variance(sum_of_terms(values), sum_of_terms(returns), mask)
     return ActorCriticTargets(
         **decisions_of(rollout, old, config),
         advantages=whiten(advantages, mask) if config.whiten_advantages else advantages,
@@ -154,7 +155,3 @@ class ActorCritic(Agent):
             value_names=value_names(config.gamma),
             critic=copy.deepcopy(model) if config.critic == "separate" else None,
         )
-
-
-def _total(by_name: Mapping[str, Tensor]) -> Tensor:
-    return torch.stack(list(by_name.values())).sum(dim=0)

@@ -17,6 +17,7 @@ from agents.checkpoint import load_checkpoint, restore_checkpoint, save_checkpoi
 from agents.collect import base_environment, collect
 from agents.config import AgentConfig, make_config
 from agents.contract import check_observation
+from agents.draw import Stream
 from agents.evaluate import evaluate
 from agents.kl_reward import learned_kl
 from agents.learner import Learner
@@ -27,10 +28,6 @@ from agents.policy import Policy
 from agents.pretraining import pretraining_texts
 from agents.train import Callback, train
 from rlhf_env.rollout import Rollout
-
-# Independent streams of random numbers: every update draws from (seed, stream, update), so that
-# a resumed run needs no generator's state and evaluation cannot disturb training.
-_ROLLOUT, _SHUFFLE, _EVALUATION, _ACTING = range(4)
 
 
 class Agent:
@@ -84,7 +81,7 @@ class Agent:
         self.learner = self.learner_class(self.policy, rule, self.config, texts)
         self.updates = 0
         self.episodes = 0
-        self._acting = np.random.default_rng([self.config.seed, _ACTING])
+        self._acting = np.random.default_rng([self.config.seed, Stream.ACTING])
         self._take_over_environment()
 
     @property
@@ -119,7 +116,7 @@ class Agent:
 
         The first has number 0. Others are drawn where an agent wants more episodes than it keeps.
         """
-        seed = (self.config.seed, _ROLLOUT, self.updates)
+        seed = (self.config.seed, Stream.ROLLOUT, self.updates)
         return collect(
             self.envs,
             self.policy,
@@ -145,7 +142,7 @@ class Agent:
         old = self.policy.describe_all(rollout.tokens, rollout.is_action)
         targets = self.learner.algorithm.targets(rollout, old, self.base.mdp.reference)
         check_targets(targets, len(rollout))
-        generator = np.random.default_rng([self.config.seed, _SHUFFLE, self.updates])
+        generator = np.random.default_rng([self.config.seed, Stream.SHUFFLE, self.updates])
         metrics = self.learner.update(rollout, old, targets, generator)
         self.updates += 1
         self.episodes += len(rollout)
@@ -189,7 +186,7 @@ class Agent:
             self.policy,
             len(prompts),
             prompts=prompts,
-            seed=(self.config.seed, _EVALUATION, seed),
+            seed=(self.config.seed, Stream.EVALUATION, seed),
         )
 
     def evaluate(self, episodes: int = 256) -> dict[str, float]:
@@ -198,7 +195,7 @@ class Agent:
         See `agents.evaluate.evaluate` for the keys. The same episodes are drawn at every call,
         and training is not disturbed.
         """
-        return evaluate(self.envs, self.policy, episodes, (self.config.seed, _EVALUATION))
+        return evaluate(self.envs, self.policy, episodes, (self.config.seed, Stream.EVALUATION))
 
     def save(self, path: str | Path) -> None:
         """Write policy, value head, optimiser, counters and settings into a folder, atomically."""

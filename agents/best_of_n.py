@@ -22,6 +22,8 @@ from agents.agent import Agent
 from agents.collect import collect
 from agents.config import AgentConfig
 from agents.contract import check_observation
+from agents.draw import Stream
+from agents.evaluate import against_reference
 from agents.group_returns import check_terminated
 from agents.kl_reward import estimated_kl
 from agents.metrics import distinct_ngrams, mean_kl, rollout_metrics
@@ -31,11 +33,8 @@ from rlhf_env.best_of_n import BestOfNEvaluation, best_of_n
 from rlhf_env.language_model import LanguageModel
 from rlhf_env.options import check_count
 from rlhf_env.response_tree import check_enumerable
-from rlhf_env.rewards.protocol import score
 from rlhf_env.rollout import Rollout
 
-# Streams of random numbers as in `agents.agent`, so that all agents answer the same prompts.
-_ROLLOUT, _EVALUATION, _ACTING = 0, 2, 3
 # What choosing has a use for, and what a grid over several agents gives to each of them.
 _USED = ("episodes_per_update", "kl_coef", "temperature", "seed")
 _GIVEN_TO_ALL = ("learning_rate",)
@@ -107,7 +106,7 @@ class BestOfN(Agent):
 
     def draw_rollout(self, draw: int) -> Rollout:
         """Return answers to prompts of the task; see `sample` for their log-probabilities."""
-        seed = (self.config.seed, _ROLLOUT, self.updates, *([draw] if draw else []))
+        seed = (self.config.seed, Stream.ROLLOUT, self.updates, *([draw] if draw else []))
         return self._answers(self._choose(self.config.episodes_per_update, seed))
 
     def update(self, rollout: Rollout) -> dict[str, float]:
@@ -167,7 +166,7 @@ class BestOfN(Agent):
         what an environment pays for them.
         """
         return self._answers(
-            self._choose(len(prompts), (self.config.seed, _EVALUATION, seed), prompts)
+            self._choose(len(prompts), (self.config.seed, Stream.EVALUATION, seed), prompts)
         )
 
     def evaluate(self, episodes: int = 256) -> dict[str, float]:
@@ -178,14 +177,14 @@ class BestOfN(Agent):
             ``kl_exact`` is that of the whole distribution; it, ``kl``, ``kl_k3``, ``return`` and
             ``entropy`` are NaN where that distribution is not known.
         """
-        seed, task = (self.config.seed, _EVALUATION), self.base.task
+        seed, task = (self.config.seed, Stream.EVALUATION), self.base.task
         chosen = self._choose(episodes, seed, task.eval_prompts)
         rollout = self._paid(self._answers(chosen))
         reference = Policy(self.base.mdp.reference.model, task.vocab_size, self.config.temperature)
         other = collect(self.envs, reference, episodes, seed=seed, prompts=task.eval_prompts)
         return {
             **rollout_metrics(rollout, task),
-            **self._compared(rollout, other),
+            **against_reference(rollout, other, task),
             "kl_exact": self._solved().kl if self._is_enumerable else math.nan,
             "kl_bound": self._kl_bound(chosen),
             "entropy": self._entropy(rollout),
@@ -227,20 +226,6 @@ class BestOfN(Agent):
     def _kl_bound(self, chosen: Rollout) -> float:
         """Return what choosing costs at most, and the KL of the policy that was chosen from."""
         return best_of_n_kl_bound(self.config.n) + mean_kl(chosen, "sequence")
-
-    def _compared(self, rollout: Rollout, other: Rollout) -> dict[str, float]:
-        """Return how the answers fare against those of the reference."""
-        gold = self.base.task.gold
-        ours, theirs = rollout.score, other.score
-        found = {
-            "reference_score": float(theirs.mean()),
-            "reference_score_sd": float(theirs.std()) if len(theirs) > 1 else 0.0,
-        }
-        if gold is not None:
-            ours, theirs = (score(gold, r.prompts(), r.responses()) for r in (rollout, other))
-            found["reference_gold"] = float(theirs.mean())
-        wins = (ours > theirs).float() + 0.5 * (ours == theirs).float()
-        return found | {"win_rate": float(wins.mean())}
 
     def _entropy(self, rollout: Rollout) -> float:
         """Return the mean entropy of what may be chosen next, nats per token."""

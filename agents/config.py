@@ -39,6 +39,9 @@ class AgentConfig:
             in the loss of whole responses, converge to the optimum of the RLHF objective. k2 and
             k3 in the loss of tokens converge elsewhere; k1 in the loss regularises nothing; k2
             and k3 in the reward penalise another divergence (arXiv:2512.21852).
+        kl_importance_ratio: multiplies the KL in the loss by the ratio of the probabilities of
+            the policy being trained and the one that acted. Per token k3 then has the gradient of
+            the KL of every single step (arXiv:2512.02556), off-policy too.
         kl_target: steers beta so that the KL comes near it, in nats; None leaves beta as it is.
         kl_target_unit: of ``kl_target`` and of the KL that is compared with it: nats per
             "sequence" or per "token".
@@ -65,6 +68,7 @@ class AgentConfig:
     kl_coef: float | None = None
     kl_placement: str = "reward"
     kl_estimator: str = "k1"
+    kl_importance_ratio: bool = False
     kl_target: float | None = None
     kl_target_unit: str = "sequence"
     kl_horizon: int = 10_000

@@ -103,3 +103,8 @@ def returns_to_go(rollout: Rollout, mask: Tensor, gamma: Discount, form: str = "
 def weigh(values: Tensor, mask: Tensor, gamma: float, form: str) -> Tensor:
     """Return values [B, D], times γ^t where the form of the gradient is "discounted"."""
     return values * discount_weights(mask, gamma) if form == "discounted" else values
+
+
+def sum_of_terms(by_name: Mapping[str, Tensor]) -> Tensor:
+    """Return the sum of what stands under each name, all of one shape."""
+    return torch.stack(list(by_name.values())).sum(dim=0)

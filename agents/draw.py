@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import torch
@@ -12,6 +13,19 @@ from torch import Tensor
 from rlhf_env.vector_env import RLHFVectorEnv
 
 Seed = int | Sequence[int] | None
+
+
+class Stream(IntEnum):
+    """What an agent's random numbers are for; each draws from (seed, stream, update).
+
+    A resumed run so needs no generator's state, and evaluation cannot disturb training.
+    """
+
+    ROLLOUT = 0
+    SHUFFLE = 1
+    EVALUATION = 2
+    ACTING = 3
+    DEMONSTRATIONS = 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from gymnasium.vector import VectorEnv
-from torch import Tensor
 
 from agents.collect import base_environment, collect
 from agents.kl_reward import close_kl
@@ -17,6 +16,7 @@ from rlhf_env.kl import exact_kl
 from rlhf_env.language_model import LanguageModel, length_batches
 from rlhf_env.rewards.protocol import score
 from rlhf_env.rollout import Rollout
+from rlhf_env.task import Task
 
 
 def evaluate(
@@ -48,22 +48,38 @@ def evaluate(
     opponent = Policy(base.mdp.reference.model, task.vocab_size, policy.temperature)
     other = collect(envs, opponent, episodes, seed=seed, prompts=task.eval_prompts)
     described = policy.describe_all(rollout.tokens, rollout.is_action)
-    judged = {"score": (rollout.score, other.score)}
-    if task.gold is not None:
-        judged["gold"] = (_gold(rollout, task.gold), _gold(other, task.gold))
-    ours, theirs = judged.get("gold", judged["score"])
-    metrics = rollout_metrics(rollout, task) | {
+    return {
+        **rollout_metrics(rollout, task),
+        **against_reference(rollout, other, task),
         "kl_exact": mean_exact_kl(policy, base.mdp.reference, rollout),
         "entropy": float(described.entropy.sum() / rollout.is_action.sum()),
         "distinct_1": distinct_ngrams(rollout, 1),
         "distinct_2": distinct_ngrams(rollout, 2),
-        "win_rate": float(((ours > theirs).float() + 0.5 * (ours == theirs).float()).mean()),
-        "reference_score": float(other.score.mean()),
-        "reference_score_sd": float(other.score.std()) if episodes > 1 else 0.0,
+    }
+
+
+def against_reference(rollout: Rollout, other: Rollout, task: Task) -> dict[str, float]:
+    """Return how responses fare against others to the same prompts.
+
+    Args:
+        rollout: B episodes.
+        other: the reference's.
+        task: whose gold reward, if it has one, judges.
+
+    Returns:
+        ``win_rate``, ties counting half; ``reference_score``, ``reference_score_sd`` and, where
+        there is a gold reward, ``reference_gold``.
+    """
+    ours, theirs = rollout.score, other.score
+    found = {
+        "reference_score": float(theirs.mean()),
+        "reference_score_sd": float(theirs.std()) if len(theirs) > 1 else 0.0,
     }
     if task.gold is not None:
-        metrics["reference_gold"] = float(theirs.mean())
-    return metrics
+        ours, theirs = (score(task.gold, r.prompts(), r.responses()) for r in (rollout, other))
+        found["reference_gold"] = float(theirs.mean())
+    wins = (ours > theirs).float() + 0.5 * (ours == theirs).float()
+    return found | {"win_rate": float(wins.mean())}
 
 
 @torch.no_grad()
@@ -80,7 +96,3 @@ def mean_exact_kl(policy: Policy, reference: LanguageModel, rollout: Rollout) ->
             scaled = [part / policy.temperature for part in logits]
             total += float(exact_kl(*scaled).sum())
     return total / len(rollout)
-
-
-def _gold(rollout: Rollout, gold: Any) -> Tensor:
-    return score(gold, rollout.prompts(), rollout.responses())

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
+from agents.surrogate import SurrogateTargets
 from rlhf_env.rollout import Rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupTargets(SurrogateTargets):
+    """What agents aim at that compare within groups, beside `SurrogateTargets`.
+
+    Attributes:
+        equal_returns: [B] 1.0 where all episodes of the group have one return, and so teach
+            nothing; else 0.0.
+    """
+
+    equal_returns: Tensor
 
 
 def decision_advantages(

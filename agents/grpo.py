@@ -15,11 +15,15 @@ from torch import Tensor
 from agents.agent import Agent
 from agents.config import AgentConfig
 from agents.discounting import GRADIENT_FORMS, Discount, check_discount, returns_to_go
-from agents.group_returns import are_equal, check_terminated, decision_advantages
+from agents.group_returns import (
+    GroupTargets,
+    are_equal,
+    check_terminated,
+    decision_advantages,
+)
 from agents.math import group_centered, group_deviation
 from agents.policy import Description
 from agents.surrogate import (
-    SurrogateTargets,
     decisions_of,
     kl_loss,
     mean_over_decisions,
@@ -83,18 +87,6 @@ class GRPOConfig(AgentConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GRPOTargets(SurrogateTargets):
-    """What GRPO aims at, beside `SurrogateTargets`.
-
-    Attributes:
-        equal_returns: [B] 1.0 where all episodes of the group have one return, and so teach
-            nothing; else 0.0.
-    """
-
-    equal_returns: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
 class GRPOAlgorithm:
     """Group-relative returns and the clipped surrogate.
 
@@ -108,7 +100,7 @@ class GRPOAlgorithm:
     horizon: int
     eos_id: int
 
-    def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> GRPOTargets:
+    def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> GroupTargets:
         """Return advantages within groups; see `Algorithm.targets`.
 
         Raises:
@@ -123,7 +115,7 @@ class GRPOAlgorithm:
         is_scaled = self.config.scale_by_std
         scale = group_deviation(returns, group) if is_scaled else torch.ones_like(returns)
         per_episode = group_centered(returns, group) / scale
-        return GRPOTargets(
+        return GroupTargets(
             **decisions,
             advantages=decision_advantages(
                 per_episode, to_go, mask, self.config.gradient_form, scale
@@ -133,7 +125,7 @@ class GRPOAlgorithm:
         )
 
     def loss(
-        self, rollout: Rollout, new: Description, old: Description, targets: GRPOTargets
+        self, rollout: Rollout, new: Description, old: Description, targets: GroupTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of each episode; see `Algorithm.loss`."""
         config = self.config
@@ -142,7 +134,7 @@ class GRPOAlgorithm:
         loss, metrics = surrogate_loss(
             logprobs, targets, config.clip_range, high, ratio=config.ratio
         )
-        loss = loss + kl_loss(logprobs, targets, config.kl_estimator)
+        loss = loss + kl_loss(logprobs, targets, config)
         return loss, metrics | {"equal_returns": targets.equal_returns}
 
     def _weights(self, rollout: Rollout, mask: Tensor) -> Tensor:

@@ -121,7 +121,7 @@ class KLPenaltyPPOAlgorithm:
         metrics["explained_variance"] = targets.explained_variance
         penalty = targets.episode_sums(kl_to_old(logprobs, targets.logprobs))
         loss = loss + self.penalty_coef * penalty
-        loss = loss + kl_loss(logprobs, targets, config.kl_estimator)
+        loss = loss + kl_loss(logprobs, targets, config)
         return loss + config.value_coef * metrics["value_loss"], metrics
 
     def observe(self, kl: float) -> None:

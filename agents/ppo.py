@@ -63,7 +63,7 @@ class PPOAlgorithm:
         loss, metrics = surrogate_loss(logprobs, targets, config.clip_range, config.clip_range)
         metrics["value_loss"] = critic_loss(rollout, new, targets, config.value_clip_range)
         metrics["explained_variance"] = targets.explained_variance
-        loss = loss + kl_loss(logprobs, targets, config.kl_estimator)
+        loss = loss + kl_loss(logprobs, targets, config)
         return loss + config.value_coef * metrics["value_loss"], metrics
 
 

@@ -8,7 +8,7 @@ rollout's mean, a critic's value, or the return of the most likely response to t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,7 @@ from agents.discounting import (
     DiscountedTerm,
     check_discount,
     discounted_terms,
+    sum_of_terms,
     value_names,
     weigh,
 )
@@ -135,7 +136,7 @@ class ReinforceAlgorithm:
             excess = gae(term.rewards, baselines[term.name], mask, bootstrap, term.gamma, 1.0)
             returns[term.name] = excess + baselines[term.name]
             advantages = advantages + weigh(excess, mask, term.gamma, config.gradient_form)
-        predicted = explained_variance(_total(baselines), _total(returns), mask)
+        predicted = explained_variance(sum_of_terms(baselines), sum_of_terms(returns), mask)
         return ReinforceTargets(
             **decisions_of(rollout, old, config),
             advantages=advantages,
@@ -153,7 +154,7 @@ class ReinforceAlgorithm:
         config = self.config
         logprobs = targets.of_decisions(new.logprobs, rollout)
         loss, metrics = surrogate_loss(logprobs, targets, clip_low=1.0, clip_high=math.inf)
-        loss = loss + kl_loss(logprobs, targets, config.kl_estimator)
+        loss = loss + kl_loss(logprobs, targets, config)
         metrics["explained_variance"] = targets.explained_variance
         metrics["baseline_tokens"] = targets.baseline_tokens
         if config.baseline == "value":
@@ -225,10 +226,6 @@ class Reinforce(Agent):
             precision=self.config.precision,
             value_names=value_names(self.config.gamma),
         )
-
-
-def _total(by_name: Mapping[str, Tensor]) -> Tensor:
-    return torch.stack(list(by_name.values())).sum(dim=0)
 
 
 def _mean_return(term: DiscountedTerm, mask: Tensor) -> Tensor:

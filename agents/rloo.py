@@ -14,8 +14,12 @@ from torch import Tensor
 from agents.agent import Agent
 from agents.config import AgentConfig
 from agents.discounting import GRADIENT_FORMS, Discount, check_discount, returns_to_go
-from agents.group_returns import are_equal, check_terminated, decision_advantages
-from agents.grpo import GRPOTargets
+from agents.group_returns import (
+    GroupTargets,
+    are_equal,
+    check_terminated,
+    decision_advantages,
+)
 from agents.math import leave_one_out, whiten
 from agents.policy import Description
 from agents.surrogate import decisions_of, kl_loss, mean_over_decisions, surrogate_loss
@@ -61,7 +65,7 @@ class RLOOAlgorithm:
 
     config: RLOOConfig
 
-    def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> GRPOTargets:
+    def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> GroupTargets:
         """Return advantages over the other responses of a group; see `Algorithm.targets`.
 
         Raises:
@@ -76,7 +80,7 @@ class RLOOAlgorithm:
         returns = to_go[:, 0]
         per_episode = leave_one_out(returns, rollout.group)
         advantages = decision_advantages(per_episode, to_go, mask, config.gradient_form)
-        return GRPOTargets(
+        return GroupTargets(
             **decisions,
             advantages=whiten(advantages, mask) if config.whiten_advantages else advantages,
             weight=mean_over_decisions(mask),
@@ -84,13 +88,13 @@ class RLOOAlgorithm:
         )
 
     def loss(
-        self, rollout: Rollout, new: Description, old: Description, targets: GRPOTargets
+        self, rollout: Rollout, new: Description, old: Description, targets: GroupTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of each episode; see `Algorithm.loss`."""
         clip = math.inf if self.config.clip_range is None else self.config.clip_range
         logprobs = targets.of_decisions(new.logprobs, rollout)
         loss, metrics = surrogate_loss(logprobs, targets, clip, clip)
-        loss = loss + kl_loss(logprobs, targets, self.config.kl_estimator)
+        loss = loss + kl_loss(logprobs, targets, self.config)
         return loss, metrics | {"equal_returns": targets.equal_returns}
 
 

@@ -16,13 +16,10 @@ from agents.agent import Agent
 from agents.collect import unpaid_rollout
 from agents.config import AgentConfig
 from agents.demonstrations import Demonstration, encode_demonstrations
-from agents.draw import Draw
+from agents.draw import Draw, Stream
 from agents.policy import Description
 from rlhf_env.language_model import LanguageModel
 from rlhf_env.rollout import Rollout
-
-# Of random numbers, beside those of `agents.agent`.
-_ORDER = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +119,7 @@ class SFT(Agent):
         return {"cross_entropy": loss, "perplexity": math.exp(loss)}
 
     def _order(self, epoch: int) -> list[int]:
-        generator = np.random.default_rng([self.config.seed, _ORDER, epoch])
+        generator = np.random.default_rng([self.config.seed, Stream.DEMONSTRATIONS, epoch])
         return generator.permutation(len(self.demonstrations)).tolist()
 
     def _as_rollout(self, chosen: Sequence[Demonstration]) -> Rollout:

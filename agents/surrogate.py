@@ -24,12 +24,15 @@ class Decisions:
         ref_logprobs: [B, D] of the reference.
         kl_coef: [B] weight of the KL in the loss; 0 where it stands in the reward.
         mask: [B, D] bool, where there is a decision.
+        share: [B] B / (number of decisions), under which the mean over episodes is that over
+            decisions.
     """
 
     logprobs: Tensor
     ref_logprobs: Tensor
     kl_coef: Tensor
     mask: Tensor
+    share: Tensor
 
 
 def decisions_of(rollout: Rollout, old: Description, config: AgentConfig) -> dict[str, Tensor]:
@@ -43,11 +46,13 @@ def decisions_of(rollout: Rollout, old: Description, config: AgentConfig) -> dic
     kl_coef = torch.zeros(len(rollout), device=rollout.tokens.device)
     if config.kl_placement == "loss" and rollout.kl_coef is not None:
         kl_coef = rollout.kl_coef
+    mask = is_decision(rollout)
     return {
         "logprobs": sum_per_decision(old.logprobs, rollout),
         "ref_logprobs": sum_per_decision(rollout.ref_logprobs, rollout),
         "kl_coef": kl_coef,
-        "mask": is_decision(rollout),
+        "mask": mask,
+        "share": mean_over_decisions(mask),
     }
 
 
@@ -58,7 +63,7 @@ class SurrogateTargets(Decisions):
     Attributes:
         advantages: [B, D].
         weight: [B] what an episode's sum over decisions is multiplied with; the learner then
-            averages over episodes. B / (number of decisions) makes that the mean over decisions.
+            averages over episodes.
     """
 
     advantages: Tensor
@@ -69,8 +74,12 @@ class SurrogateTargets(Decisions):
         return sum_per_decision(logprobs, rollout, self.mask.shape[1])
 
     def episode_sums(self, values: Tensor) -> Tensor:
-        """[b] weighted sums of [b, D] over each episode's decisions."""
+        """[b] weighted sums of [b, D] over each episode's decisions, as the loss weighs them."""
         return values.masked_fill(~self.mask, 0.0).sum(dim=1) * self.weight
+
+    def episode_shares(self, values: Tensor) -> Tensor:
+        """[b] what each episode adds to the mean of [b, D] over all decisions, for figures."""
+        return values.masked_fill(~self.mask, 0.0).sum(dim=1) * self.share
 
 
 def mean_over_decisions(mask: Tensor) -> Tensor:
@@ -78,16 +87,18 @@ def mean_over_decisions(mask: Tensor) -> Tensor:
     return (mask.shape[0] / mask.sum()).expand(mask.shape[0])
 
 
-def kl_loss(logprobs: Tensor, targets: SurrogateTargets, estimator: str) -> Tensor:
+def kl_loss(logprobs: Tensor, targets: SurrogateTargets, config: AgentConfig) -> Tensor:
     """Return what the KL adds to the loss of each episode, [b]; 0 where the reward holds it.
 
     Args:
         logprobs: [b, D] of the policy being trained, with gradient.
         targets: the same rows.
-        estimator: "k1", "k2" or "k3", of each decision's log-ratio. The episodes count as drawn
-            from the policy being trained: with many epochs the penalty is off-policy.
+        config: names the estimator, and whether it is weighed by the ratio of probabilities.
     """
-    estimate = KL_ESTIMATORS[estimator](logprobs, targets.ref_logprobs)
+    estimate = KL_ESTIMATORS[config.kl_estimator](logprobs, targets.ref_logprobs)
+    if config.kl_importance_ratio:
+        log_ratio = (logprobs - targets.logprobs).masked_fill(~targets.mask, 0.0)
+        estimate = estimate * log_ratio.clamp(-20.0, 20.0).exp()
     return targets.kl_coef * targets.episode_sums(estimate)
 
 
@@ -131,8 +142,8 @@ def surrogate_loss(
     clipped = is_clipped(log_ratio, targets.advantages, clip_low, clip_high)
     metrics = {
         "policy_loss": loss,
-        "clip_fraction": targets.episode_sums(clipped.to(loss.dtype)),
-        "approx_kl": targets.episode_sums(0.5 * log_ratio.square()),
+        "clip_fraction": targets.episode_shares(clipped.to(loss.dtype)),
+        "approx_kl": targets.episode_shares(0.5 * log_ratio.square()),
         "ratio_max": log_ratio.exp().amax(dim=1),
     }
     return loss, metrics

@@ -60,7 +60,7 @@ class TRPOAlgorithm:
         """Return the policy's loss of each episode, of the same form."""
         logprobs = targets.of_decisions(new.logprobs, rollout)
         loss, metrics = surrogate_loss(logprobs, targets, clip_low=1.0, clip_high=math.inf)
-        return loss + kl_loss(logprobs, targets, self.config.kl_estimator), metrics
+        return loss + kl_loss(logprobs, targets, self.config), metrics
 
 
 class TRPO(ActorCritic):

@@ -8,14 +8,12 @@ only the time that the next call takes.
 
 from __future__ import annotations
 
-import inspect
-import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from rlhf_env.row_cache import RowCache
+from rlhf_env.row_cache import RowCache, supports_row_cache
 from rlhf_env.weights import Weights
 
 
@@ -230,37 +228,3 @@ def _distinct_texts(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     equal = same[:, None] == torch.arange(int(same.max()) + 1, device=tokens.device)
     first, order = equal.int().argmax(0).sort()
     return first, order.argsort()[same]
-
-
-def attention_window(config: object) -> int | None:
-    """Return how many tokens back a model of this configuration attends; None for all."""
-    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
-    return min((window for window in windows if window is not None), default=None)
-
-
-def supports_row_cache(model: nn.Module, capacity: int) -> bool:
-    """Return whether texts of up to ``capacity`` tokens of this model can be cached by row.
-
-    A model that ought to and cannot is named in a warning; an architecture that knows no cache,
-    in its configuration as in its ``forward``, makes no promise to break.
-    """
-    parameters = inspect.signature(model.forward).parameters
-    config = getattr(model, "config", None)
-    if "past_key_values" not in parameters and not getattr(config, "use_cache", False):
-        return False
-    window = attention_window(config)
-    attention = getattr(config, "_attn_implementation", "eager")
-    reason = None
-    if not {"past_key_values", "position_ids", "logits_to_keep"} <= parameters.keys():
-        reason = "has no key/value cache of the usual form"
-    elif getattr(model, "_is_stateful", False):
-        reason = "keeps a state that cannot be rewound"
-    elif attention not in ("eager", "sdpa"):
-        reason = f"runs with {attention!r} attention, which takes no mask of its own per row"
-    elif window is not None and window < capacity:
-        reason = f"attends to a window of {window} tokens, fewer than the {capacity} of an episode"
-    if reason is not None:
-        warnings.warn(
-            f"{type(model).__name__} {reason}; every step runs the whole text", stacklevel=3
-        )
-    return reason is None

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 
-from rlhf_env.engine import attention_window
+from rlhf_env.row_cache import attention_window
 
 _NAME = "rlhf_env_packed"
 _SDPA = AttentionInterface()["sdpa"]

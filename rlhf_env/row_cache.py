@@ -6,6 +6,8 @@ different lengths side by side without padding between prompt and response.
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,12 +21,14 @@ class _Write:
     """Where one forward pass writes and what it may read.
 
     Attributes:
-        rows: [R] the rows that take part; None when all do.
+        rows: [R] the rows that take part.
+        is_prefix: whether they are the first R, which can be read without a copy.
         slots: [R, T] the slot of each token; ``capacity`` is a slot that nobody reads.
         span: the pass reads slots [0, span).
     """
 
-    rows: Tensor | None
+    rows: Tensor
+    is_prefix: bool
     slots: Tensor
     span: int
 
@@ -37,32 +41,35 @@ class RowCache(Cache):
         super().__init__(layer_class_to_replicate=_RowLayer)
         self.num_rows = num_rows
         self.capacity = capacity
+        self._allocated_rows = num_rows
         self._write: _Write | None = None
 
-    def begin(self, rows: Tensor, positions: Tensor, is_new: Tensor, model: nn.Module) -> Tensor:
+    def begin(self, rows: Tensor, positions: Tensor, is_new: Tensor, dtype: torch.dtype) -> Tensor:
         """Prepare one forward pass and return its attention mask.
 
         Args:
             rows: [R] the rows that take part, ascending.
             positions: [R, T] where each token stands in its text.
             is_new: [R, T] False for padding, which is written where nobody reads.
-            model: the model about to run; eager attention adds its mask, others select by it.
+            dtype: of the model about to run.
 
         Returns:
-            [R, 1, T, S] mask over the first S slots: each token sees its text up to itself.
+            [R, 1, T, S] added to the scores of the first S slots: each token sees its text up to
+            itself.
         """
         span = int(positions.max()) + 1
         self._write = _Write(
-            rows=None if len(rows) == self.num_rows else rows,
+            rows=rows,
+            is_prefix=len(rows) == self.num_rows,
             slots=torch.where(is_new, positions, self.capacity),
             span=span,
         )
+        # Numbers, although attention would take bits: it would turn them into numbers in every
+        # layer.
         slots = torch.arange(span, device=positions.device)
-        mask = (slots <= positions[:, :, None])[:, None]
-        if model.config._attn_implementation != "eager":  # type: ignore[union-attr]
-            return mask
-        dtype = next(model.parameters()).dtype
-        return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
+        hidden = slots > positions[:, None, :, None]
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=positions.device)
+        return mask.masked_fill_(hidden, torch.finfo(dtype).min)
 
     def update(
         self,
@@ -77,14 +84,18 @@ class RowCache(Cache):
             self.layers.append(_RowLayer())
         layer = self._row_layers[layer_idx]
         if not layer.is_initialized:
-            layer.allocate(key_states, value_states, self.num_rows, self.capacity + 1)
+            layer.allocate(key_states, value_states, self._allocated_rows, self.capacity + 1)
         assert self._write is not None, "begin() comes before the forward pass"
         return layer.write(key_states, value_states, self._write)
 
-    def copy_rows(self, sources: Tensor, targets: Tensor) -> None:
-        """Give each target row the keys and values of its source row."""
+    def copy_rows(self, sources: Tensor, targets: Tensor, span: int) -> None:
+        """Give each target row the first ``span`` keys and values of its source row."""
         for layer in self._row_layers:
-            layer.copy_rows(sources, targets)
+            layer.copy_rows(sources, targets, span)
+
+    def shrink(self, num_rows: int) -> None:
+        """Forget all rows but the first ``num_rows``; their memory is kept."""
+        self.num_rows = num_rows
 
     @property
     def _row_layers(self) -> list[_RowLayer]:
@@ -92,30 +103,25 @@ class RowCache(Cache):
 
 
 class _RowLayer(CacheLayerMixin):
-    """One layer's buffers, [N, capacity + 1, H, D]: a token's heads lie together."""
+    """One layer's buffers, [N, H, capacity + 1, D]: a head's slots lie together."""
 
     def allocate(self, keys: Tensor, values: Tensor, num_rows: int, num_slots: int) -> None:
-        self.keys = keys.new_zeros((num_rows, num_slots, keys.shape[1], keys.shape[3]))
-        self.values = values.new_zeros((num_rows, num_slots, values.shape[1], values.shape[3]))
+        self.keys = keys.new_zeros((num_rows, keys.shape[1], num_slots, keys.shape[3]))
+        self.values = values.new_zeros((num_rows, values.shape[1], num_slots, values.shape[3]))
         self.is_initialized = True
 
     def write(self, keys: Tensor, values: Tensor, write: _Write) -> tuple[Tensor, Tensor]:
         """Store [R, H, T, D] and return the visible keys and values, [R, H, S, D]."""
         assert self.keys is not None and self.values is not None
-        rows = write.rows
-        if rows is None:
-            rows = torch.arange(len(write.slots), device=write.slots.device)
-        self.keys[rows[:, None], write.slots] = keys.transpose(1, 2)
-        self.values[rows[:, None], write.slots] = values.transpose(1, 2)
-        seen = self.keys[:, : write.span], self.values[:, : write.span]
-        if write.rows is not None:
-            seen = seen[0][rows], seen[1][rows]
-        return seen[0].transpose(1, 2), seen[1].transpose(1, 2)
+        self.keys[write.rows[:, None], :, write.slots] = keys.transpose(1, 2)
+        self.values[write.rows[:, None], :, write.slots] = values.transpose(1, 2)
+        rows = slice(len(write.rows)) if write.is_prefix else write.rows
+        return self.keys[:, :, : write.span][rows], self.values[:, :, : write.span][rows]
 
-    def copy_rows(self, sources: Tensor, targets: Tensor) -> None:
+    def copy_rows(self, sources: Tensor, targets: Tensor, span: int) -> None:
         assert self.keys is not None and self.values is not None
-        self.keys[targets] = self.keys[sources]
-        self.values[targets] = self.values[sources]
+        for states in (self.keys, self.values):
+            states[targets, :, :span] = states[sources, :, :span]
 
     # The base class asks for the following; `RowCache` has taken their work over.
 
@@ -138,3 +144,37 @@ class _RowLayer(CacheLayerMixin):
 
     def get_max_cache_shape(self) -> int:
         return self.get_max_length()
+
+
+def attention_window(config: object) -> int | None:
+    """Return how many tokens back a model of this configuration attends; None for all."""
+    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return min((window for window in windows if window is not None), default=None)
+
+
+def supports_row_cache(model: nn.Module, capacity: int) -> bool:
+    """Return whether texts of up to ``capacity`` tokens of this model can be cached by row.
+
+    A model that ought to and cannot is named in a warning; an architecture that knows no cache,
+    in its configuration as in its ``forward``, makes no promise to break.
+    """
+    parameters = inspect.signature(model.forward).parameters
+    config = getattr(model, "config", None)
+    if "past_key_values" not in parameters and not getattr(config, "use_cache", False):
+        return False
+    window = attention_window(config)
+    attention = getattr(config, "_attn_implementation", "eager")
+    reason = None
+    if not {"past_key_values", "position_ids", "logits_to_keep"} <= parameters.keys():
+        reason = "has no key/value cache of the usual form"
+    elif getattr(model, "_is_stateful", False):
+        reason = "keeps a state that cannot be rewound"
+    elif attention not in ("eager", "sdpa"):
+        reason = f"runs with {attention!r} attention, which takes no mask of its own per row"
+    elif window is not None and window < capacity:
+        reason = f"attends to a window of {window} tokens, fewer than the {capacity} of an episode"
+    if reason is not None:
+        warnings.warn(
+            f"{type(model).__name__} {reason}; every step runs the whole text", stacklevel=3
+        )
+    return reason is None

@@ -89,6 +89,7 @@ def surrogate(log_ratio: list[float], high: float, ratio: str = "decision") -> t
         kl_coef=torch.zeros(1),
         mask=mask,
         weight=mean_over_decisions(mask),
+        share=mean_over_decisions(mask),
     )
     return surrogate_loss(new, targets, 0.2, high, ratio=ratio)
 

@@ -21,6 +21,7 @@ def targets(advantages: Tensor, logprobs: Tensor, mask: Tensor = MASK) -> Surrog
         kl_coef=torch.zeros(len(mask)),
         mask=mask,
         weight=mean_over_decisions(mask),
+        share=mean_over_decisions(mask),
     )
 
 

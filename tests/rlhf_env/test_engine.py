@@ -157,6 +157,32 @@ def test_one_token_costs_one_token() -> None:
     assert shapes == [(1, 5), (4, 1), (4, 1), (4, 1), (4, 1)]
 
 
+def test_rows_that_leave_cost_nothing() -> None:
+    """Row 0 ends: the last row takes its place, and no text is run again."""
+    model = tiny_llama()
+    engine = Engine(model, V)
+    tokens = torch.randint(0, V, (4, L), generator=torch.Generator().manual_seed(0))
+    engine(tokens, torch.tensor([3, 5, 4, 6]))
+    shapes = []
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)),
+        with_kwargs=True,
+    )
+    engine.move(3, 0)
+    tokens, lengths = tokens[[3, 1, 2]], torch.tensor([7, 6, 5])
+    found = engine(tokens, lengths)
+    assert shapes == [(3, 1)]
+    torch.testing.assert_close(found, logits_of(model, tokens, lengths), atol=1e-5, rtol=1e-5)
+
+
+def test_a_move_that_is_not_followed_by_its_text_changes_nothing() -> None:
+    engine = Engine(tiny_llama(), V)
+    tokens, lengths = walk(0)[0]
+    expected = engine(tokens, lengths)
+    engine.move(2, 1)
+    torch.testing.assert_close(engine(tokens, lengths), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_a_forward_pass_that_raises_leaves_nothing_wrong_behind() -> None:
     model = tiny_llama()
     engine = Engine(model, V)

@@ -1,0 +1,127 @@
+"""What is timed: each piece of work, the same for every side, and how a side is asked to do it.
+
+A side is a program of its own, in an environment of its own. It prepares a work, says so, and
+then does one step of it for every line it reads, answering each with the seconds and the response
+tokens of the step. Steps of several sides can so be timed in turn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Sizes of one step of training, and the model that it trains.
+
+    Attributes:
+        algorithm: "grpo", "rloo" or "ppo".
+        vocab_size: V.
+        hidden_size: width of the model.
+        intermediate_size: width of its feed-forward layers.
+        layers: of the model.
+        heads: of every layer.
+        tied: whether the output embedding is the input embedding.
+        mean_tokens: response tokens that a geometric length gives on average; None lets every
+            response end at the limit.
+        prompts: distinct prompts of a step.
+        group_size: responses to each.
+        prompt_tokens: of every prompt.
+        new_tokens: limit of a response.
+        epochs: passes over a rollout.
+        phase: what of a step is timed: "all" of it, its "rollout" or its "update".
+    """
+
+    algorithm: str
+    vocab_size: int = 512
+    hidden_size: int = 128
+    intermediate_size: int = 344
+    layers: int = 5
+    heads: int = 4
+    tied: bool = False
+    mean_tokens: float | None = None
+    prompts: int = 4
+    group_size: int = 8
+    prompt_tokens: int = 32
+    new_tokens: int = 64
+    epochs: int = 1
+    phase: str = "all"
+
+    @property
+    def episodes(self) -> int:
+        """Responses of a step."""
+        return self.prompts * self.group_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a side is told when it starts.
+
+    Attributes:
+        work: what to do.
+        folder: model, tokenizer and prompts.
+        threads: of PyTorch.
+        steps: how many will be asked for at most.
+        learning_rate: small, so that the model and its lengths stay what they are.
+        kl_coef: weight of the KL penalty, for which every side asks the reference.
+    """
+
+    work: Work
+    folder: Path
+    threads: int
+    steps: int
+    learning_rate: float = 1e-6
+    kl_coef: float = 0.05
+
+    def to_json(self) -> str:
+        """Return the order as one line."""
+        return json.dumps(asdict(self) | {"folder": str(self.folder)})
+
+    @classmethod
+    def from_json(cls, line: str) -> Order:
+        """Read what `to_json` wrote."""
+        fields = json.loads(line)
+        return cls(**fields | {"work": Work(**fields["work"]), "folder": Path(fields["folder"])})
+
+    def prompts(self) -> list[list[int]]:
+        """Token ids of the prompts of all steps."""
+        return json.loads((self.folder / "prompts.json").read_text())
+
+
+class Bell:
+    """A side's end of the conversation with `benchmarks.compare`."""
+
+    def __init__(self, answers: TextIO) -> None:
+        """Answer to a stream that nothing else writes to."""
+        self._answers = answers
+
+    def ready(self, **facts: Any) -> None:
+        """Say that the work is prepared, and with which versions."""
+        self._say(facts)
+
+    def wait(self) -> bool:
+        """Wait for the next step to be asked for; False when no more are wanted."""
+        return sys.stdin.readline().strip() == "step"
+
+    def done(self, seconds: float, tokens: int) -> None:
+        """Report a step."""
+        self._say({"seconds": seconds, "tokens": tokens})
+
+    def _say(self, facts: dict[str, Any]) -> None:
+        print(json.dumps(facts), file=self._answers, flush=True)
+
+
+@contextmanager
+def conversation() -> Iterator[tuple[Order, Bell]]:
+    """Read the order from the command line; what libraries print goes to standard error."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with answers:
+        yield Order.from_json(sys.argv[1]), Bell(answers)
