@@ -24,7 +24,7 @@ from agents.learner import Learner
 from agents.lora import adapted
 from agents.math import adaptive_kl_coef
 from agents.metrics import mean_kl
-from agents.policy import Policy
+from agents.policy import Description, Policy
 from agents.pretraining import pretraining_texts
 from agents.train import Callback, train
 from rlhf_env.rollout import Rollout
@@ -139,18 +139,16 @@ class Agent:
             is_closed=self.base.mdp.options.kl_penalty != "reference",
         )
         self.policy.eval()
-        old = self.policy.describe_all(rollout.tokens, rollout.is_action)
+        old = self._describe(rollout)
         targets = self.learner.algorithm.targets(rollout, old, self.base.mdp.reference)
         check_targets(targets, len(rollout))
         generator = np.random.default_rng([self.config.seed, Stream.SHUFFLE, self.updates])
         metrics = self.learner.update(rollout, old, targets, generator)
         self.updates += 1
         self.episodes += len(rollout)
-        mean_entropy = old.entropy.sum() / rollout.is_action.sum()
         kl_coef = self.base.kl_coef
         self._steer_kl(rollout)
         return metrics | {
-            "entropy": float(mean_entropy),
             "return": float(rollout.rewards.sum(1).mean()),
             "kl_coef": kl_coef,
         }
@@ -227,6 +225,12 @@ class Agent:
         if self.algorithm_class is None:
             raise ValueError("Agent needs algorithm=, got None; PPO and GRPO bring their own")
         return self.algorithm_class(self.config)
+
+    def _describe(self, rollout: Rollout) -> Description:
+        """Return what the policy that acted says, as far as the learning rule reads it."""
+        if getattr(self.learner.algorithm, "reads_old", True):
+            return self.policy.describe_all(rollout.tokens, rollout.is_action)
+        return self.policy.silence(rollout)
 
     def _own_model(self, policy: nn.Module | None) -> nn.Module:
         """Return the model to train: the one given, or made from the reference."""

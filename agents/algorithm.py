@@ -22,7 +22,11 @@ Record = TypeVar("Record")
 
 
 class Algorithm(Protocol):
-    """A learning rule on finished episodes."""
+    """A learning rule on finished episodes.
+
+    One with an attribute ``reads_old`` that is False is not told what the policy that acted says:
+    ``old`` then holds the sampler's log-probabilities and zeros, which saves a pass.
+    """
 
     def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> Any:
         """Return what the learner aims at.

@@ -74,36 +74,39 @@ def collect(
 
 
 def decode(base: RLHFVectorEnv, policy: Policy, draw: Draw) -> Rollout:
-    """Sample all episodes in at most N rows at a time; nothing is paid yet."""
+    """Sample all episodes in at most N rows at a time; nothing is paid yet.
+
+    A row whose episode has ended takes the next one at once. When there are none left it gives
+    its place to the last row, so that no row is ever decoded for nothing.
+    """
     mdp, task = base.mdp, base.task
     count, width, eos = len(draw.prompts), mdp.max_tokens, task.eos_id
-    rows = min(base.num_envs, count)
     tokens = torch.full((count, width), task.pad_id, dtype=torch.int64, device=mdp.device)
     starts = torch.tensor([len(prompt) for prompt in draw.prompts], device=mdp.device)
     for episode, prompt in enumerate(draw.prompts):
         tokens[episode, : len(prompt)] = prompt.to(mdp.device)
-    lengths = starts.clone()
-    logprobs = torch.zeros((count, width), device=mdp.device)
-    row_tokens, episode = tokens[:rows].clone(), torch.arange(rows, device=mdp.device)
-    is_active = torch.ones(rows, dtype=torch.bool, device=mdp.device)
-    started = rows
-    while is_active.any():
+    lengths, logprobs = starts.clone(), torch.zeros((count, width), device=mdp.device)
+    started = min(base.num_envs, count)
+    rows = torch.arange(started, device=mdp.device)
+    row_tokens, episode = tokens[:started].clone(), rows.clone()
+    while len(episode):
         at = lengths[episode]
-        step = (at - starts[episode]).clamp(max=mdp.max_new_tokens - 1)
-        uniforms = draw.uniforms_at(episode, step)
-        chosen, logprob = policy.sample(row_tokens, at, uniforms)
-        active, position = episode[is_active], at[is_active]
-        row_tokens[is_active, position] = chosen[is_active]
-        tokens[active, position] = chosen[is_active]
-        logprobs[active, position] = logprob[is_active]
-        lengths[active] += 1
-        is_full = lengths[episode] - starts[episode] == mdp.max_new_tokens
-        for row in (is_active & ((chosen == eos) | is_full)).nonzero().flatten().tolist():
+        step = at - starts[episode]
+        chosen, logprob = policy.sample(row_tokens, at, draw.uniforms_at(episode, step))
+        tokens[episode, at], logprobs[episode, at] = chosen, logprob
+        row_tokens[rows[: len(at)], at] = chosen
+        lengths[episode] = at + 1
+        has_ended = (chosen == eos) | (step + 1 == mdp.max_new_tokens)
+        # From the last row on, so that a row that gives up its place moves none of the others.
+        for row in has_ended.nonzero().flatten().flip(0).tolist():
             if started < count:
                 episode[row], row_tokens[row] = started, tokens[started]
                 started += 1
-            else:
-                is_active[row] = False
+                continue
+            last = len(episode) - 1
+            policy.lm.engine.move(last, row)
+            episode[row], row_tokens[row] = episode[last].clone(), row_tokens[last].clone()
+            episode, row_tokens = episode[:last], row_tokens[:last]
     return unpaid_rollout(tokens, starts, lengths, logprobs, draw)
 
 

@@ -82,6 +82,11 @@ class AgentConfig:
     lora_alpha: int = 16
     seed: int = 0
 
+    @property
+    def is_single_step(self) -> bool:
+        """Whether an update is one optimiser step, so that the policy is the one that acted."""
+        return self.epochs * self.minibatches == 1
+
     def __post_init__(self) -> None:
         """Refuse values outside their range, and counts that do not divide."""
         for name in ("learning_rate", "entropy_coef", "ptx_coef", "adam_epsilon"):

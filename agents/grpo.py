@@ -100,6 +100,11 @@ class GRPOAlgorithm:
     horizon: int
     eos_id: int
 
+    @property
+    def reads_old(self) -> bool:
+        """Whether the update leaves the policy that acted; see `Algorithm`."""
+        return not self.config.is_single_step
+
     def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> GroupTargets:
         """Return advantages within groups; see `Algorithm.targets`.
 
@@ -108,7 +113,7 @@ class GRPOAlgorithm:
                 bootstrap from.
         """
         check_terminated(rollout, "GRPO")
-        decisions = decisions_of(rollout, old, self.config)
+        decisions = decisions_of(rollout, old, self.config, is_on_policy=not self.reads_old)
         mask, group = decisions["mask"], rollout.group
         to_go = returns_to_go(rollout, mask, self.config.gamma)
         returns = to_go[:, 0]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from agents.actor_critic import (
@@ -81,7 +82,7 @@ def next_penalty_coef(penalty_coef: float, observed: float, target: float) -> fl
     return penalty_coef
 
 
-def kl_to_old(logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
+def kl_to_old(log_ratio: Tensor) -> Tensor:
     """Estimate KL(old || new) from decisions of the old policy, never below 0.
 
     π/π_old − 1 − log(π/π_old)
@@ -90,10 +91,9 @@ def kl_to_old(logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
     gradient are unbiased in every epoch; and no distribution over the vocabulary is kept.
 
     Args:
-        logprobs: [...] of the policy being trained, with gradient.
-        old_logprobs: [...] of the policy that acted.
+        log_ratio: [...] log π/π_old of decisions, with the gradient of log π.
     """
-    return k3(old_logprobs, logprobs)
+    return k3(torch.zeros_like(log_ratio), log_ratio)
 
 
 class KLPenaltyPPOAlgorithm:
@@ -119,7 +119,7 @@ class KLPenaltyPPOAlgorithm:
         loss, metrics = surrogate_loss(logprobs, targets, clip_low=1.0, clip_high=math.inf)
         metrics["value_loss"] = critic_loss(rollout, new, targets, config.value_clip_range)
         metrics["explained_variance"] = targets.explained_variance
-        penalty = targets.episode_sums(kl_to_old(logprobs, targets.logprobs))
+        penalty = targets.episode_sums(kl_to_old(targets.log_ratio(logprobs)))
         loss = loss + self.penalty_coef * penalty
         loss = loss + kl_loss(logprobs, targets, config)
         return loss + config.value_coef * metrics["value_loss"], metrics
@@ -158,8 +158,8 @@ class KLPenaltyLearner(Learner):
         """
         metrics = super().update(rollout, old, targets, generator)
         new = self.policy.describe_all(rollout.tokens, rollout.is_action)
-        logprobs = (sum_per_decision(one.logprobs, rollout) for one in (new, old))
-        observed = float(masked_mean(kl_to_old(*logprobs), is_decision(rollout)))
+        log_ratio = sum_per_decision(new.logprobs - old.logprobs, rollout)
+        observed = float(masked_mean(kl_to_old(log_ratio), is_decision(rollout)))
         penalty_coef = self.algorithm.penalty_coef
         self.algorithm.observe(observed)
         return metrics | {"kl_to_old": observed, "penalty_coef": penalty_coef}

@@ -128,7 +128,9 @@ class Learner:
                 weight = len(rollout) / rollout.is_action.sum()
                 losses = losses - self.config.entropy_coef * weight * new.entropy.sum(dim=1)
             self.accelerator.backward(losses.sum() / len(rows))
-            for name, value in metrics.items():
+            share = len(rollout) / rollout.is_action.sum()
+            entropy = new.entropy.detach().sum(dim=1) * share
+            for name, value in {**metrics, "entropy": entropy}.items():
                 _accumulate(sums, name, value.detach())
         if texts:
             nll = pretraining_loss(self.policy, texts, self.config.ptx_coef)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
 
 from rlhf_env.language_model import LanguageModel, length_batches
+from rlhf_env.rollout import Rollout
+from rlhf_env.sampling import draw_tokens
+
+# From here on drawing block by block takes less time than whole rows of the distribution do.
+_LARGE_VOCABULARY = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +106,10 @@ class Policy(nn.Module):
             [N] tokens and [N] their log-probabilities under the distribution they came from,
             that of the policy also where the most likely token is taken.
         """
-        logits = self.lm.next_logits(tokens, lengths) / self.temperature
-        logprobs = logits.log_softmax(dim=-1)
+        logits = self.lm.engine.lend(tokens, lengths)
+        if uniforms is not None and self.lm.vocab_size >= _LARGE_VOCABULARY:
+            return draw_tokens(logits, uniforms, self.temperature)
+        logprobs = (logits / self.temperature).log_softmax(dim=-1)
         if uniforms is None:
             best, chosen = logprobs.max(dim=-1)
             _check_finite(best)
@@ -148,17 +155,26 @@ class Policy(nn.Module):
             last_term_values=last_values,
         )
 
+    def silence(self, rollout: Rollout) -> Description:
+        """Return a description that says nothing but the sampler's log-probabilities."""
+        return replace(self._blank(rollout.tokens), logprobs=rollout.logprobs)
+
     @torch.no_grad()
     def describe_all(self, tokens: Tensor, is_action: Tensor) -> Description:
         """Return the same of many episodes, in micro-batches and without gradient."""
+        whole = self._blank(tokens)
+        for rows, _ in length_batches(is_action):
+            _put(whole, self.describe(tokens[rows], is_action[rows]), rows)
+        return whole
 
+    def _blank(self, tokens: Tensor) -> Description:
         def per_token() -> Tensor:
             return torch.zeros(tokens.shape, device=tokens.device)
 
         def per_episode() -> Tensor:
             return torch.zeros(len(tokens), device=tokens.device)
 
-        whole = Description(
+        return Description(
             logprobs=per_token(),
             entropy=per_token(),
             values=per_token(),
@@ -166,9 +182,6 @@ class Policy(nn.Module):
             term_values={name: per_token() for name in self.value_names},
             last_term_values={name: per_episode() for name in self.value_names},
         )
-        for rows, _ in length_batches(is_action):
-            _put(whole, self.describe(tokens[rows], is_action[rows]), rows)
-        return whole
 
     def _values(self, hidden: Tensor) -> dict[str, Tensor]:
         # The value head is float32 whatever the trunk is: 16 bits are too few for a regression.

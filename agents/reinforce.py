@@ -115,6 +115,11 @@ class ReinforceAlgorithm:
     config: ReinforceConfig
     decode_greedily: Callable[[Rollout], GreedyResponses]
 
+    @property
+    def reads_old(self) -> bool:
+        """Whether values are needed, or the update leaves the policy that acted."""
+        return self.config.baseline == "value" or not self.config.is_single_step
+
     def targets(
         self, rollout: Rollout, old: Description, reference: LanguageModel
     ) -> ReinforceTargets:
@@ -138,7 +143,7 @@ class ReinforceAlgorithm:
             advantages = advantages + weigh(excess, mask, term.gamma, config.gradient_form)
         predicted = explained_variance(sum_of_terms(baselines), sum_of_terms(returns), mask)
         return ReinforceTargets(
-            **decisions_of(rollout, old, config),
+            **decisions_of(rollout, old, config, is_on_policy=config.is_single_step),
             advantages=advantages,
             weight=mean_over_decisions(mask),
             returns=returns,

@@ -65,6 +65,11 @@ class RLOOAlgorithm:
 
     config: RLOOConfig
 
+    @property
+    def reads_old(self) -> bool:
+        """Whether the update leaves the policy that acted; see `Algorithm`."""
+        return not self.config.is_single_step
+
     def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> GroupTargets:
         """Return advantages over the other responses of a group; see `Algorithm.targets`.
 
@@ -74,7 +79,7 @@ class RLOOAlgorithm:
         """
         check_terminated(rollout, "RLOO")
         config = self.config
-        decisions = decisions_of(rollout, old, config)
+        decisions = decisions_of(rollout, old, config, is_on_policy=not self.reads_old)
         mask = decisions["mask"]
         to_go = returns_to_go(rollout, mask, config.gamma)
         returns = to_go[:, 0]

@@ -45,6 +45,7 @@ class SFTAlgorithm:
     """The mean cross-entropy of response tokens; prompts are read, not learned."""
 
     config: SFTConfig
+    reads_old: bool = False
 
     def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> SFTTargets:
         """Return the weights; see `Algorithm.targets`."""

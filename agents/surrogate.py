@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ class Decisions:
     """The decisions of some episodes, as they were taken.
 
     Attributes:
-        logprobs: [B, D] of the policy that acted.
+        logprobs: [B, D] of the policy that acted; None where it is the one being trained.
         ref_logprobs: [B, D] of the reference.
         kl_coef: [B] weight of the KL in the loss; 0 where it stands in the reward.
         mask: [B, D] bool, where there is a decision.
@@ -28,27 +29,30 @@ class Decisions:
             decisions.
     """
 
-    logprobs: Tensor
+    logprobs: Tensor | None
     ref_logprobs: Tensor
     kl_coef: Tensor
     mask: Tensor
     share: Tensor
 
 
-def decisions_of(rollout: Rollout, old: Description, config: AgentConfig) -> dict[str, Tensor]:
+def decisions_of(
+    rollout: Rollout, old: Description, config: AgentConfig, *, is_on_policy: bool = False
+) -> dict[str, Any]:
     """Return the fields of `Decisions` of a rollout.
 
     Args:
         rollout: B episodes.
         old: what the policy that acted says about them.
         config: says whether the KL stands in the loss.
+        is_on_policy: the policy acts, learns one step, and acts again, so that all ratios are 1.
     """
     kl_coef = torch.zeros(len(rollout), device=rollout.tokens.device)
     if config.kl_placement == "loss" and rollout.kl_coef is not None:
         kl_coef = rollout.kl_coef
     mask = is_decision(rollout)
     return {
-        "logprobs": sum_per_decision(old.logprobs, rollout),
+        "logprobs": None if is_on_policy else sum_per_decision(old.logprobs, rollout),
         "ref_logprobs": sum_per_decision(rollout.ref_logprobs, rollout),
         "kl_coef": kl_coef,
         "mask": mask,
@@ -68,6 +72,11 @@ class SurrogateTargets(Decisions):
 
     advantages: Tensor
     weight: Tensor
+
+    def log_ratio(self, logprobs: Tensor) -> Tensor:
+        """[b, D] log π/π_old with the gradient of log π, 0 where there is no decision."""
+        acted = logprobs.detach() if self.logprobs is None else self.logprobs
+        return (logprobs - acted).masked_fill(~self.mask, 0.0)
 
     def of_decisions(self, logprobs: Tensor, rollout: Rollout) -> Tensor:
         """Return [b, D] log-probabilities of decisions from [b, L] of tokens."""
@@ -97,8 +106,7 @@ def kl_loss(logprobs: Tensor, targets: SurrogateTargets, config: AgentConfig) ->
     """
     estimate = KL_ESTIMATORS[config.kl_estimator](logprobs, targets.ref_logprobs)
     if config.kl_importance_ratio:
-        log_ratio = (logprobs - targets.logprobs).masked_fill(~targets.mask, 0.0)
-        estimate = estimate * log_ratio.clamp(-20.0, 20.0).exp()
+        estimate = estimate * targets.log_ratio(logprobs).clamp(-20.0, 20.0).exp()
     return targets.kl_coef * targets.episode_sums(estimate)
 
 
@@ -133,7 +141,7 @@ def surrogate_loss(
         [b] losses, and [b] each of ``policy_loss``, ``clip_fraction``, ``approx_kl``
         (½ log² ratio, the KL between the policies of this update) and ``ratio_max``.
     """
-    log_ratio = (logprobs - targets.logprobs).masked_fill(~targets.mask, 0.0)
+    log_ratio = targets.log_ratio(logprobs)
     if ratio == "episode":
         log_ratio = mean_log_ratio(log_ratio, targets.mask)
     loss = targets.episode_sums(

@@ -35,17 +35,20 @@ def make_report(folder: Path) -> list[Path]:
     """
     from rlhf_env.files import write_atomically
     from scripts.ablation.folder import REPORT, SAMPLES
-    from scripts.reporting.page import as_figure, as_html, summarise
+    from scripts.reporting.page import as_figure, as_html, study, summarise
     from scripts.reporting.plots import plots, png
     from scripts.reporting.samples import read_samples
-    from scripts.reporting.sources import read_sources
+    from scripts.reporting.sources import file_prefixes, read_sources
     from scripts.reporting.style import LIGHT
 
-    settings, results, tables = read_sources(folder)
-    drawn = [(plot, png(plot, LIGHT)) for plot in plots(tables)]
-    figures = [as_figure(plot, light) for plot, light in drawn]
-    page = as_html(summarise(results, settings, figures, read_samples(folder / SAMPLES)))
-    files = {folder / f"{plot.name}.png": light for plot, light in drawn}
+    settings, results, sources = read_sources(folder)
+    files: dict[Path, bytes] = {}
+    studies = []
+    for source, prefix in zip(sources, file_prefixes(sources), strict=True):
+        drawn = [(plot, png(plot, LIGHT)) for plot in plots(source.tables)]
+        files |= {folder / f"{prefix}{plot.name}.png": image for plot, image in drawn}
+        studies.append(study(source, [as_figure(plot, image) for plot, image in drawn]))
+    page = as_html(summarise(results, settings, studies, read_samples(folder / SAMPLES)))
     files[folder / REPORT] = page.encode()
     for path, content in files.items():
         write_atomically(path, content)

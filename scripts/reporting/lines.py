@@ -1,25 +1,32 @@
-"""The lines of a figure: which runs make each, and how they are told apart."""
+"""Panels and lines: which runs are shown together, and how lines are told apart."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
-import numpy as np
 import pandas as pd
 
-from scripts.reporting.style import DASHES, MARKERS, line_colours, shaded
-from scripts.reporting.tables import groups, varied_axes
+from scripts.reporting.axes import (
+    MISSING,
+    PANEL_AXES,
+    groups,
+    limited,
+    rows_where,
+    values,
+    varied_axes,
+)
+from scripts.reporting.style import DASHES, LIGHT, LINE_WIDTH, MARKERS, WIDE, shaded
 
-# Axes that facets do not show: they make the lines.
-LINE_AXES = ("agent", "gamma", "gae_lambda", "kl_coef", "group_size")
 SYMBOLS = {"gamma": "γ", "gae_lambda": "λ", "kl_coef": "β", "group_size": "G"}
+# More than these cannot be told apart, and what cannot be told apart is pooled.
+MAX_LINES = 12
+MAX_PANELS = {"granularity": 6, "density": 6}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """The runs of one line: they differ in their seeds only.
+    """The runs of one line.
 
     Attributes:
         name: as the legend has it.
@@ -27,7 +34,7 @@ class Line:
         dashes: of the other settings, where lines are drawn.
         width: in points; the first of several is wide, so that one that equals it shows on top.
         marker: of the other settings, where points are.
-        runs: their rows.
+        strata: the rows of its runs, setting by setting; most lines have one setting.
     """
 
     name: str
@@ -35,50 +42,124 @@ class Line:
     dashes: Any
     width: float
     marker: str
-    runs: pd.DataFrame
+    strata: list[pd.DataFrame]
 
     @property
     def look(self) -> dict[str, Any]:
         """What matplotlib calls colour, dashes and width."""
         return {"color": self.colour, "linestyle": self.dashes, "linewidth": self.width}
 
-    def matrix(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the updates [U] and the metric of every run at them, [N, U]."""
-        wide = self.runs.pivot_table(index="seed", columns="update", values=metric)
-        return wide.columns.to_numpy(float), wide.to_numpy(float)
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """The lines of one granularity and density."""
+
+    title: str
+    lines: list[Line]
 
 
-def lines(every: pd.DataFrame, here: pd.DataFrame) -> list[Line]:
-    """Return the lines of a facet, in the order of the settings.
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The panels of a figure, row after row.
+
+    Attributes:
+        rows: how many.
+        columns: how many.
+        panels: all of them, [rows * columns].
+        lines: every line that any panel has, for the legend.
+        note: what is pooled or left out, as a caption's last sentences; may be empty.
+    """
+
+    rows: int
+    columns: int
+    panels: list[Panel]
+    lines: list[Line]
+    note: str
+
+
+def panel_grid(results: pd.DataFrame) -> Grid:
+    """Return the panels of one task's runs, granularities down and densities across.
 
     Args:
-        every: the rows of all facets, which decide on the looks.
-        here: those of this facet.
+        results: the runs that ended well, every axis' value as it is read.
     """
-    runs_once = every.drop_duplicates("run_id")
-    varied = varied_axes(runs_once)
-    shown = [name for name in LINE_AXES if name in varied and name != "agent"]
-    agents, colours = values(runs_once, "agent"), line_colours()
-    settings = list(dict.fromkeys(map(tuple, runs_once[shown].to_numpy().tolist())))
-    found = []
-    for key, runs in groups(here, ["agent", *shown]):
-        others = zip(shown, key[1:], strict=True)
-        words = [key[0], *(f"{SYMBOLS[name]} {value}" for name, value in others if value != "–")]
-        look = settings.index(tuple(key[1:]))
-        colour = colours[agents.index(key[0]) % len(colours)]
-        found.append(
-            Line(
-                name=" ".join(words),
-                colour=shaded(colour, look) if len(settings) > 1 else colour,
-                dashes=DASHES[look % len(DASHES)],
-                width=3.4 if look == 0 and len(settings) > 1 else mpl.rcParams["lines.linewidth"],
-                marker=MARKERS[look % len(MARKERS)],
-                runs=runs,
-            )
+    shown, left_out = limited(results, MAX_PANELS)
+    axes, pooled = line_axes(shown)
+    rows, columns = (values(shown, name) for name in PANEL_AXES)
+    places = [(row, column) for row in rows for column in columns]
+    panels = [
+        Panel(
+            title=f"{row}, {column}",
+            lines=_lines(
+                shown,
+                rows_where(shown, (shown["granularity"] == row) & (shown["density"] == column)),
+                axes,
+                pooled,
+            ),
         )
-    return found
+        for row, column in places
+    ]
+    note = f" Pooled in each line: {', '.join(pooled)}." if pooled else ""
+    return Grid(
+        rows=len(rows),
+        columns=len(columns),
+        panels=panels,
+        lines=_lines(shown, shown, axes, pooled),
+        note=note + left_out,
+    )
 
 
-def values(table: pd.DataFrame, name: str) -> list[str]:
-    """Return the different values of a column in order of appearance."""
-    return list(dict.fromkeys(table[name]))
+def line_axes(results: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Return the axes that make lines, the agent first, and those that a line has to pool."""
+    varied = [name for name in varied_axes(results) if name not in ("agent", *PANEL_AXES)]
+    shown, pooled = ["agent"], []
+    for name in varied:
+        has_room = len(results.drop_duplicates([*shown, name])) <= MAX_LINES
+        (shown if has_room else pooled).append(name)
+    return shown, pooled
+
+
+def _lines(
+    every: pd.DataFrame, here: pd.DataFrame, axes: list[str], pooled: list[str]
+) -> list[Line]:
+    """Return the lines of some runs; the runs of all panels decide on the looks."""
+    others = axes[1:]
+    agents = values(every, "agent")
+    settings = [key for key, _ in groups(every, others)]
+    return [
+        _line(
+            key,
+            [rows for _, rows in groups(runs, pooled)],
+            others=others,
+            turn=agents.index(key[0]),
+            look=settings.index(tuple(key[1:])),
+            is_alone=len(settings) == 1,
+        )
+        for key, runs in groups(here, axes)
+    ]
+
+
+def _line(
+    key: tuple[Any, ...],
+    strata: list[pd.DataFrame],
+    *,
+    others: list[str],
+    turn: int,
+    look: int,
+    is_alone: bool,
+) -> Line:
+    named = [
+        f"{SYMBOLS.get(name, name)} {value}"
+        for name, value in zip(others, key[1:], strict=True)
+        if value != MISSING
+    ]
+    colour = LIGHT.lines[turn % len(LIGHT.lines)]
+    is_wide = look == 0 and not is_alone
+    return Line(
+        name=" ".join([key[0], *named]),
+        colour=colour if is_alone else shaded(colour, look),
+        dashes=DASHES[look % len(DASHES)],
+        width=WIDE if is_wide else LINE_WIDTH,
+        marker=MARKERS[look % len(MARKERS)],
+        strata=strata,
+    )

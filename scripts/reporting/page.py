@@ -12,24 +12,20 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from scripts.reporting.drawings import TITLES
-from scripts.reporting.plots import Plot, png, webp
-from scripts.reporting.samples import SHADES, Samples
-from scripts.reporting.style import DARK, LIGHT
-from scripts.reporting.tables import (
-    METRICS,
-    Cell,
-    Comparison,
-    cells,
-    comparisons,
-    headline,
-    metrics_of,
-    varied_axes,
-)
+from scripts.reporting.axes import rows_where, varied_axes
+from scripts.reporting.improvement import Comparison, comparisons
+from scripts.reporting.plots import DOTS_PER_INCH, Plot, png, webp
+from scripts.reporting.samples import VIEWS, Samples
+from scripts.reporting.sources import Source
+from scripts.reporting.style import LIGHT
+from scripts.reporting.tables import METRICS, Cell, cells, headline, metrics_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_FAILURES = 50
 MAX_CELLS = 500
+# A column of more panels is no overview; the wide figure is scrolled then.
+MAX_STACKED = 16
+CSS_PIXELS_PER_INCH = 96
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,22 +33,45 @@ class Figure:
     """A figure as the page embeds it.
 
     Attributes:
-        plot: title and caption.
-        light: the image as a data URI.
-        dark: the same for dark pages.
-        narrow_light: its panels in one column, for narrow screens.
-        narrow_dark: the same for dark pages.
+        plot: title, caption and table.
+        wide: the image as a data URI.
+        narrow: its panels in one column, for narrow screens; empty where there are too many.
         width: at which it is shown, in CSS pixels, where there is room.
-        narrow_width: that of the narrow ones.
+        narrow_width: that of the narrow one.
     """
 
     plot: Plot
-    light: str
-    dark: str
-    narrow_light: str
-    narrow_dark: str
+    wide: str
+    narrow: str
     width: int
     narrow_width: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What the page shows of one task.
+
+    Attributes:
+        task: its name.
+        figures: the most important first.
+        cells: one per setting, at most `MAX_CELLS`.
+        hidden_cells: how many more there are.
+        axes: which of the settings' fields differ.
+        metrics: which were measured.
+        best: the settings with the highest headline metric, as the page writes it.
+        headline: the metric that settings are compared by.
+        comparisons: along each axis.
+    """
+
+    task: str
+    figures: list[Figure]
+    cells: list[Cell]
+    hidden_cells: int
+    axes: list[str]
+    metrics: list[str]
+    best: list[Cell]
+    headline: str
+    comparisons: list[Comparison]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +81,7 @@ class Report:
     Attributes:
         title: of the page.
         settings: the grid's.
-        figures: the most important first.
-        cells: one per setting, at most `MAX_CELLS`.
-        hidden_cells: how many more there are.
-        axes: which of the settings' fields differ.
-        metrics: which were measured.
-        best: the settings with the highest headline metric, as the page writes it.
-        headline: the metric that settings are compared by.
-        comparisons: along each axis.
+        studies: one per task.
         failures: run and error, at most `MAX_FAILURES`.
         runs: how many ended well.
         failed: how many did not.
@@ -78,14 +90,7 @@ class Report:
 
     title: str
     settings: dict[str, Any]
-    figures: list[Figure]
-    cells: list[Cell]
-    hidden_cells: int
-    axes: list[str]
-    metrics: list[str]
-    best: list[Cell]
-    headline: str
-    comparisons: list[Comparison]
+    studies: list[Study]
     failures: list[dict[str, str]]
     runs: int
     failed: int
@@ -93,29 +98,39 @@ class Report:
 
 
 def summarise(
-    results: pd.DataFrame, settings: dict[str, Any], figures: list[Figure], samples: Samples
+    results: pd.DataFrame, settings: dict[str, Any], studies: list[Study], samples: Samples
 ) -> Report:
     """Return what the page shows of the runs."""
-    found, metric = cells(results), headline(results)
-    failed = results[results["status"] == "failed"] if len(found) else pd.DataFrame()
+    failed = rows_where(results, results["status"] != "ok") if len(results) else results
     errors = failed.head(MAX_FAILURES)[["run_id", "error", "command"]] if len(failed) else failed
     # Only a grid has a number of seeds; one training run has a seed.
-    kind = "Ablation" if "seeds" in settings or found else "Training"
+    kind = "Ablation" if "seeds" in settings or studies else "Training"
+    tasks = ", ".join(study.task for study in studies if study.task)
     return Report(
-        title=f"{kind} on {settings.get('task', 'an unknown task')}",
+        title=f"{kind} on {tasks or settings.get('task', 'an unknown task')}",
         settings=settings,
+        studies=studies,
+        failures=errors.astype(str).to_dict("records"),  # type: ignore[arg-type]
+        runs=len(results) - len(failed),
+        failed=len(failed),
+        samples=samples,
+    )
+
+
+def study(source: Source, figures: list[Figure]) -> Study:
+    """Return what the page shows of one task's runs."""
+    found, metric = cells(source.results), headline(source.results)
+    measured = metrics_of(found)
+    return Study(
+        task=source.task,
         figures=figures,
         cells=found[:MAX_CELLS],
         hidden_cells=len(found[MAX_CELLS:]),
-        axes=varied_axes(results) if found else [],
-        metrics=metrics_of(found),
+        axes=varied_axes(source.results),
+        metrics=measured,
         best=best_cells(found, metric),
         headline=metric,
-        comparisons=comparisons(results, metric),
-        failures=errors.astype(str).to_dict("records"),  # type: ignore[arg-type]
-        runs=sum(cell.runs for cell in found),
-        failed=len(failed),
-        samples=samples,
+        comparisons=comparisons(source.results, metric, measured),
     )
 
 
@@ -142,29 +157,30 @@ def as_html(report: Report) -> str:
         style=Markup(style),
         style_hash=f"sha256-{digest}",
         names=METRICS,
-        titles=TITLES,
-        shades=SHADES,
+        views=VIEWS,
     )
 
 
-def as_figure(plot: Plot, light: bytes) -> Figure:
-    """Return a figure as the page embeds it, given its PNG file in the light look."""
-    narrow = png(plot, LIGHT, stacked=True)
+def as_figure(plot: Plot, wide: bytes) -> Figure:
+    """Return a figure as the page embeds it, given its PNG file."""
+    if plot.panels > MAX_STACKED:
+        narrow, shown = "", shown_width(wide)
+    else:
+        image = png(plot, LIGHT, stacked=True)
+        narrow, shown = data_uri(image), shown_width(image)
     return Figure(
         plot=plot,
-        light=data_uri(light),
-        dark=data_uri(png(plot, DARK)),
-        narrow_light=data_uri(narrow),
-        narrow_dark=data_uri(png(plot, DARK, stacked=True)),
-        width=shown_width(light),
-        narrow_width=shown_width(narrow),
+        wide=data_uri(wide),
+        narrow=narrow,
+        width=shown_width(wide),
+        narrow_width=shown,
     )
 
 
 def shown_width(image: bytes) -> int:
     """Return how wide a PNG file is shown, in CSS pixels."""
-    # The file has its width in bytes 16 to 19; it is drawn half as fine again as shown.
-    return int.from_bytes(image[16:20], "big") * 2 // 3
+    # The file has its width in bytes 16 to 19.
+    return int.from_bytes(image[16:20], "big") * CSS_PIXELS_PER_INCH // DOTS_PER_INCH
 
 
 def data_uri(image: bytes) -> str:

@@ -1,11 +1,12 @@
-"""Example episodes for the report: tokens, and what each of them was paid.
+"""Example episodes for the report: tokens, and what each of them was paid, worth and blamed for.
 
 ``samples.jsonl`` holds one episode per line::
 
     {"run_id": "...", "stage": "after", "prompt": "...", "tokens": ["Good", " soup"],
      "reward_terms": {"score": [0.0, 1.2], "kl": [-0.1, -0.3]}, "score": 1.2}
 
-"gold" (a number), "values" and "advantages" (one number per token) may be there too.
+"gold" (a number), and "kl" (nats), "values" and "advantages" (one number per token) may be there
+too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ from typing import Any
 MAX_SHOWN = 24
 MAX_TOKENS = 400
 MAX_CHARACTERS = 4000
+MAX_TOKEN_CHARACTERS = 200
 SHADES = 5
+KL = "kl"
+# What tokens can be coloured by -> what the page calls it.
+VIEWS = {"score": "score", KL: "KL", "values": "value", "advantages": "advantage"}
+PER_TOKEN = (KL, "values", "advantages")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +35,14 @@ class Token:
 
     Attributes:
         text: printable.
-        numbers: its reward terms and other numbers, for the pointer to show.
-        shade: name of its colour: "p1" to "p5" for gains, "n1" to "n5" for losses, "z" for 0.
+        numbers: its reward terms and other numbers.
+        shades: view -> name of its colour: "p1" to "p5" for gains, "n1" to "n5" for losses, "z"
+            for 0.
     """
 
     text: str
     numbers: str
-    shade: str
+    shades: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,31 +67,45 @@ class Samples:
     """What is shown of a file.
 
     Attributes:
-        shown: the first episodes.
-        total: how many the file holds.
-        unreadable: lines that are not episodes.
+        shown: episodes from all over the file, two that follow each other at a time.
+        total: how many lines the file holds.
+        unreadable: those among the chosen that are not episodes.
     """
 
     shown: list[Sample]
     total: int
     unreadable: int
 
+    @property
+    def views(self) -> list[str]:
+        """What the tokens of any of them can be coloured by."""
+        known = {name for one in self.shown for token in one.tokens for name in token.shades}
+        return [name for name in VIEWS if name in known]
+
 
 def read_samples(path: Path) -> Samples:
     """Read example episodes; a missing file holds none, and a line that is none is counted."""
-    shown: list[Sample] = []
-    total = unreadable = 0
     if not path.exists():
         return Samples(shown=[], total=0, unreadable=0)
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in filter(str.strip, lines):
-            total += 1
+    total = sum(1 for _ in _lines(path))
+    chosen = spread(total)
+    shown: list[Sample] = []
+    unreadable = 0
+    for number, line in enumerate(_lines(path)):
+        if number in chosen:
             try:
-                if len(shown) < MAX_SHOWN:
-                    shown.append(as_sample(json.loads(line)))
-            except (ValueError, TypeError, KeyError, AttributeError):
+                shown.append(as_sample(json.loads(line)))
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 unreadable += 1
     return Samples(shown=shown, total=total, unreadable=unreadable)
+
+
+def spread(total: int) -> set[int]:
+    """Return which lines are shown: pairs (before and after training) from all over the file."""
+    pairs = math.ceil(total / 2)
+    shown = min(pairs, MAX_SHOWN // 2)
+    firsts = {2 * (place * pairs // shown) for place in range(shown)}
+    return firsts | {first + 1 for first in firsts}
 
 
 def as_sample(fields: Mapping[str, Any]) -> Sample:
@@ -92,27 +113,27 @@ def as_sample(fields: Mapping[str, Any]) -> Sample:
 
     Raises:
         ValueError: if its vectors do not have one number per token.
-        KeyError, TypeError: if fields are missing or of another kind.
+        KeyError, TypeError, AttributeError: if fields are missing or of another kind.
     """
     texts = [str(text) for text in fields["tokens"]]
-    terms = {str(name): _vector(row, len(texts)) for name, row in fields["reward_terms"].items()}
-    extra = ("values", "advantages")
-    others = {name: _vector(fields[name], len(texts)) for name in extra if fields.get(name)}
-    paid = [sum(row[i] for row in terms.values()) for i in range(len(texts))]
-    largest = max(map(abs, paid), default=0.0)
-    tokens = [
-        Token(
-            text=printable(text),
-            numbers=_numbers({name: row[i] for name, row in {**terms, **others}.items()}),
-            shade=shade(paid[i], largest),
-        )
-        for i, text in enumerate(texts[:MAX_TOKENS])
-    ]
-    if len(texts) > MAX_TOKENS:
-        tokens.append(Token(text=f" … {len(texts) - MAX_TOKENS} more", numbers="", shade="z"))
+    count = len(texts)
+    terms = {str(name): _vector(row, count) for name, row in fields["reward_terms"].items()}
+    extra = {name: _vector(fields[name], count) for name in PER_TOKEN if fields.get(name)}
     totals = {
         name: float(fields[name]) for name in ("score", "gold") if fields.get(name) is not None
     }
+    numbers = _token_numbers(terms, extra)
+    shades = _shades(terms, extra, count)
+    tokens = [
+        Token(
+            text=printable(text, MAX_TOKEN_CHARACTERS),
+            numbers=_numbers({name: row[i] for name, row in numbers.items()}),
+            shades={view: row[i] for view, row in shades.items()},
+        )
+        for i, text in enumerate(texts[:MAX_TOKENS])
+    ]
+    if count > MAX_TOKENS:
+        tokens.append(Token(text=f" … {count - MAX_TOKENS} more", numbers="", shades={}))
     # A score that is paid as it is adds up to itself.
     sums = {
         f"sum of {name}": total
@@ -127,18 +148,63 @@ def as_sample(fields: Mapping[str, Any]) -> Sample:
     )
 
 
-def shade(paid: float, largest: float) -> str:
-    """Return the colour of what a token was paid, relative to the episode's largest amount."""
-    if largest == 0.0 or not math.isfinite(paid):
+def shade(number: float, largest: float) -> str:
+    """Return the colour of a number, relative to the episode's largest."""
+    if largest == 0.0 or not math.isfinite(number):
         return "z"
-    level = math.ceil(SHADES * min(1.0, abs(paid) / largest))
-    return "z" if level == 0 else f"{'p' if paid > 0 else 'n'}{level}"
+    level = math.ceil(SHADES * min(1.0, abs(number) / largest))
+    return "z" if level == 0 else f"{'p' if number > 0 else 'n'}{level}"
 
 
-def printable(text: str) -> str:
+def printable(text: str, most: int = MAX_CHARACTERS) -> str:
     """Return a text without control characters, and not longer than is readable."""
-    cut = text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} …"
+    cut = text if len(text) <= most else f"{text[:most]} …"
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in cut)
+
+
+def _lines(path: Path) -> Any:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        yield from filter(str.strip, lines)
+
+
+def _token_numbers(
+    terms: Mapping[str, list[float]], extra: Mapping[str, list[float]]
+) -> dict[str, list[float]]:
+    """Return every number of the tokens under the name that it is shown by."""
+    paid = {f"{VIEWS.get(name, name)} paid": row for name, row in terms.items()}
+    named = {"KL in nats" if name == KL else VIEWS[name]: row for name, row in extra.items()}
+    share = score_share(terms)
+    return paid | ({"score share": share} if share else {}) | named
+
+
+def score_share(terms: Mapping[str, list[float]]) -> list[float]:
+    """Return each token's share of all that was paid for the score; none where that is 0."""
+    paid = _score(terms)
+    total = sum(paid)
+    return [value / total for value in paid] if abs(total) > 1e-9 else []
+
+
+def _score(terms: Mapping[str, list[float]]) -> list[float]:
+    """Return what tokens were paid apart from the KL: score, shaping, penalties."""
+    rows = [row for name, row in terms.items() if name != KL]
+    return [sum(column) for column in zip(*rows, strict=True)]
+
+
+def _shades(
+    terms: Mapping[str, list[float]], extra: Mapping[str, list[float]], count: int
+) -> dict[str, list[str]]:
+    """Return the colours of the tokens in every view that there are numbers for."""
+    known = {"score": _score(terms) or [0.0] * count, **extra}
+    if KL in extra:
+        # Nats spent are a loss.
+        known[KL] = [-value for value in extra[KL]]
+    elif KL in terms:
+        known[KL] = terms[KL]
+    found = {}
+    for view, row in known.items():
+        largest = max((abs(value) for value in row if math.isfinite(value)), default=0.0)
+        found[view] = [shade(value, largest) for value in row]
+    return found
 
 
 def _vector(row: Any, length: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""How figures look: colours, light and dark, axes, and legends."""
+"""How figures look: colours, axes of fixed sizes, and legends."""
 
 from __future__ import annotations
 
@@ -17,8 +17,16 @@ DASHES = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (5, 1.5, 1, 1.5)), (0, (9, 2)),
 MARKERS = ("o", "s", "^", "D", "v", "P")
 # How far a colour is moved, setting by setting: below 0 towards the paper, above towards the ink.
 SHADES = (-0.5, 0.0, 0.35, 0.6, -0.25, 0.2)
-# Inches; what a phone shows at the size it is drawn in.
+# Points.
+LINE_WIDTH, WIDE = 1.6, 3.4
+# Letters of a text in points, that fit into an inch.
+LETTERS_PER_INCH = 13.0
+LINE_HEIGHT = 0.19
+HANDLE_LETTERS = 9
+# All sizes in inches. A phone shows the narrow figures at the size they are drawn in.
 NARROW = 3.7
+LEFT, RIGHT, BOTTOM, TOP = 0.78, 0.15, 0.55, 0.35
+COLUMN_GAP, ROW_GAP = 0.28, 0.42
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,35 +34,44 @@ class Theme:
     """The colours of one look.
 
     Attributes:
-        suffix: of the files drawn in it.
         ink: of texts.
         muted: of axes and grid.
         paper: behind everything.
         lines: of data, which people with colour blindness tell apart.
     """
 
-    suffix: str
     ink: str
     muted: str
     paper: str
     lines: tuple[str, ...]
 
 
-# Okabe and Ito's colours without yellow, which cannot be read on white; lighter on black.
+# Okabe and Ito's colours without yellow, which cannot be read on white. Dark pages invert them.
 LIGHT = Theme(
-    suffix="",
     ink="#1f2933",
     muted="#c9d1d9",
     paper="#ffffff",
     lines=("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"),
 )
-DARK = Theme(
-    suffix="-dark",
-    ink="#e6e9ee",
-    muted="#434b57",
-    paper="#171b21",
-    lines=("#4AA8E8", "#FF8A47", "#3CC9A0", "#E6A3C8", "#9AD6F7", "#F4C152"),
-)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panels:
+    """The sizes of a figure's panels.
+
+    Attributes:
+        width: of one, in inches.
+        height: of one, in inches.
+        left: what the labels at its left take, in inches.
+        bottom: what is below the last row, in inches.
+        gap: between two rows, for titles and labels, in inches.
+    """
+
+    width: float = 2.4
+    height: float = 1.75
+    left: float = LEFT
+    bottom: float = BOTTOM
+    gap: float = ROW_GAP
 
 
 def settings(theme: Theme) -> dict[Any, Any]:
@@ -64,12 +81,14 @@ def settings(theme: Theme) -> dict[Any, Any]:
         "font.size": 9,
         "axes.titlesize": 9,
         "axes.titlelocation": "left",
+        # Otherwise matplotlib measures all labels of every panel to place its title.
+        "axes.titley": 1.0,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
         "axes.axisbelow": True,
         "grid.linewidth": 0.6,
-        "lines.linewidth": 1.6,
+        "lines.linewidth": LINE_WIDTH,
         "figure.facecolor": theme.paper,
         "axes.facecolor": theme.paper,
         "text.color": theme.ink,
@@ -83,46 +102,93 @@ def settings(theme: Theme) -> dict[Any, Any]:
     }
 
 
-def facets(
-    rows: int, columns: int, *, width: float = 3.0, height: float = 2.4, stacked: bool = False
+def subplots(
+    rows: int,
+    columns: int,
+    *,
+    panels: Panels | None = None,
+    legend: Sequence[Line2D] = (),
+    stacked: bool = False,
 ) -> tuple[Figure, Any]:
-    """Return a figure with a grid of axes, [rows, columns], sharing their scales.
+    """Return a figure with a grid of axes, [rows, columns].
+
+    Places are computed from sizes: asking matplotlib for them takes longer than the drawing.
+    `share_scales` is for when all is drawn: axes that share from the start look at each other at
+    every line.
 
     Args:
         rows: of the grid.
         columns: of the grid.
-        width: of one of the axes, in inches.
-        height: of one of the axes, in inches.
+        panels: their sizes.
+        legend: a sample of every line, named above the panels.
         stacked: draw all of them in one column, row after row.
     """
-    size = (max(5.4, width * columns + 0.8), height * rows + 0.9)
-    drawn = (rows, columns)
-    if stacked:
-        size, drawn = (NARROW, height * rows * columns * 0.85 + 1.2), (rows * columns, 1)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(*drawn, squeeze=False, sharex=True, sharey=True)
+    sizes = panels or Panels()
+    across, down = (1, rows * columns) if stacked else (columns, rows)
+    side = sizes.left + RIGHT
+    width = NARROW - side if stacked else sizes.width
+    total = max(side + across * width + (across - 1) * COLUMN_GAP, NARROW)
+    per_row = _samples_per_row(legend, total)
+    top = TOP + LINE_HEIGHT * -(-len(legend) // per_row) + (0.05 if legend else 0.0)
+    tall = top + down * sizes.height + (down - 1) * sizes.gap + sizes.bottom
+    figure = Figure(figsize=(total, tall))
+    axes = figure.subplots(
+        down,
+        across,
+        squeeze=False,
+        gridspec_kw={
+            "left": sizes.left / total,
+            "right": (sizes.left + across * width + (across - 1) * COLUMN_GAP) / total,
+            "top": 1.0 - top / tall,
+            "bottom": sizes.bottom / tall,
+            "wspace": COLUMN_GAP / width,
+            "hspace": sizes.gap / sizes.height,
+        },
+    )
+    if legend:
+        figure.legend(
+            handles=list(legend),
+            loc="upper left",
+            bbox_to_anchor=(0.0, 1.0),
+            ncols=min(per_row, len(legend)),
+            frameon=False,
+            handlelength=3.2,
+            borderaxespad=0.2,
+            fontsize=8,
+        )
     return figure, axes.reshape(rows, columns)
 
 
-def legend(figure: Figure, samples: Sequence[Line2D], *, stacked: bool = False) -> None:
-    """Name all lines of a figure, each beside a sample, above its panels."""
-    longest = max((len(str(sample.get_label())) for sample in samples), default=1)
-    letters = (figure.get_figwidth() - 0.4) * 13
-    fitting = max(1, int(letters // (longest + 9)))
-    figure.legend(
-        handles=list(samples),
-        loc="outside upper left",
-        ncols=min(fitting, len(samples)) or 1,
-        frameon=False,
-        handlelength=3.2,
-        fontsize=8 if stacked else 9,
-    )
+def share_scales(axes: np.ndarray, x: str, y: str) -> None:
+    """Give all panels the same limits, and name both scales once per column and row.
+
+    Args:
+        axes: what `subplots` returned, with everything drawn.
+        x: name of the horizontal scale.
+        y: name of the vertical scale.
+    """
+    limits = np.array([[*place.get_xlim(), *place.get_ylim()] for place in axes.flat])
+    left, _, bottom, _ = limits.min(axis=0)
+    _, right, _, top = limits.max(axis=0)
+    for place in axes.flat:
+        place.axis((left, right, bottom, top))
+        place.set_xlabel(x)
+        place.set_ylabel(y)
+        place.label_outer(remove_inner_ticks=True)
+
+
+def shortened(text: str, inches: float) -> str:
+    """Return a text that is about as long as fits, its middle left out if it must be."""
+    most = max(8, int(inches * LETTERS_PER_INCH))
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]}…{text[-(most - most // 2 - 1) :]}"
 
 
 def shaded(colour: str, step: int) -> str:
     """Return a colour moved towards paper or ink, so that settings of one agent differ."""
     share = SHADES[step % len(SHADES)]
-    end = mpl.rcParams["figure.facecolor" if share < 0 else "text.color"]
+    end = LIGHT.paper if share < 0 else LIGHT.ink
     moved = np.asarray(to_rgb(colour)) * (1 - abs(share)) + np.asarray(to_rgb(end)) * abs(share)
     return to_hex(tuple(moved.tolist()))
 
@@ -135,3 +201,8 @@ def line_colours() -> list[str]:
 def themed(theme: Theme) -> Any:
     """Return a context in which figures have a look."""
     return mpl.rc_context(settings(theme))
+
+
+def _samples_per_row(legend: Sequence[Line2D], inches: float) -> int:
+    longest = max((len(str(sample.get_label())) for sample in legend), default=1)
+    return max(1, int((inches - 0.2) * LETTERS_PER_INCH // (longest + HANDLE_LETTERS)))

@@ -23,7 +23,7 @@ def test_value_and_gradient_are_those_of_the_kl_from_old_to_new() -> None:
     """Trap D1's numbers: KL((.5,.3,.2), (.4,.4,.2)), whose slope in the logits is new - old."""
     old = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
     logits = torch.tensor([0.4, 0.4, 0.2], dtype=torch.float64).log().requires_grad_()
-    expected = (old * kl_to_old(logits.log_softmax(dim=0), old.log())).sum()
+    expected = (old * kl_to_old(logits.log_softmax(dim=0) - old.log())).sum()
     assert expected.item() == pytest.approx(0.025267, abs=1e-6)
     expected.backward()
     assert logits.grad is not None

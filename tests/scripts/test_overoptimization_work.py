@@ -1,0 +1,44 @@
+"""Light imports only: the processes of these tests import this module."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from scripts.overoptimization_study.settings import Proxy, Study
+from scripts.overoptimization_study.work import done, proxy_folder
+
+PIECES = [Proxy(layers=1, pairs=pairs, members=1, seed=0) for pairs in (120, 130, 140)]
+
+
+def leave_folder(study: Study, proxy: Proxy) -> None:
+    proxy_folder(study, proxy).mkdir(parents=True)
+
+
+def refuse_second(study: Study, proxy: Proxy) -> None:
+    if proxy.pairs == 130:
+        raise ValueError("130 is not to my liking")
+
+
+def die(study: Study, proxy: Proxy) -> None:
+    os._exit(9)
+
+
+def test_pieces_are_done_in_other_processes(tmp_path: Path):
+    study = Study(jobs=2, out=tmp_path)
+    assert len(list(done(leave_folder, study, PIECES))) == 3
+    names = [path.name for path in (tmp_path / "proxies").iterdir()]
+    assert sorted(names) == [f"layers1-pairs{pairs}-seed0" for pairs in (120, 130, 140)]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_the_error_of_a_piece_ends_the_others(tmp_path: Path, jobs: int):
+    with pytest.raises(ValueError, match="130 is not to my liking"):
+        list(done(refuse_second, Study(jobs=jobs, out=tmp_path), PIECES))
+
+
+def test_a_process_that_dies_is_an_error_and_no_endless_wait(tmp_path: Path):
+    with pytest.raises(RuntimeError, match="terminated abruptly"):
+        list(done(die, Study(jobs=2, out=tmp_path), PIECES))
