@@ -160,6 +160,7 @@ def test_group_losses_and_gradients(
         policy=tiny_llama(seed=1),
         group_size=4,
         episodes_per_update=8,
+        epochs=2,
         kl_placement="loss",
         kl_estimator="k3",
         **ours,
@@ -190,6 +191,7 @@ def test_leave_one_out_loss_and_gradient(tmp_path: Path) -> None:
         policy=tiny_llama(seed=1),
         group_size=4,
         episodes_per_update=8,
+        epochs=2,
         clip_range=0.2,
     )
     rollout = as_bandit(described(agent, batch(task)))
