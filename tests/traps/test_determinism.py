@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from tests.agents.runs import make_agent
 
 RUN = """
 import gymnasium as gym
@@ -37,3 +41,12 @@ def test_the_order_of_hashes_does_not_matter() -> None:
     first, second = printed("1"), printed("2")
     assert first == second
     assert len(first.splitlines()) == 4
+
+
+def test_a_checkpoint_tells_what_equality_to_the_last_bit_depends_on(tmp_path: Path) -> None:
+    """Trap I4: the tests run on one thread, as `conftest.py` says."""
+    agent = make_agent()
+    agent.learn(8, progress=False)
+    agent.save(tmp_path / "saved")
+    state = json.loads((tmp_path / "saved" / "state.json").read_text(encoding="utf-8"))
+    assert (state["threads"], state["torch"]) == (1, torch.__version__)

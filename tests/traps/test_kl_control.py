@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import kl_div
 
 from agents import GRPO, PPO, Agent
+from agents.math import adaptive_kl_coef
+from agents.metrics import mean_kl
 from rlhf_env import exact
-from rlhf_env.kl import k1, k2, k3
+from rlhf_env.kl import exact_kl, k1, k2, k3
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
+from tests.agents.test_metrics import two_episodes
 from tests.rlhf_env.test_evaluate import as_rollout
 from tests.rlhf_env.toy15_tables import SCORES, action_logprobs
 from tests.toys import theta_policy, tiny_gpt2_task
@@ -120,6 +124,17 @@ def test_each_estimator_ends_elsewhere(toy15: Task, loss: Loss, objective: float
     assert found.objective == pytest.approx(objective, abs=2e-4)
 
 
+@pytest.mark.parametrize(
+    ("unit", "kl", "coef"), [("sequence", 0.25, 0.208), ("token", 0.166667, 0.204444)]
+)
+def test_a_kl_has_a_unit(unit: str, kl: float, coef: float) -> None:
+    """Trap D7: log-ratios (0.1, 0.1) and (0.3), steered towards 0.15."""
+    observed = mean_kl(two_episodes(), unit)
+    assert observed == pytest.approx(kl, abs=1e-6)
+    found = adaptive_kl_coef(0.2, observed, target=0.15, episodes=2, horizon=10)
+    assert found == pytest.approx(coef, abs=1e-6)
+
+
 @pytest.mark.parametrize("kind", [PPO, GRPO])
 @pytest.mark.parametrize("kl_penalty", ["reference", "sampled"])
 def test_the_coefficient_that_paid_is_the_one_that_is_logged(
@@ -174,6 +189,14 @@ def test_the_reference_is_nobody_s_adapter() -> None:
     assert torch.equal(reference, before.ref_logprobs)
     policy = agent.policy.describe_all(before.tokens, before.is_action).logprobs
     assert (policy - before.logprobs).abs().max() > 0.01
+
+
+def test_the_library_s_kl_has_its_arguments_the_other_way_round() -> None:
+    """Trap D2: its first argument is the log of the second distribution."""
+    p, q = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.4, 0.4, 0.2])
+    assert exact_kl(p.log(), q.log()).item() == pytest.approx(0.025267, abs=1e-6)
+    assert kl_div(q.log(), p, reduction="sum").item() == pytest.approx(0.025267, abs=1e-6)
+    assert kl_div(p.log(), q, reduction="sum").item() == pytest.approx(0.025815, abs=1e-6)
 
 
 def test_nobody_calls_the_function_with_the_swapped_arguments() -> None:

@@ -12,8 +12,10 @@ from torch import Tensor
 from agents import GRPO, PPO, Agent
 from agents.config import AgentConfig
 from agents.grpo import GRPOConfig
+from agents.surrogate import surrogate_loss
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
+from tests.agents.test_surrogate import targets
 from tests.toys import FavouriteTokenReward, tiny_gpt2, tiny_gpt2_task
 
 
@@ -63,3 +65,18 @@ def test_adam_s_epsilon_is_the_one_of_the_papers() -> None:
     for settings, expected in (({}, 1e-5), ({"adam_epsilon": 1e-3}, 1e-3)):
         agent = agent_of(PPO, FavouriteTokenReward(), **settings)
         assert [group["eps"] for group in agent.learner.optimizer.param_groups] == [expected]
+
+
+def test_an_absurd_ratio_is_reported() -> None:
+    """Trap D12: one token of four whose log-ratio is 200; ½ 200² / 4 = 5000."""
+    log_ratio = torch.tensor([[0.0, 200.0, 0.0, 0.0]], requires_grad=True)
+    taken = targets(torch.ones(1, 4), torch.zeros(1, 4), torch.ones(1, 4, dtype=torch.bool))
+    loss, metrics = surrogate_loss(log_ratio, taken, 0.2, 0.2)
+    loss.sum().backward()
+    # Three ratios of 1, and one that is clipped at 1.2.
+    assert loss.item() == pytest.approx(-1.05)
+    assert log_ratio.grad is not None
+    assert log_ratio.grad.tolist() == [[-0.25, 0.0, -0.25, -0.25]]
+    assert metrics["clip_fraction"].item() == 0.25
+    assert metrics["approx_kl"].item() == 5000.0
+    assert metrics["ratio_max"].item() > 1e30
