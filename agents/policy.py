@@ -135,11 +135,13 @@ class Policy(nn.Module):
 
     def _describe(self, tokens: Tensor, is_action: Tensor) -> Description:
         states, ends = _states(is_action)
-        hidden = self.lm.packed_hidden(tokens[:, : states.shape[1]], states | ends)
-        is_before, is_end = states[states | ends], ends[states | ends]
+        wanted, texts = states | ends, tokens[:, : states.shape[1]]
+        hidden = self.lm.packed_hidden(texts, wanted)
+        is_end = ends[wanted]
+        is_before = ~is_end
         logprobs, entropy = self.lm.describe(hidden[is_before], tokens[is_action], self.temperature)
         if self.critic is not None:
-            hidden = self._critic_lm.packed_hidden(tokens[:, : states.shape[1]], states | ends)
+            hidden = self._critic_lm.packed_hidden(texts, wanted)
         zeros = torch.zeros(tokens.shape, device=tokens.device)
         values = {
             name: zeros.masked_scatter(is_action, value)
