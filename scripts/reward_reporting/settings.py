@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from rlhf_env.rewards.fresh_model import FreshModel
-from rlhf_env.rewards.preference_data import KINDS
-from rlhf_env.rewards.training.settings import LossSettings, RewardSettings
+from scripts.reward_training.settings import Fitting
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Fitting):
     """Train a reward model and judge it, beside simple baselines, by prompts it never saw."""
 
     data: Path
@@ -30,25 +27,7 @@ class Settings:
     """File of other comparisons to judge by, in which chosen is always right."""
     also_by: str = "subset"
     """Column of --also whose values are judged apart, also by what stands before a slash."""
-    kind: str | None = None
-    """comparisons, rankings, ratings, thumbs or spans (none given: by the names of the columns)."""
-    field: tuple[str, ...] = ()
-    """Where columns are called otherwise: prompt=question prompt=instruction+input prompt= ..."""
     fresh: FreshModel
-    fit: tyro.conf.OmitArgPrefixes[RewardSettings]
-    losses: tyro.conf.OmitArgPrefixes[LossSettings]
-
-    @property
-    def fields(self) -> dict[str, str]:
-        """The renamed columns.
-
-        Raises:
-            ValueError: if one is not given as name=column.
-        """
-        for words in self.field:
-            if "=" not in words:
-                raise ValueError(f"--field must be given as name=column, got {words!r}")
-        return {name: column for name, _, column in (w.partition("=") for w in self.field)}
 
     def check(self) -> None:
         """Refuse a kind that does not exist, and two models.
@@ -56,8 +35,7 @@ class Settings:
         Raises:
             ValueError: naming what was given.
         """
-        if self.kind is not None and self.kind not in KINDS:
-            raise ValueError(f"--kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        super().check()
         if self.model is not None and self.reward is not None:
             raise ValueError(
                 f"--model must be left out where --reward is given, got {self.model!r} and "

@@ -1,4 +1,4 @@
-"""What `scripts/train_reward.py` can be told. No file is read here."""
+"""What the two commands on reward models can be told. No file is read here."""
 
 from __future__ import annotations
 
@@ -12,17 +12,9 @@ from rlhf_env.rewards.training.settings import LossSettings, RewardSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Train a reward model on what people said about responses."""
+class Fitting:
+    """How people's data are read, and how a reward model is fitted to them."""
 
-    data: Path
-    """JSONL or Parquet file (.gz too) of pairs, votes, rankings, ratings, thumbs or marks."""
-    model: str
-    """Folder or hub id of a decoder-only language model, whose trunk gets a new head."""
-    out: Path
-    """New or empty folder for the reward model and figures.json."""
-    held_out: Path | None = None
-    """File whose loss says when to stop; a tenth of the data's prompts if none is given."""
     kind: str | None = None
     """comparisons, rankings, ratings, thumbs or spans (none given: by the names of the columns)."""
     field: tuple[str, ...] = ()
@@ -50,3 +42,17 @@ class Settings:
         """
         if self.kind is not None and self.kind not in KINDS:
             raise ValueError(f"--kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Fitting):
+    """Train a reward model on what people said about responses."""
+
+    data: Path
+    """JSONL or Parquet file (.gz too) of pairs, votes, rankings, ratings, thumbs or marks."""
+    model: str
+    """Folder or hub id of a decoder-only language model, whose trunk gets a new head."""
+    out: Path
+    """New or empty folder for the reward model and figures.json."""
+    held_out: Path | None = None
+    """File whose loss says when to stop; a tenth of the data's prompts if none is given."""
