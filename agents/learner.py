@@ -57,7 +57,7 @@ class Learner:
         if not self.parameters:
             raise ValueError("the policy has no trainable weight; unfreeze some of them")
         self.optimizer = torch.optim.Adam(
-            self.parameters, lr=config.learning_rate, eps=config.adam_epsilon
+            self.parameters, lr=config.learning_rate, eps=config.adam_epsilon, fused=True
         )
 
     def update(

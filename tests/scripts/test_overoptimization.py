@@ -32,6 +32,7 @@ from scripts.overoptimization_study.tables import (
     fits_table,
     peaks_table,
 )
+from scripts.reporting.gao import BEST_OF_N
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"
@@ -122,8 +123,17 @@ def test_the_laws_fitted_to_the_exact_sweeps():
     assert own["height"] == pytest.approx(0.87516, abs=1e-4)
     assert np.isnan(own["peak_low"])
     table = fits_table(exact_points(misjudged()))
-    assert "| best-of-n | exact | best-of-n | 2.022 | 1.168 |" in table
+    assert "| best-of-n | exact | best-of-n | 2.022 | 1.168 | 0.8" in table
     assert "| 0.87 | 0.88 |" in table
+
+
+def test_a_law_is_fitted_to_the_mean_and_to_each_seed():
+    # d (2 − 0.5 d) at d = 0 … 3 is 0, 1.5, 2, 1.5; the seeds lie 0.5 d around it.
+    found = curve([[0.0, 2.0, 3.0, 3.0], [0.0, 1.0, 1.0, 0.0]])
+    law = found.fit(BEST_OF_N)
+    assert law is not None
+    assert (law.alpha, law.beta, law.r_squared) == pytest.approx((2.0, 0.5, 1.0))
+    assert [one.alpha for one in found.fits(BEST_OF_N)] == pytest.approx([2.5, 1.5])
 
 
 def test_a_law_that_turns_beyond_the_data_is_no_finding():
