@@ -1,0 +1,1 @@
+"""The study behind `scripts/overoptimization.py`: proxies optimised until the truth suffers."""
