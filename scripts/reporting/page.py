@@ -22,7 +22,7 @@ from scripts.reporting.tables import METRICS, Cell, cells, headline, metrics_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_FAILURES = 50
-MAX_CELLS = 500
+MAX_CELLS = 250
 # A column of more panels is no overview; the wide figure is scrolled then.
 MAX_STACKED = 16
 CSS_PIXELS_PER_INCH = 96
@@ -119,7 +119,7 @@ def summarise(
 
 def study(source: Source, figures: list[Figure]) -> Study:
     """Return what the page shows of one task's runs."""
-    found, metric = cells(source.results), headline(source.results)
+    found, metric = cells(source.results, MAX_CELLS), headline(source.results)
     measured = metrics_of(found)
     return Study(
         task=source.task,

@@ -93,7 +93,9 @@ def png(plot: Plot, theme: Theme, *, stacked: bool = False) -> bytes:
     """Return a figure as a PNG file; stacked in one column for narrow screens."""
     with themed(theme):
         buffer = io.BytesIO()
-        plot.draw(stacked).savefig(buffer, format="png", dpi=DOTS_PER_INCH)
+        # A low level of compression: the default takes longer than drawing does.
+        options = {"compress_level": 3}
+        plot.draw(stacked).savefig(buffer, format="png", dpi=DOTS_PER_INCH, pil_kwargs=options)
     return buffer.getvalue()
 
 

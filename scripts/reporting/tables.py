@@ -46,11 +46,13 @@ class Cell:
     estimates: dict[str, Estimate]
 
 
-def cells(results: pd.DataFrame) -> list[Cell]:
+def cells(results: pd.DataFrame, shown: int | None = None) -> list[Cell]:
     """Return the settings of a grid in its order.
 
     Args:
         results: the table of `scripts.ablation.results.write_results`; may be empty.
+        shown: how many of them are written out; the others get the headline metric alone. All
+            when None.
     """
     if results.empty:
         return []
@@ -58,14 +60,17 @@ def cells(results: pd.DataFrame) -> list[Cell]:
     settings = list(groups(results, axes))
     good = [rows[(rows["status"] == "ok").to_numpy()] for _, rows in settings]
     measured = [name for name in METRICS if name in results]
-    numbers = {name: estimates([rows[name] for rows in good]) for name in measured}
+    wanted = {name: len(good) if name == headline(results) else shown for name in measured}
+    numbers = {name: estimates([rows[name] for rows in good[: wanted[name]]]) for name in measured}
     return [
         Cell(
             settings={name: text_of(value) for name, value in zip(axes, key, strict=True)},
             runs=len(good[place]),
             failed=len(rows) - len(good[place]),
             estimates={
-                name: found for name in measured if (found := numbers[name][place]) is not None
+                name: found[0]
+                for name in measured
+                if (found := numbers[name][place : place + 1]) and found[0] is not None
             },
         )
         for place, (key, rows) in enumerate(settings)
