@@ -45,6 +45,12 @@ BUILT_IN = {
     "kl_penalty_ppo": BuiltIn(class_name="KLPenaltyPPO", fields=CRITIC, minibatches=4),
     "trpo": BuiltIn(class_name="TRPO", fields=CRITIC, minibatches=4),
     "reinforce": BuiltIn(class_name="Reinforce", fields=NO_CRITIC),
+    **{
+        f"reinforce_{baseline}": BuiltIn(
+            class_name="Reinforce", fields=NO_CRITIC, preset={"baseline": baseline}
+        )
+        for baseline in ("none", "value", "greedy")
+    },
     "dr_grpo": BuiltIn(class_name="DrGRPO", fields=GROUPS),
     "dapo": BuiltIn(class_name="DAPO", fields=GROUPS),
     "gspo": BuiltIn(class_name="GSPO", fields=GROUPS),

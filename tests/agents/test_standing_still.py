@@ -12,7 +12,7 @@ from tests.agents.episodes import make_envs
 from tests.agents.runs import assert_equal
 from tests.toys import tiny_gpt2, tiny_gpt2_task
 
-# Attention over another width adds up in another order: two units in the last place of log pi.
+# What else is in a batch may change the last place of log pi.
 ROUNDING = 1e-6
 
 
