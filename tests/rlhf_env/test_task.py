@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import rlhf_env
+from rlhf_env import tasks
 from rlhf_env.task import Task
 from tests.toys import EOS, FavouriteTokenReward, tiny_llama, tiny_llama_task, tiny_tokenizer
 
@@ -100,7 +101,9 @@ def test_variants() -> None:
         task.kl_coef = 1.0  # type: ignore[misc]
 
 
-def test_registry() -> None:
+def test_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is registered here must not meet the tests that follow.
+    monkeypatch.setattr(tasks, "_FACTORIES", dict(tasks._FACTORIES))
     assert {"reviews", "toy15"} <= set(rlhf_env.task_names())
     assert rlhf_env.load_task("toy15").reference is not rlhf_env.load_task("toy15").reference
     with pytest.raises(ValueError, match=r"got 'toy51'; did you mean 'toy15'"):

@@ -171,7 +171,7 @@ def test_runs_are_counted_as_they_are_listed():
 
 def test_a_task_that_its_package_imports_late_is_found():
     check_grid(Axes(), Budget(task="rlhf_env.tasks.toy15:toy15_task"))
-    assert import_object("rlhf_env:task_names", "task")() == ["reviews", "toy15"]
+    assert {"reviews", "toy15"} <= set(import_object("rlhf_env:task_names", "task")())
 
 
 def test_what_can_be_run_is_accepted():
