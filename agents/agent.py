@@ -132,6 +132,10 @@ class Agent:
             ValueError: if a loss or a gradient is not finite, the weights being those before that
                 step; or the algorithm answers with something else than it should.
         """
+        if rollout.kl_coef is None:
+            # Somebody's own record: it was paid with what the environment pays now.
+            paid_with = torch.full_like(rollout.score, self.base.kl_coef)
+            rollout = rollout.replace(kl_coef=paid_with)
         rollout = learned_kl(
             rollout,
             self.config.kl_placement,

@@ -14,6 +14,7 @@ from rlhf_env.exact import evaluate
 from rlhf_env.kl import k2, k3
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
+from rlhf_env.tasks import load_task
 from tests.agents.episodes import (
     as_bandit,
     cosine,
@@ -190,3 +191,15 @@ def test_the_coefficient_travels_with_the_rollout(
         assert rollout.kl_coef is not None
         assert rollout.kl_coef.tolist() == [0.5] * 16
     assert torch.equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("placement", ["reward", "loss"])
+def test_a_record_without_its_coefficient_was_paid_with_the_environment_s(placement: str) -> None:
+    found = []
+    for is_told in (True, False):
+        envs = make_envs(load_task("toy15"), 8, kl_coef=0.5)
+        agent = GRPO(envs, episodes_per_update=16, kl_placement=placement)
+        rollout = agent.collect()
+        told = rollout if is_told else rollout.replace(kl_coef=None)
+        found.append(agent.update(told) | {"weight": float(next(agent.policy.parameters()).sum())})
+    assert found[0] == found[1]
