@@ -201,5 +201,7 @@ def test_a_record_without_its_coefficient_was_paid_with_the_environment_s(placem
         agent = GRPO(envs, episodes_per_update=16, kl_placement=placement)
         rollout = agent.collect()
         told = rollout if is_told else rollout.replace(kl_coef=None)
-        found.append(agent.update(told) | {"weight": float(next(agent.policy.parameters()).sum())})
+        found.append(
+            agent.update(told) | {"weight": next(agent.policy.parameters()).detach().sum().item()}
+        )
     assert found[0] == found[1]
