@@ -89,24 +89,25 @@ def decode(base: RLHFVectorEnv, policy: Policy, draw: Draw) -> Rollout:
     started = min(base.num_envs, count)
     rows = torch.arange(started, device=mdp.device)
     row_tokens, episode = tokens[:started].clone(), rows.clone()
-    while len(episode):
-        at = lengths[episode]
-        step = at - starts[episode]
-        chosen, logprob = policy.sample(row_tokens, at, draw.uniforms_at(episode, step))
-        tokens[episode, at], logprobs[episode, at] = chosen, logprob
-        row_tokens[rows[: len(at)], at] = chosen
-        lengths[episode] = at + 1
-        has_ended = (chosen == eos) | (step + 1 == mdp.max_new_tokens)
-        # From the last row on, so that a row that gives up its place moves none of the others.
-        for row in has_ended.nonzero().flatten().flip(0).tolist():
-            if started < count:
-                episode[row], row_tokens[row] = started, tokens[started]
-                started += 1
-                continue
-            last = len(episode) - 1
-            policy.lm.engine.move(last, row)
-            episode[row], row_tokens[row] = episode[last].clone(), row_tokens[last].clone()
-            episode, row_tokens = episode[:last], row_tokens[:last]
+    with policy.lm.engine.trusting():
+        while len(episode):
+            at = lengths[episode]
+            step = at - starts[episode]
+            chosen, logprob = policy.sample(row_tokens, at, draw.uniforms_at(episode, step))
+            tokens[episode, at], logprobs[episode, at] = chosen, logprob
+            row_tokens[rows[: len(at)], at] = chosen
+            lengths[episode] = at + 1
+            has_ended = (chosen == eos) | (step + 1 == mdp.max_new_tokens)
+            # From the last row on, so that a row that gives up its place moves none of the others.
+            for row in has_ended.nonzero().flatten().flip(0).tolist():
+                if started < count:
+                    episode[row], row_tokens[row] = started, tokens[started]
+                    started += 1
+                    continue
+                last = len(episode) - 1
+                policy.lm.engine.move(last, row)
+                episode[row], row_tokens[row] = episode[last].clone(), row_tokens[last].clone()
+                episode, row_tokens = episode[:last], row_tokens[:last]
     return unpaid_rollout(tokens, starts, lengths, logprobs, draw)
 
 

@@ -8,12 +8,15 @@ only the time that the next call takes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from rlhf_env.row_cache import RowCache, supports_row_cache
+from rlhf_env.twin import twin_of
 from rlhf_env.weights import Weights
 
 
@@ -38,6 +41,7 @@ class Engine:
         self.vocab_size = vocab_size
         self._memory: _Memory | None = None
         self._uses_cache: dict[int, bool] = {}
+        self._is_trusting = False
 
     def __call__(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return the logits of each row's next token.
@@ -79,6 +83,15 @@ class Engine:
             rows = torch.tensor([[source], [target]], device=self._memory.tokens.device)
             self._memory.share(*rows)
 
+    @contextmanager
+    def trusting(self) -> Iterator[None]:
+        """Do not look for changed weights: the caller promises that nobody writes to them."""
+        self._is_trusting, before = True, self._is_trusting
+        try:
+            yield
+        finally:
+            self._is_trusting = before
+
     def forget(self) -> None:
         """Drop the cache; the next call computes everything anew."""
         self._memory = None
@@ -89,7 +102,7 @@ class Engine:
 
     def _remember(self, tokens: Tensor) -> _Memory:
         memory = self._memory
-        if memory is None or not memory.fits(tokens, self.model):
+        if memory is None or not memory.fits(tokens, self.model, self._is_trusting):
             memory = _Memory.empty(tokens, self.vocab_size, self.model)
             self._memory = memory
         elif len(tokens) < len(memory.tokens):
@@ -122,7 +135,7 @@ class Engine:
         self, memory: _Memory, rows: Tensor, tokens: Tensor, positions: Tensor, is_new: Tensor
     ) -> Tensor:
         """Return the logits after the last of the tokens at some positions, [R, V]."""
-        output = self.model(
+        output = memory.twin(
             input_ids=tokens[rows].gather(1, positions),
             position_ids=positions,
             attention_mask=memory.cache.begin(rows, positions, is_new, memory.dtype),
@@ -150,7 +163,8 @@ class _Memory:
         logits: [N, V] the next-token logits after them.
         cache: the keys and values.
         weights: those that computed them.
-        dtype: theirs.
+        twin: the model that computes.
+        dtype: of the weights.
     """
 
     tokens: Tensor
@@ -158,6 +172,7 @@ class _Memory:
     logits: Tensor
     cache: RowCache
     weights: Weights
+    twin: nn.Module
     dtype: torch.dtype
 
     @classmethod
@@ -169,15 +184,16 @@ class _Memory:
             logits=tokens.new_zeros((count, vocab_size), dtype=torch.float32),
             cache=RowCache(count, capacity),
             weights=Weights(model),
+            twin=twin_of(model),
             dtype=next(model.parameters()).dtype,
         )
 
-    def fits(self, tokens: Tensor, model: nn.Module) -> bool:
+    def fits(self, tokens: Tensor, model: nn.Module, is_trusting: bool) -> bool:
         return (
             len(tokens) <= len(self.tokens)
             and tokens.shape[1] == self.tokens.shape[1]
             and self.tokens.device == tokens.device
-            and self.weights.are_those_of(model)
+            and (is_trusting or self.weights.are_those_of(model))
         )
 
     def known(self, tokens: Tensor, lengths: Tensor) -> Tensor:

@@ -8,17 +8,17 @@ slow twin of ``packed_hidden``.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from rlhf_env.engine import Engine
-from rlhf_env.packing import attending_apart, can_pack, packed_hidden, packs_exactly
-from rlhf_env.projection import logprob_and_entropy, row_count
-
-# Logits alive at once in `describe`: 2^23 floats are 32 MiB.
-_CHUNK_ELEMENTS = 2**23
+from rlhf_env.matmul import linear
+from rlhf_env.packing import hidden_at
+from rlhf_env.projection import chunk_rows, logprob_and_entropy, project, row_count
 
 
 class LanguageModel:
@@ -41,7 +41,6 @@ class LanguageModel:
         self.vocab_size = vocab_size
         self.engine = Engine(model, vocab_size)
         self._trunk: PreTrainedModel = model.base_model  # type: ignore[assignment]
-        self._packs_exactly: bool | None = None
         self._head: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
         self._check_projection()
 
@@ -72,15 +71,13 @@ class LanguageModel:
         """Return the trunk's output at some positions, [M, H], row by row, without any padding.
 
         Each text ends at its last wanted position. The numbers are those of `hidden` up to
-        rounding; models whose attention cannot be kept within a text are run padded.
+        rounding; see `rlhf_env.packing`.
 
         Args:
             tokens: [B, L] padded on the right.
             wanted: [B, L] bool, at least one in every row.
         """
-        if not self._can_pack(tokens.shape[1]):
-            return self.hidden(tokens)[wanted]
-        return packed_hidden(attending_apart(self._trunk), tokens, wanted)
+        return hidden_at(self._trunk, tokens, wanted)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Project trunk outputs [M, H] onto the vocabulary, [M, V] float32."""
@@ -99,7 +96,9 @@ class LanguageModel:
         Returns:
             [M] log p(target) and [M] entropy, in nats, float32.
         """
-        chunk = max(1, _CHUNK_ELEMENTS // self.vocab_size)
+        if self._has_plain_head:
+            return project(hidden, *self._plain_head(), targets, temperature)
+        chunk = chunk_rows(self.vocab_size)
         if len(targets) <= chunk:
             return self._project(hidden, targets, temperature)
         parts = []
@@ -112,12 +111,34 @@ class LanguageModel:
         logprobs, entropies = zip(*parts, strict=True)
         return torch.cat(logprobs), torch.cat(entropies)
 
-    def _can_pack(self, width: int) -> bool:
-        if not can_pack(self._trunk, width):
-            return False
-        if self._packs_exactly is None:
-            self._packs_exactly = packs_exactly(self._trunk)
-        return self._packs_exactly
+    @torch.no_grad()
+    def logprobs(self, hidden: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
+        """Return the log-probabilities of `describe` alone, [M], without gradient."""
+        chunk = chunk_rows(self.vocab_size)
+        return torch.cat(
+            [
+                token_logprobs(self._quick_logits(rows), wanted, temperature)
+                for rows, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True)
+            ]
+        )
+
+    @property
+    def _has_plain_head(self) -> bool:
+        """Whether the output embedding is nothing but its weights."""
+        head = self._head
+        hooks = (head._forward_hooks, head._forward_pre_hooks, head._backward_hooks)
+        return type(head) is nn.Linear and "forward" not in head.__dict__ and not any(hooks)
+
+    def _plain_head(self) -> tuple[Tensor, Tensor | None]:
+        """Return weight [V, H] and bias [V] of the output embedding."""
+        weight, bias = cast(Tensor, self._head.weight), cast(Tensor | None, self._head.bias)
+        return weight[: self.vocab_size], bias if bias is None else bias[: self.vocab_size]
+
+    def _quick_logits(self, hidden: Tensor) -> Tensor:
+        if not self._has_plain_head:
+            return self.logits(hidden)
+        weight, bias = self._plain_head()
+        return linear(hidden.to(weight.dtype), weight, bias).float()
 
     def _full_logits(self, hidden: Tensor) -> Tensor:
         # A trunk without weights of its own does not know their type.
@@ -198,7 +219,7 @@ def teacher_forced(
         for rows, width in length_batches(is_action):
             asked = is_action[rows, 1:width]
             hidden = model.packed_hidden(tokens[rows, : width - 1], asked)
-            found, _ = model.describe(hidden, tokens[rows, 1:width][asked], temperature)
+            found = model.logprobs(hidden, tokens[rows, 1:width][asked], temperature)
             part = torch.zeros(asked.shape, device=tokens.device).masked_scatter(asked, found)
             logprobs[rows, 1:width] = part
     return logprobs

@@ -3,26 +3,29 @@
 The texts stand one behind the other in a single row. Everything in a decoder but attention treats
 a token by itself; attention is given to each text alone. So an unmodified Hugging Face model is
 run through an attention function of this module's, which is registered under a name of its own and
-asked for by a twin of the model: a second tree of modules around the same weights.
+asked for by a twin of the model.
 """
 
 from __future__ import annotations
 
-import copy
 import inspect
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
+from transformers import AttentionInterface, PreTrainedModel
 
 from rlhf_env.row_cache import attention_window
+from rlhf_env.twin import twin_of
 
 _NAME = "rlhf_env_packed"
 _SDPA = AttentionInterface()["sdpa"]
 # Rotary embeddings whose angles depend on the longest text of the batch.
 _ROPE_OF_THE_BATCH = ("dynamic", "longrope")
+# What was found out about each trunk.
+_PACKS_EXACTLY: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +53,36 @@ class Packing:
         return cls(order=order, starts=starts, blocks=blocks)
 
 
-def can_pack(trunk: nn.Module, width: int) -> bool:
+def hidden_at(trunk: nn.Module, tokens: Tensor, wanted: Tensor) -> Tensor:
+    """Return a trunk's output at some positions, [M, H], row by row, without any padding.
+
+    Each text ends at its last wanted position. A trunk whose attention cannot be kept within a text
+    is run padded, with the same numbers up to rounding.
+
+    Args:
+        trunk: a causal decoder without its output embedding.
+        tokens: [B, L] int64, padded on the right.
+        wanted: [B, L] bool, at least one in every row.
+    """
+    if _can_pack(trunk, tokens.shape[1]):
+        return _packed_hidden(twin_of(trunk, _NAME), tokens, wanted)
+    return trunk(input_ids=tokens, use_cache=False).last_hidden_state[wanted]
+
+
+def _can_pack(trunk: nn.Module, width: int) -> bool:
+    if not isinstance(trunk, PreTrainedModel) or not _may_pack(trunk, width):
+        return False
+    if trunk not in _PACKS_EXACTLY:
+        _PACKS_EXACTLY[trunk] = _packs_exactly(trunk)
+    return _PACKS_EXACTLY[trunk]
+
+
+def _may_pack(trunk: PreTrainedModel, width: int) -> bool:
     """Return whether texts of up to ``width`` tokens may be packed, as far as a trunk tells.
 
     It must ask for scaled-dot-product attention by name, at positions that it is told, and every
-    token must see its whole text. Whether the numbers agree is for `packs_exactly` to try.
+    token must see its whole text.
     """
-    if not isinstance(trunk, PreTrainedModel):
-        return False
     config = trunk.config
     rope = getattr(config, "rope_parameters", None) or {}
     window = attention_window(config)
@@ -74,33 +99,29 @@ def can_pack(trunk: nn.Module, width: int) -> bool:
 
 
 @torch.no_grad()
-def packs_exactly(trunk: PreTrainedModel) -> bool:
+def _packs_exactly(trunk: PreTrainedModel) -> bool:
     """Return whether packed texts get the numbers that they get by themselves."""
     tokens = torch.tensor([[0, 1, 0, 0], [1, 1, 0, 1]], device=trunk.device)
     wanted = torch.tensor([[True, True, False, False], [True] * 4], device=trunk.device)
     expected = trunk(input_ids=tokens, use_cache=False).last_hidden_state[wanted]
     try:
-        found = packed_hidden(attending_apart(trunk), tokens, wanted)
+        found = _packed_hidden(twin_of(trunk, _NAME), tokens, wanted)
     except (TypeError, ValueError, RuntimeError):
         return False
     tolerance = torch.finfo(expected.dtype).eps ** 0.5
     return torch.allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
-def packed_hidden(trunk: nn.Module, tokens: Tensor, wanted: Tensor) -> Tensor:
-    """Return a trunk's output at some positions of texts that end at their last wanted one.
-
-    Args:
-        trunk: what `attending_apart` made.
-        tokens: [B, L] int64, padded on the right.
-        wanted: [B, L] bool, at least one in every row.
-
-    Returns:
-        [M, H], row by row.
-    """
+def _packed_hidden(trunk: nn.Module, tokens: Tensor, wanted: Tensor) -> Tensor:
+    """Return what `hidden_at` does from a twin that lets packed texts attend apart."""
     width = tokens.shape[1]
     lengths = width - wanted.flip(1).int().argmax(dim=1)
     packing = Packing.of(lengths)
+    if len(packing.blocks) == 1:
+        # Texts of one length are a batch already, and need not be taken apart in every layer.
+        length, _ = packing.blocks[0]
+        output = trunk(input_ids=tokens[:, :length], use_cache=False)
+        return output.last_hidden_state[wanted[:, :length]]
     columns = torch.arange(width, device=tokens.device).expand(tokens.shape)
     is_text = columns < lengths[packing.order, None]
     output = trunk(
@@ -113,30 +134,6 @@ def packed_hidden(trunk: nn.Module, tokens: Tensor, wanted: Tensor) -> Tensor:
     return output.last_hidden_state[0][packing.starts[rows] + positions]
 
 
-def attending_apart(trunk: nn.Module) -> nn.Module:
-    """Return a twin of a trunk that has its weights, and lets packed texts attend apart.
-
-    Parameters, buffers and hooks are the trunk's own; only modules and configurations are new, so
-    nobody else who uses the trunk, be it in another thread, notices.
-    """
-    configs: dict[int, PreTrainedConfig] = {}
-
-    def twin(module: nn.Module) -> nn.Module:
-        made = object.__new__(type(module))
-        made.__dict__.update(module.__dict__)
-        made._modules = {
-            name: child if child is None else twin(child) for name, child in module._modules.items()
-        }
-        if isinstance(config := getattr(module, "config", None), PreTrainedConfig):
-            if id(config) not in configs:
-                configs[id(config)] = copy.copy(config)
-                configs[id(config)]._attn_implementation = _NAME
-            made.__dict__["config"] = configs[id(config)]
-        return made
-
-    return twin(trunk)
-
-
 def _attend_apart(
     module: nn.Module,
     query: Tensor,
@@ -144,7 +141,7 @@ def _attend_apart(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    packing: Packing,
+    packing: Packing | None = None,
     **settings: Any,
 ) -> tuple[Tensor, None]:
     """Attend within each text; texts of one length together.
@@ -154,13 +151,15 @@ def _attend_apart(
         query: [1, heads, T, D].
         key: [1, key heads, T, D].
         value: [1, key heads, T, D].
-        attention_mask: none: a packed row has no padding, and attention is causal.
-        packing: where the texts stand.
+        attention_mask: none: there is no padding, and attention is causal.
+        packing: where the texts stand; None where every row is one text.
         **settings: those of `transformers`' own scaled-dot-product attention, which does the work.
 
     Returns:
         [1, T, heads, D], and no attention weights.
     """
+    if packing is None:
+        return _SDPA(module, query, key, value, None, **settings)
     # Split once: each of many slices would have a gradient as long as the whole row.
     sizes = [length * count for length, count in packing.blocks]
     states = (each[0].split(sizes, dim=1) for each in (query, key, value))

@@ -24,12 +24,14 @@ class _Write:
         rows: [R] the rows that take part.
         is_prefix: whether they are the first R, which can be read without a copy.
         slots: [R, T] the slot of each token; ``capacity`` is a slot that nobody reads.
+        common_slot: where every row writes its one token; None where they differ.
         span: the pass reads slots [0, span).
     """
 
     rows: Tensor
     is_prefix: bool
     slots: Tensor
+    common_slot: int | None
     span: int
 
 
@@ -58,16 +60,19 @@ class RowCache(Cache):
             itself.
         """
         span = int(positions.max()) + 1
+        slots = torch.where(is_new, positions, self.capacity)
+        is_common = slots.shape[1] == 1 and bool((slots == span - 1).all())
         self._write = _Write(
             rows=rows,
             is_prefix=len(rows) == self.num_rows,
-            slots=torch.where(is_new, positions, self.capacity),
+            slots=slots,
+            common_slot=span - 1 if is_common else None,
             span=span,
         )
         # Numbers, although attention would take bits: it would turn them into numbers in every
         # layer.
-        slots = torch.arange(span, device=positions.device)
-        hidden = slots > positions[:, None, :, None]
+        columns = torch.arange(span, device=positions.device)
+        hidden = columns > positions[:, None, :, None]
         mask = torch.zeros(hidden.shape, dtype=dtype, device=positions.device)
         return mask.masked_fill_(hidden, torch.finfo(dtype).min)
 
@@ -113,9 +118,13 @@ class _RowLayer(CacheLayerMixin):
     def write(self, keys: Tensor, values: Tensor, write: _Write) -> tuple[Tensor, Tensor]:
         """Store [R, H, T, D] and return the visible keys and values, [R, H, S, D]."""
         assert self.keys is not None and self.values is not None
-        self.keys[write.rows[:, None], :, write.slots] = keys.transpose(1, 2)
-        self.values[write.rows[:, None], :, write.slots] = values.transpose(1, 2)
         rows = slice(len(write.rows)) if write.is_prefix else write.rows
+        if write.common_slot is not None:
+            self.keys[rows, :, write.common_slot] = keys[:, :, 0]
+            self.values[rows, :, write.common_slot] = values[:, :, 0]
+        else:
+            self.keys[write.rows[:, None], :, write.slots] = keys.transpose(1, 2)
+            self.values[write.rows[:, None], :, write.slots] = values.transpose(1, 2)
         return self.keys[:, :, : write.span][rows], self.values[:, :, : write.span][rows]
 
     def copy_rows(self, sources: Tensor, targets: Tensor, span: int) -> None:

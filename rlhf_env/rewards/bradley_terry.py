@@ -15,6 +15,8 @@ from torch.nn.functional import logsigmoid
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
+from rlhf_env.packing import hidden_at
+
 
 def bradley_terry_loss(
     chosen: Tensor,
@@ -126,11 +128,12 @@ class ScalarRewardModel(nn.Module):
             raise ValueError("every prompt must hold at least one token, got an empty one")
         device = self.head.weight.device
         texts = [torch.cat(pair).to(device) for pair in zip(prompts, responses, strict=True)]
-        scores = self.scores(*padded(texts))
-        return [
-            row[len(prompt) - 1 : len(text)]
-            for row, prompt, text in zip(scores, prompts, texts, strict=True)
-        ]
+        input_ids, mask = padded(texts)
+        starts = torch.tensor([[len(prompt) - 1] for prompt in prompts], device=device)
+        is_scored = mask.bool() & (torch.arange(input_ids.shape[1], device=device) >= starts)
+        hidden = hidden_at(self.trunk, input_ids, is_scored)
+        scores = (self.head(hidden)[:, 0] - self.mean) / self.sd
+        return list(scores.split([len(response) + 1 for response in responses]))
 
 
 def padded(texts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax, logsigmoid
 
 from rlhf_env.options import Options, check_count
+from rlhf_env.packing import hidden_at
 from rlhf_env.pretrained import load_classifier
 from rlhf_env.rewards.bradley_terry import padded
 from rlhf_env.text_ids import chat_ids, plain_ids
@@ -198,10 +199,10 @@ class ClassifierReward:
         if not isinstance(head, nn.Linear):
             return self.model(**inputs).logits
         # A decoder's own forward finds the last token by comparing ids with the pad token.
-        trunk = cast(Any, self.model).base_model
-        hidden = trunk(**inputs).last_hidden_state
-        last = torch.tensor([len(text) - 1 for text in texts], device=device)
-        return head(hidden[torch.arange(len(texts), device=device), last])
+        last = mask.cumsum(dim=1).argmax(dim=1, keepdim=True)
+        is_last = torch.zeros_like(ids, dtype=torch.bool).scatter_(1, last, True)
+        trunk = cast(nn.Module, self.model.base_model)
+        return head(hidden_at(trunk, inputs["input_ids"], is_last.to(device)))
 
     def _check_padding(self) -> None:
         text = [self._stand_in] * 2

@@ -16,7 +16,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from rlhf_env import language_model
+from rlhf_env import projection
 from rlhf_env.language_model import LanguageModel, length_batches, teacher_forced
 from rlhf_env.projection import logprob_and_entropy
 from tests.toys import tiny_gpt2, tiny_llama
@@ -158,15 +158,30 @@ def test_log_softmax_is_in_fp32() -> None:
     assert teacher_forced(lm, tokens, is_action).dtype == torch.float32
 
 
-def test_chunks_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Values and gradients of the chunked projection."""
-    lm = LanguageModel(tiny_gpt2().requires_grad_(True), V)
+def hooked(lm: LanguageModel) -> LanguageModel:
+    """A model whose output embedding does more than to project, so that it must be run itself."""
+    lm.model.lm_head.register_forward_hook(lambda *_: None)
+    return lm
+
+
+def plain(lm: LanguageModel) -> LanguageModel:
+    return lm
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+@pytest.mark.parametrize("kind", [plain, hooked])
+def test_chunks_are_the_whole(
+    kind: Callable[[LanguageModel], LanguageModel],
+    temperature: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Values and gradients of the chunked projection, and of the output embedding run itself."""
     tokens, _ = texts()
 
-    def answers() -> tuple[Tensor, Tensor, list[Tensor]]:
+    def answers(lm: LanguageModel) -> tuple[Tensor, Tensor, list[Tensor]]:
         lm.model.zero_grad()
         hidden = lm.hidden(tokens).flatten(0, 1)
-        logprobs, entropy = lm.describe(hidden, tokens.flatten(), 0.7)
+        logprobs, entropy = lm.describe(hidden, tokens.flatten(), temperature)
         (logprobs.sin() + 0.1 * entropy).sum().backward()
         return (
             logprobs.detach(),
@@ -174,20 +189,52 @@ def test_chunks_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
             [p.grad.clone() for p in lm.model.parameters()],
         )
 
-    whole = answers()
-    monkeypatch.setattr(language_model, "_CHUNK_ELEMENTS", 5 * V)
-    torch.testing.assert_close(answers(), whole, atol=1e-4, rtol=1e-4)
+    whole = answers(hooked(LanguageModel(tiny_gpt2().requires_grad_(True), V)))
+    monkeypatch.setattr(projection, "_CHUNK_ELEMENTS", 5 * V)
+    lm = kind(LanguageModel(tiny_gpt2().requires_grad_(True), V))
+    torch.testing.assert_close(answers(lm), whole, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("wanted", ["logprobs", "entropy"])
+@pytest.mark.parametrize("kind", [plain, hooked])
+def test_one_of_two_answers_has_its_own_gradient(
+    kind: Callable[[LanguageModel], LanguageModel], wanted: str
+) -> None:
+    """Double precision: no rounding hides a wrong slope."""
+    lm = kind(LanguageModel(tiny_llama(vocab_size=7), 7))
+    hidden = torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
+    targets = torch.tensor([0, 6, 3, 3])
+    weight = lm.model.lm_head.weight.requires_grad_()
+    leaf = hidden.clone().requires_grad_()
+    logprobs, entropy = lm.describe(leaf, targets, 0.5)
+    found = torch.autograd.grad(
+        (logprobs if wanted == "logprobs" else entropy).sum(), [leaf, weight]
+    )
+    logq = (leaf.double() @ weight.double().t() / 0.5).log_softmax(-1)
+    chosen = logq.gather(1, targets[:, None]) if wanted == "logprobs" else -logq.exp() * logq
+    expected = torch.autograd.grad(chosen.sum(), [leaf, weight])
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_chunks_bound_the_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(language_model, "_CHUNK_ELEMENTS", 10 * V)
+    monkeypatch.setattr(projection, "_CHUNK_ELEMENTS", 10 * V)
     lm = LanguageModel(tiny_llama(), V)
-    rows = []
-    lm.model.lm_head.register_forward_hook(lambda *call: rows.append(len(call[2])))
     tokens, _ = texts()
-    lm.describe(lm.hidden(tokens).flatten(0, 1), tokens.flatten())
-    assert max(rows) == 10
-    assert sum(rows) == 6 * 14
+    hidden = lm.hidden(tokens).flatten(0, 1)
+    plainly, run = [], []
+    original = projection.linear
+
+    def record(states: Tensor, *others: Tensor) -> Tensor:
+        plainly.append(len(states))
+        return original(states, *others)
+
+    monkeypatch.setattr(projection, "linear", record)
+    lm.describe(hidden, tokens.flatten())
+    lm.model.lm_head.register_forward_hook(lambda *call: run.append(len(call[2])))
+    lm.describe(hidden, tokens.flatten())
+    for rows in (plainly, run):
+        assert max(rows) == 10
+        assert sum(rows) == 6 * 14
 
 
 @pytest.mark.parametrize("build", MODELS.values(), ids=MODELS.keys())
