@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rlhf_env.packing import distinct_texts
 from rlhf_env.row_cache import RowCache, supports_row_cache
 from rlhf_env.twin import twin_of
 from rlhf_env.weights import Weights
@@ -72,7 +73,7 @@ class Engine:
         if decode.any():
             self._decode(memory, decode, tokens, lengths)
         if len(prefill):
-            first, same = _distinct_texts(tokens[prefill], lengths[prefill])
+            first, same = distinct_texts(tokens[prefill], lengths[prefill])
             self._prefill(memory, prefill[first], tokens, lengths)
             memory.share(prefill[first][same], prefill)
         return memory.logits
@@ -234,13 +235,3 @@ class _Memory:
         self.cache.copy_rows(sources, targets, int(self.lengths[sources].max()))
         for field in (self.tokens, self.lengths, self.logits):
             field[targets] = field[sources]
-
-
-def _distinct_texts(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the first row of each distinct text [K], and which of them each row equals [R]."""
-    columns = torch.arange(tokens.shape[1], device=tokens.device)
-    texts = tokens.masked_fill(columns >= lengths[:, None], -1)
-    _, same = torch.unique(texts, dim=0, return_inverse=True)
-    equal = same[:, None] == torch.arange(int(same.max()) + 1, device=tokens.device)
-    first, order = equal.int().argmax(0).sort()
-    return first, order.argsort()[same]

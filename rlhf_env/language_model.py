@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from rlhf_env.engine import Engine
 from rlhf_env.matmul import linear
-from rlhf_env.packing import hidden_at
+from rlhf_env.packed_pass import hidden_at
 from rlhf_env.projection import chunk_rows, logprob_and_entropy, project, row_count
 
 
@@ -71,7 +71,7 @@ class LanguageModel:
         """Return the trunk's output at some positions, [M, H], row by row, without any padding.
 
         Each text ends at its last wanted position. The numbers are those of `hidden` up to
-        rounding; see `rlhf_env.packing`.
+        rounding; see `rlhf_env.packed_pass`.
 
         Args:
             tokens: [B, L] padded on the right.

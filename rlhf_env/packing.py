@@ -1,174 +1,130 @@
-"""Finished texts of different lengths in one pass of a decoder, and no padding computed.
+"""Where the tokens of many texts stand when they are packed into one row.
 
-The texts stand one behind the other in a single row. Everything in a decoder but attention treats
-a token by itself; attention is given to each text alone. So an unmodified Hugging Face model is
-run through an attention function of this module's, which is registered under a name of its own and
-asked for by a twin of the model.
+There is no padding, and an opening that several texts share, as the responses of a group share
+their prompt, is there only once. No model is in here.
 """
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
-from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedModel
+from torch import Tensor
 
-from rlhf_env.row_cache import attention_window
-from rlhf_env.twin import twin_of
+# Openings are shared where that saves at least one token in so many.
+_WORTH_SHARING = 8
 
-_NAME = "rlhf_env_packed"
-_SDPA = AttentionInterface()["sdpa"]
-# Rotary embeddings whose angles depend on the longest text of the batch.
-_ROPE_OF_THE_BATCH = ("dynamic", "longrope")
-# What was found out about each trunk.
-_PACKS_EXACTLY: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """Texts that go on alike: with the same opening, and equally long.
+
+    Attributes:
+        opening: the number of the opening, in the order in which openings stand.
+        length: tokens of each behind the opening.
+        count: how many there are, one behind the other.
+    """
+
+    opening: int
+    length: int
+    count: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Packing:
-    """Where the texts of a packed row stand.
+    """A row of T tokens: first all openings, longest first, then all endings.
+
+    A text that shares nothing is an opening without an ending.
 
     Attributes:
-        order: [B] the texts in the order in which they stand, longest first.
-        starts: [B] where each text begins, by its number before packing.
-        blocks: (length, texts) of each run of equally long texts.
+        tokens: [T].
+        positions: [T] where in its text a token stands.
+        places: [B, L] where in the row each token of a text stands; anything behind its end.
+        openings: (length, count) of each run of equally long openings.
+        endings: in the order in which they stand.
     """
 
-    order: Tensor
-    starts: Tensor
-    blocks: tuple[tuple[int, int], ...]
+    tokens: Tensor
+    positions: Tensor
+    places: Tensor
+    openings: tuple[tuple[int, int], ...]
+    endings: tuple[Ending, ...]
 
     @classmethod
-    def of(cls, lengths: Tensor) -> Packing:
-        """Return how texts of the given lengths are packed, [B]."""
-        ordered, order = lengths.sort(descending=True, stable=True)
-        starts = torch.empty_like(lengths)
-        starts[order] = ordered.cumsum(0) - ordered
-        values, counts = ordered.unique_consecutive(return_counts=True)
-        blocks = tuple(zip(values.tolist(), counts.tolist(), strict=True))
-        return cls(order=order, starts=starts, blocks=blocks)
+    def of(cls, tokens: Tensor, wanted: Tensor) -> Packing:
+        """Return how texts are packed that end at their last wanted token.
+
+        What stands up to the first wanted token can be shared.
+
+        Args:
+            tokens: [B, L] int64, padded on the right.
+            wanted: [B, L] bool, at least one in every row.
+        """
+        columns = torch.arange(tokens.shape[1], device=tokens.device)
+        lengths = columns[-1] + 1 - wanted.flip(1).int().argmax(dim=1)
+        opened = wanted.int().argmax(dim=1) + 1
+        first, same = distinct_texts(tokens, opened)
+        saved = opened.sum() - opened[first].sum()
+        if saved * _WORTH_SHARING < lengths.sum():
+            opened, first = lengths, torch.arange(len(tokens), device=tokens.device)
+            same = first
+        # Openings, longest first, and the number that each text's opening has among them.
+        ordered, order = opened[first].sort(descending=True, stable=True)
+        number = order.argsort()[same]
+        opening_starts = (ordered.cumsum(0) - ordered)[number]
+        # Endings by opening and length; those of no length take no place.
+        rest = lengths - opened
+        ending_order = (number * (len(columns) + 1) + rest).argsort(stable=True)
+        ending_starts = torch.empty_like(rest)
+        behind = rest[ending_order].cumsum(0) - rest[ending_order]
+        ending_starts[ending_order] = ordered.sum() + behind
+        is_opening = columns < opened[:, None]
+        starts = torch.where(is_opening, opening_starts[:, None], (ending_starts - opened)[:, None])
+        places = starts + columns
+        is_text = columns < lengths[:, None]
+        total = int(ordered.sum() + rest.sum())
+        packed, positions = tokens.new_empty(total), tokens.new_empty(total)
+        packed[places[is_text]] = tokens[is_text]
+        positions[places[is_text]] = columns.expand(tokens.shape)[is_text]
+        return cls(
+            tokens=packed,
+            positions=positions,
+            places=places,
+            openings=_runs(ordered),
+            endings=_endings(number[ending_order], rest[ending_order]),
+        )
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether the texts are equally long and share nothing."""
+        return len(self.openings) == 1 and not self.endings
 
 
-def hidden_at(trunk: nn.Module, tokens: Tensor, wanted: Tensor) -> Tensor:
-    """Return a trunk's output at some positions, [M, H], row by row, without any padding.
-
-    Each text ends at its last wanted position. A trunk whose attention cannot be kept within a text
-    is run padded, with the same numbers up to rounding.
-
-    Args:
-        trunk: a causal decoder without its output embedding.
-        tokens: [B, L] int64, padded on the right.
-        wanted: [B, L] bool, at least one in every row.
-    """
-    if _can_pack(trunk, tokens.shape[1]):
-        return _packed_hidden(twin_of(trunk, _NAME), tokens, wanted)
-    return trunk(input_ids=tokens, use_cache=False).last_hidden_state[wanted]
-
-
-def _can_pack(trunk: nn.Module, width: int) -> bool:
-    if not isinstance(trunk, PreTrainedModel) or not _may_pack(trunk, width):
-        return False
-    if trunk not in _PACKS_EXACTLY:
-        _PACKS_EXACTLY[trunk] = _packs_exactly(trunk)
-    return _PACKS_EXACTLY[trunk]
-
-
-def _may_pack(trunk: PreTrainedModel, width: int) -> bool:
-    """Return whether texts of up to ``width`` tokens may be packed, as far as a trunk tells.
-
-    It must ask for scaled-dot-product attention by name, at positions that it is told, and every
-    token must see its whole text.
-    """
-    config = trunk.config
-    rope = getattr(config, "rope_parameters", None) or {}
-    window = attention_window(config)
-    return (
-        trunk._supports_attention_backend
-        and config._attn_implementation == "sdpa"
-        and not config.sub_configs
-        and rope.get("rope_type") not in _ROPE_OF_THE_BATCH
-        and (window is None or window >= width)
-        and "position_ids" in inspect.signature(trunk.forward).parameters
-        # Code put in the place of a method would run the modules that it was made for.
-        and not any("forward" in module.__dict__ for module in trunk.modules())
-    )
-
-
-@torch.no_grad()
-def _packs_exactly(trunk: PreTrainedModel) -> bool:
-    """Return whether packed texts get the numbers that they get by themselves."""
-    tokens = torch.tensor([[0, 1, 0, 0], [1, 1, 0, 1]], device=trunk.device)
-    wanted = torch.tensor([[True, True, False, False], [True] * 4], device=trunk.device)
-    expected = trunk(input_ids=tokens, use_cache=False).last_hidden_state[wanted]
-    try:
-        found = _packed_hidden(twin_of(trunk, _NAME), tokens, wanted)
-    except (TypeError, ValueError, RuntimeError):
-        return False
-    tolerance = torch.finfo(expected.dtype).eps ** 0.5
-    return torch.allclose(found, expected, rtol=tolerance, atol=tolerance)
-
-
-def _packed_hidden(trunk: nn.Module, tokens: Tensor, wanted: Tensor) -> Tensor:
-    """Return what `hidden_at` does from a twin that lets packed texts attend apart."""
-    width = tokens.shape[1]
-    lengths = width - wanted.flip(1).int().argmax(dim=1)
-    packing = Packing.of(lengths)
-    if len(packing.blocks) == 1:
-        # Texts of one length are a batch already, and need not be taken apart in every layer.
-        length, _ = packing.blocks[0]
-        output = trunk(input_ids=tokens[:, :length], use_cache=False)
-        return output.last_hidden_state[wanted[:, :length]]
-    columns = torch.arange(width, device=tokens.device).expand(tokens.shape)
-    is_text = columns < lengths[packing.order, None]
-    output = trunk(
-        input_ids=tokens[packing.order][is_text][None],
-        position_ids=columns[is_text][None],
-        use_cache=False,
-        packing=packing,
-    )
-    rows, positions = wanted.nonzero(as_tuple=True)
-    return output.last_hidden_state[0][packing.starts[rows] + positions]
-
-
-def _attend_apart(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    packing: Packing | None = None,
-    **settings: Any,
-) -> tuple[Tensor, None]:
-    """Attend within each text; texts of one length together.
+def distinct_texts(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first row of each distinct text [K], and which of them each row equals [R].
 
     Args:
-        module: the attention layer.
-        query: [1, heads, T, D].
-        key: [1, key heads, T, D].
-        value: [1, key heads, T, D].
-        attention_mask: none: there is no padding, and attention is causal.
-        packing: where the texts stand; None where every row is one text.
-        **settings: those of `transformers`' own scaled-dot-product attention, which does the work.
-
-    Returns:
-        [1, T, heads, D], and no attention weights.
+        tokens: [R, L] int64.
+        lengths: [R] how many tokens of each row count.
     """
-    if packing is None:
-        return _SDPA(module, query, key, value, None, **settings)
-    # Split once: each of many slices would have a gradient as long as the whole row.
-    sizes = [length * count for length, count in packing.blocks]
-    states = (each[0].split(sizes, dim=1) for each in (query, key, value))
-    parts = []
-    for (length, count), *block in zip(packing.blocks, *states, strict=True):
-        texts = [each.unflatten(1, (count, length)).transpose(0, 1) for each in block]
-        attended, _ = _SDPA(module, *texts, None, **settings)
-        parts.append(attended.flatten(0, 1))
-    return torch.cat(parts)[None], None
+    columns = torch.arange(tokens.shape[1], device=tokens.device)
+    texts = tokens.masked_fill(columns >= lengths[:, None], -1)
+    _, same = torch.unique(texts, dim=0, return_inverse=True)
+    equal = same[:, None] == torch.arange(int(same.max()) + 1, device=tokens.device)
+    first, order = equal.int().argmax(0).sort()
+    return first, order.argsort()[same]
 
 
-AttentionInterface.register(_NAME, _attend_apart)
+def _runs(values: Tensor) -> tuple[tuple[int, int], ...]:
+    """Return (value, count) of each run of equal values."""
+    found, counts = values.unique_consecutive(return_counts=True)
+    return tuple(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+def _endings(openings: Tensor, lengths: Tensor) -> tuple[Ending, ...]:
+    pairs = torch.stack([openings, lengths], dim=1)[lengths > 0]
+    found, counts = pairs.unique_consecutive(dim=0, return_counts=True)
+    return tuple(
+        Ending(opening=opening, length=length, count=count)
+        for (opening, length), count in zip(found.tolist(), counts.tolist(), strict=True)
+    )

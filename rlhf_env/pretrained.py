@@ -5,18 +5,27 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from safetensors import safe_open
 from torch import nn
-
-from rlhf_env.language_model import LanguageModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # Seconds to wait for the hub before its local cache has to do.
 _HUB_TIMEOUT = 3.0
+
+_Loaded = TypeVar("_Loaded")
+
+
+class ModelError(ValueError):
+    """A model cannot be loaded or used."""
+
+
+class ContextWindowError(ValueError):
+    """Texts would be longer than a model can read."""
 
 
 def load_language_model(
@@ -32,12 +41,15 @@ def load_language_model(
         max_tokens: how long texts will be; a smaller context window is an error.
 
     Raises:
-        ValueError: if there is no such model, it is no decoder-only language model, its context
-            window is too small, or its weights are damaged, incomplete or stored in another
-            format.
+        ModelError: if there is no such model, it is no decoder-only language model, or its weights
+            are damaged, incomplete or stored in another format.
+        ContextWindowError: if it cannot read as many tokens.
     """
 
     def load(source: str, offline: bool) -> tuple[nn.Module, PreTrainedTokenizerBase]:
+        # It brings in all of transformers, which a model that is not there does not need.
+        from rlhf_env.language_model import LanguageModel
+
         config = _config(source, offline)
         _check_decoder(config, max_tokens)
         model, tokenizer = _model_and_tokenizer(
@@ -46,6 +58,35 @@ def load_language_model(
         # Whoever steps or scores with the model makes the same checks; here they come first.
         LanguageModel(model, len(tokenizer))
         return model, tokenizer
+
+    return _loaded(path, "language model", load)
+
+
+def load_tokenizer(path: str | Path, max_tokens: int = 0) -> PreTrainedTokenizerBase:
+    """Return a decoder-only language model's tokenizer, having checked all but its weights.
+
+    Of weights in a folder only the headers are read, which tell whether a file is whole; so what
+    is wrong with a model is found before it takes any time or memory.
+
+    Args:
+        path: a local folder, or a hub id such as ``"org/model"``.
+        max_tokens: how long texts will be; a smaller context window is an error.
+
+    Raises:
+        ModelError: as `load_language_model` does.
+        ContextWindowError: likewise.
+    """
+
+    def load(source: str, offline: bool) -> PreTrainedTokenizerBase:
+        from transformers import AutoTokenizer
+
+        _check_decoder(_config(source, offline), max_tokens)
+        for weights in sorted(Path(source).glob("*.safetensors")):
+            with safe_open(weights, framework="pt"):
+                pass
+        return AutoTokenizer.from_pretrained(
+            source, local_files_only=offline, trust_remote_code=False
+        )
 
     return _loaded(path, "language model", load)
 
@@ -60,7 +101,7 @@ def load_classifier(
         dtype: the weights' type.
 
     Raises:
-        ValueError: if there is no such model, it has no trained classification head, or its
+        ModelError: if there is no such model, it has no trained classification head, or its
             weights are damaged, incomplete or stored in another format.
     """
 
@@ -71,30 +112,31 @@ def load_classifier(
     return _loaded(path, "classifier", load)
 
 
-def _loaded(
-    path: str | Path, what: str, load: Callable[[str, bool], tuple[nn.Module, Any]]
-) -> tuple[nn.Module, PreTrainedTokenizerBase]:
+def _loaded(path: str | Path, what: str, load: Callable[[str, bool], _Loaded]) -> _Loaded:
     """Return what ``load(source, offline)`` does, or say in one sentence why it cannot."""
     name = str(path)
     source = str(Path(name).expanduser())
     is_folder = Path(source).exists() or name.startswith((".", "/", "~")) or name.count("/") > 1
     if is_folder and not (Path(source) / "config.json").is_file():
-        raise ValueError(
+        raise ModelError(
             f"{what} must be a folder with a config.json or a hub id, got {name!r}, "
             f"which {'holds none' if Path(source).is_dir() else 'is no folder'}"
         )
     if is_folder and not any(Path(source).glob("*.safetensors")):
-        raise ValueError(
+        raise ModelError(
             f"{what} {name!r} has no safetensors weights, and no other format is read; "
             "convert it with model.save_pretrained() in a process that trusts it"
         )
     try:
         return load(source, is_folder or not _hub_has(name))
+    except ContextWindowError:
+        # It speaks of what was asked for, not of the model.
+        raise
     except Exception as error:
         # The loader raises many kinds (OSError, KeyError, SafetensorError, hub errors); whoever
         # called needs one sentence about the model, and the cause stays chained.
         reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"cannot load the {what} {name!r}: {reason}") from error
+        raise ModelError(f"cannot load the {what} {name!r}: {reason}") from error
 
 
 def _config(source: str, offline: bool) -> Any:
@@ -108,9 +150,9 @@ def _check_decoder(config: Any, max_tokens: int) -> None:
         raise ValueError("it is not a decoder-only language model but encoder and decoder")
     window = getattr(config, "max_position_embeddings", None)
     if window is not None and max_tokens > window:
-        raise ValueError(
-            f"max_prompt_tokens + max_new_tokens = {max_tokens} exceeds its context window of "
-            f"{window}; lower one of them"
+        raise ContextWindowError(
+            "max_prompt_tokens + max_new_tokens must be at most the model's context window of "
+            f"{window}, got {max_tokens} in all; lower one of them"
         )
 
 

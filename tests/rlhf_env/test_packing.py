@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import BloomConfig, BloomForCausalLM
 
 from rlhf_env.language_model import LanguageModel
-from rlhf_env.packing import Packing
+from rlhf_env.packing import Ending, Packing
 from rlhf_env.tasks import load_task
 from tests.rlhf_env.test_engine import MODELS, V, eager_llama, tiny_mistral
 from tests.toys import tiny_gpt2, tiny_llama
@@ -49,10 +50,109 @@ def shapes_of_passes(lm: LanguageModel) -> list[tuple[int, ...]]:
 
 def test_where_texts_stand() -> None:
     """Lengths 2, 5, 2, 1: the longest first, those of one length next to each other."""
-    packing = Packing.of(torch.tensor([2, 5, 2, 1]))
-    assert packing.order.tolist() == [1, 0, 2, 3]
-    assert packing.starts.tolist() == [5, 0, 7, 9]
-    assert packing.blocks == ((5, 1), (2, 2), (1, 1))
+    columns, lengths = torch.arange(5), torch.tensor([2, 5, 2, 1])[:, None]
+    tokens = torch.tensor([[1, 2, 0, 0, 0], [3, 4, 5, 6, 7], [8, 9, 0, 0, 0], [10, 0, 0, 0, 0]])
+    packing = Packing.of(tokens, columns == lengths - 1)
+    assert packing.tokens.tolist() == [3, 4, 5, 6, 7, 1, 2, 8, 9, 10]
+    assert packing.positions.tolist() == [0, 1, 2, 3, 4, 0, 1, 0, 1, 0]
+    assert packing.places[columns < lengths].tolist() == [5, 6, 0, 1, 2, 3, 4, 7, 8, 9]
+    assert packing.openings == ((5, 1), (2, 2), (1, 1))
+    assert packing.endings == ()
+    assert not packing.is_batch
+
+
+def test_a_shared_opening_stands_once() -> None:
+    """Prompt (1, 2) with three responses, of which two are equally long, and (3) with one."""
+    tokens = torch.tensor([[1, 2, 7, 0], [1, 2, 5, 6], [3, 4, 0, 0], [1, 2, 8, 0]])
+    wanted = torch.tensor([[0, 1, 1, 0], [0, 1, 1, 1], [1, 1, 0, 0], [0, 1, 1, 0]]).bool()
+    packing = Packing.of(tokens, wanted)
+    assert packing.tokens.tolist() == [1, 2, 3, 7, 8, 5, 6, 4]
+    assert packing.positions.tolist() == [0, 1, 0, 2, 2, 2, 3, 1]
+    assert packing.places[wanted].tolist() == [1, 3, 1, 5, 6, 2, 7, 1, 4]
+    assert packing.openings == ((2, 1), (1, 1))
+    assert packing.endings == (
+        Ending(opening=0, length=1, count=2),
+        Ending(opening=0, length=2, count=1),
+        Ending(opening=1, length=1, count=1),
+    )
+
+
+def test_what_saves_little_is_not_shared() -> None:
+    """One token of nine is less than one in eight."""
+    tokens = torch.tensor([[1, 2, 3, 4, 5], [1, 6, 7, 8, 0]])
+    columns = torch.arange(5)
+    for lengths, shares in (([5, 4], False), ([4, 4], True)):
+        packing = Packing.of(tokens, columns < torch.tensor(lengths)[:, None])
+        assert len(packing.tokens) == sum(lengths) - shares
+        assert bool(packing.endings) == shares
+
+
+def test_texts_of_one_length_that_share_nothing_are_a_batch() -> None:
+    wanted = torch.tensor([[False, True, True]] * 2)
+    assert Packing.of(torch.tensor([[1, 2, 3], [1, 3, 3]]), wanted).is_batch
+    assert not Packing.of(torch.tensor([[1, 2, 3], [1, 2, 4]]), wanted).is_batch
+
+
+def groups(
+    prompts: list[int], sizes: list[int], rest: list[int], seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Groups of responses to shared prompts, and the states that a policy is asked about."""
+    generator = torch.Generator().manual_seed(seed)
+    rows, wanted = [], []
+    for prompt, size in zip(prompts, sizes, strict=True):
+        opening = torch.randint(0, V, (prompt,), generator=generator)
+        for _ in range(size):
+            length = rest[len(rows) % len(rest)]
+            rows.append(torch.cat([opening, torch.randint(0, V, (length,), generator=generator)]))
+            wanted.append(torch.arange(prompt + length) >= prompt - 1)
+    order = torch.randperm(len(rows), generator=generator).tolist()
+    return (
+        pad_sequence([rows[i] for i in order], batch_first=True, padding_value=3),
+        pad_sequence([wanted[i] for i in order], batch_first=True, padding_value=False),
+    )
+
+
+GROUPS = ([4, 7, 4, 1], [3, 5, 1, 2], [3, 3, 1, 8, 2])
+
+
+def test_shared_is_padded(lm: LanguageModel) -> None:
+    """Numbers and gradients, and every prompt is computed once."""
+    lm.model.double().requires_grad_(True)
+    tokens, wanted = groups(*GROUPS)
+    shapes = shapes_of_passes(lm)
+    lm.packed_hidden(tokens, wanted)
+    del shapes[:]
+    found = lm.packed_hidden(tokens, wanted)
+    lengths = tokens.shape[1] - wanted.flip(1).int().argmax(1)
+    saved = 2 * 4 + 4 * 7 + 1 * 1
+    assert shapes == [(1, int(lengths.sum()) - saved)]
+    expected = lm.hidden(tokens)[wanted]
+    torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
+    parameters = list(lm._trunk.parameters())
+    # Norms of some models work in float32 whatever the weights are.
+    torch.testing.assert_close(
+        torch.autograd.grad(found.sin().sum(), parameters),
+        torch.autograd.grad(expected.sin().sum(), parameters),
+        atol=1e-4,
+        rtol=1e-5,
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.integers(1, 4)), min_size=1, max_size=4),
+    st.lists(st.integers(0, 4), min_size=1, max_size=5),
+    st.integers(0, 10**6),
+)
+def test_shared_is_padded_for_any_groups(
+    prompts: list[tuple[int, int]], rest: list[int], seed: int
+) -> None:
+    lm = LanguageModel(tiny_llama(), V)
+    tokens, wanted = groups([p for p, _ in prompts], [n for _, n in prompts], rest, seed)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            lm.packed_hidden(tokens, wanted), lm.hidden(tokens)[wanted], atol=1e-5, rtol=1e-5
+        )
 
 
 def test_packed_is_padded(lm: LanguageModel) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
 
+from rlhf_env.pretrained import load_tokenizer
 from rlhf_env.task import Task
 from tests.toys import tiny_gpt2, tiny_llama, tiny_tokenizer
+
+# Nothing listens there, as where a network is down.
+NOBODY = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +89,7 @@ def test_no_folder(tmp_path: Path) -> None:
 def test_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """An address that no machine has stands in for a network that is down."""
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv(name, NOBODY)
     start = time.monotonic()
     with pytest.raises(ValueError, match="cannot load the language model") as caught:
         load("some-org/some-model")
@@ -193,6 +200,44 @@ def test_all_else_is_checked_before_the_model(
 
 def test_the_context_window_is_checked_before_the_weights(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"damaged")
-    message = r"max_prompt_tokens \+ max_new_tokens = 100064 exceeds its context window of \d+; "
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="max_new_tokens") as caught:
         Task.from_pretrained(folder, reward=count_words, prompts=["w2"], max_new_tokens=100_000)
+    assert str(caught.value) == (
+        "max_prompt_tokens + max_new_tokens must be at most the model's context window of "
+        "128, got 100064 in all; lower one of them"
+    )
+
+
+def test_a_tokenizer_alone(saved: Path) -> None:
+    assert len(load_tokenizer(saved)) == 32
+
+
+def test_a_tokenizer_is_loaded_from_the_cache_where_the_hub_is_out_of_reach(
+    saved: Path, tmp_path: Path
+) -> None:
+    """In a process of its own, since the hub's addresses and cache are read at import."""
+    repository = tmp_path / "hub/models--org--model"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text("a1b2")
+    shutil.copytree(saved, repository / "snapshots/a1b2")
+    code = "from rlhf_env.pretrained import load_tokenizer\nprint(len(load_tokenizer('org/model')))"
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_ENDPOINT": NOBODY}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "32\n", done.stderr
+    assert "Retrying" not in done.stderr
+
+
+def test_a_tokenizer_is_refused_for_what_is_wrong_with_its_model(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"at most the model's context window of 128, got 129"):
+        load_tokenizer(folder, max_tokens=129)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:4000])
+    with pytest.raises(ValueError, match=r"cannot load the language model .*model'"):
+        load_tokenizer(folder)
+    weights.unlink()
+    with pytest.raises(ValueError, match="no safetensors weights"):
+        load_tokenizer(folder)
+    with pytest.raises(ValueError, match="no folder here and no model on the hub"):
+        load_tokenizer("no such name")
