@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -144,14 +145,12 @@ class ActorCritic(Agent):
 
     config_class = ActorCriticConfig
 
-    def _make_policy(self, model: nn.Module) -> Policy:
+    def _make_policy(self, model: nn.Module, **critic: Any) -> Policy:
         config = self.config
         assert isinstance(config, ActorCriticConfig)
-        return Policy(
+        return super()._make_policy(
             model,
-            self.base.task.vocab_size,
-            config.temperature,
-            precision=config.precision,
             value_names=value_names(config.gamma),
             critic=copy.deepcopy(model) if config.critic == "separate" else None,
+            **critic,
         )

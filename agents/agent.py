@@ -244,12 +244,19 @@ class Agent:
             return adapted(base, config.lora_rank, config.lora_alpha, config.seed)
         return copy.deepcopy(reference).requires_grad_(True) if policy is None else policy
 
-    def _make_policy(self, model: nn.Module) -> Policy:
+    def _make_policy(self, model: nn.Module, **critic: Any) -> Policy:
+        """Return the policy around a model, with what an agent says of its critic."""
         return Policy(
             model,
             self.base.task.vocab_size,
             self.config.temperature,
             precision=self.config.precision,
+            gradient_checkpointing=self.config.gradient_checkpointing,
+            # Minibatches share other prompts than the whole rollout, whose log-probabilities the
+            # ratios of several steps compare with: rounding would show in a policy that stands
+            # still.
+            shares_prompts=self.config.is_single_step,
+            **critic,
         )
 
     def _steer_kl(self, rollout: Rollout) -> None:

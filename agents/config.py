@@ -54,6 +54,8 @@ class AgentConfig:
         adam_epsilon: of Adam.
         precision: "fp32", or "bf16" for the policy's forward and backward passes over finished
             episodes; the weights, and the softmax over the vocabulary, stay as they are.
+        gradient_checkpointing: keeps of each layer only what goes in, and runs it again for the
+            gradient: less memory, about a third more time.
         lora_rank: trains low-rank adapters over frozen weights that are the reference's own;
             None trains all weights.
         lora_alpha: the adapter's output is scaled by lora_alpha / lora_rank.
@@ -78,6 +80,7 @@ class AgentConfig:
     max_grad_norm: float = 1.0
     adam_epsilon: float = 1e-5
     precision: str = "fp32"
+    gradient_checkpointing: bool = False
     lora_rank: int | None = None
     lora_alpha: int = 16
     seed: int = 0

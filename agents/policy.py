@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,8 @@ class Policy(nn.Module):
         temperature: float = 1.0,
         *,
         precision: str = "fp32",
+        gradient_checkpointing: bool = False,
+        shares_prompts: bool = True,
         value_names: Sequence[str] = ("return",),
         critic: nn.Module | None = None,
     ) -> None:
@@ -63,24 +65,23 @@ class Policy(nn.Module):
             vocab_size: V.
             temperature: divides the logits.
             precision: "fp32", or "bf16" for `describe`: matrices are multiplied in 16 bits.
+            gradient_checkpointing: keep of each layer only what goes in, and run it again for the
+                gradient; also where the model itself has it switched on.
+            shares_prompts: let `describe` run a prompt once for all its responses in a batch, which
+                rounds otherwise than to run it for each.
             value_names: what the value head predicts, one output each.
             critic: a language model whose trunk the value head stands on; the policy's own when
                 None.
         """
         super().__init__()
-        if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
-            warnings.warn(
-                "gradient checkpointing of the policy has no effect: it works in training mode "
-                "only, in which dropout would be on",
-                stacklevel=2,
-            )
         self.model = model
-        self.lm = LanguageModel(model, vocab_size)
+        apart = partial(_apart, vocab_size, gradient_checkpointing, shares_prompts)
+        self.lm = apart(model)
+        self._critic_lm = self.lm if critic is None else apart(critic)
         self.temperature = temperature
         self.precision = precision
         self.value_names = tuple(value_names)
         self.critic = critic
-        self._critic_lm = self.lm if critic is None else LanguageModel(critic, vocab_size)
         width = self._critic_lm.hidden_size
         self.value_head = nn.Linear(width, len(self.value_names)).to(self.lm.device)
         nn.init.zeros_(self.value_head.weight)
@@ -190,6 +191,18 @@ class Policy(nn.Module):
         with torch.autocast(hidden.device.type, enabled=False):
             outputs = self.value_head(hidden.to(self.value_head.weight.dtype))
         return dict(zip(self.value_names, outputs.unbind(-1), strict=True))
+
+
+def _apart(
+    vocab_size: int, gradient_checkpointing: bool, shares_prompts: bool, model: nn.Module
+) -> LanguageModel:
+    is_on = any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    return LanguageModel(
+        model,
+        vocab_size,
+        gradient_checkpointing=gradient_checkpointing or is_on,
+        shares_prompts=shares_prompts,
+    )
 
 
 def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -223,14 +224,8 @@ class Reinforce(Agent):
     def _own_algorithm(self) -> ReinforceAlgorithm:
         return ReinforceAlgorithm(config=self.config, decode_greedily=self.greedy_responses)
 
-    def _make_policy(self, model: nn.Module) -> Policy:
-        return Policy(
-            model,
-            self.base.task.vocab_size,
-            self.config.temperature,
-            precision=self.config.precision,
-            value_names=value_names(self.config.gamma),
-        )
+    def _make_policy(self, model: nn.Module, **critic: Any) -> Policy:
+        return super()._make_policy(model, value_names=value_names(self.config.gamma), **critic)
 
 
 def _mean_return(term: DiscountedTerm, mask: Tensor) -> Tensor:

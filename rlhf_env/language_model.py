@@ -24,12 +24,22 @@ from rlhf_env.projection import chunk_rows, logprob_and_entropy, project, row_co
 class LanguageModel:
     """A Hugging Face decoder with its engine, its trunk and its projection apart."""
 
-    def __init__(self, model: nn.Module, vocab_size: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        vocab_size: int,
+        *,
+        gradient_checkpointing: bool = False,
+        shares_prompts: bool = True,
+    ) -> None:
         """Take a model apart.
 
         Args:
             model: a causal language model; its mode is set to eval, so that dropout is off.
             vocab_size: V, the ids that may be chosen; wider logits are cut to it.
+            gradient_checkpointing: let `packed_hidden` run every layer again for the gradient
+                instead of keeping what it computed.
+            shares_prompts: let `packed_hidden` run a prompt once for all its responses.
 
         Raises:
             ValueError: if it is not a decoder-only Hugging Face model, answers with fewer than V
@@ -39,6 +49,8 @@ class LanguageModel:
         _check_decoder(model)
         self.model = model.eval()
         self.vocab_size = vocab_size
+        self.gradient_checkpointing = gradient_checkpointing
+        self.shares_prompts = shares_prompts
         self.engine = Engine(model, vocab_size)
         self._trunk: PreTrainedModel = model.base_model  # type: ignore[assignment]
         self._head: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
@@ -77,7 +89,14 @@ class LanguageModel:
             tokens: [B, L] padded on the right.
             wanted: [B, L] bool, at least one in every row.
         """
-        return hidden_at(self._trunk, tokens, wanted)
+        again = self.gradient_checkpointing and torch.is_grad_enabled()
+        return hidden_at(
+            self._trunk,
+            tokens,
+            wanted,
+            shares_openings=self.shares_prompts,
+            recomputes_layers=again,
+        )
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Project trunk outputs [M, H] onto the vocabulary, [M, V] float32."""

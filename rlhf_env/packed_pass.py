@@ -28,7 +28,14 @@ _ROPE_OF_THE_BATCH = ("dynamic", "longrope")
 _PACKS_EXACTLY: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
-def hidden_at(trunk: nn.Module, tokens: Tensor, wanted: Tensor) -> Tensor:
+def hidden_at(
+    trunk: nn.Module,
+    tokens: Tensor,
+    wanted: Tensor,
+    *,
+    shares_openings: bool = True,
+    recomputes_layers: bool = False,
+) -> Tensor:
     """Return a trunk's output at some positions, [M, H], row by row, without any padding.
 
     Each text ends at its last wanted position. A trunk whose attention cannot be kept within a text
@@ -38,9 +45,14 @@ def hidden_at(trunk: nn.Module, tokens: Tensor, wanted: Tensor) -> Tensor:
         trunk: a causal decoder without its output embedding.
         tokens: [B, L] int64, padded on the right.
         wanted: [B, L] bool, at least one in every row.
+        shares_openings: compute a prompt once for all its responses.
+        recomputes_layers: trade time for memory where a gradient is wanted.
     """
     if _can_pack(trunk, tokens.shape[1]):
-        return _packed_hidden(twin_of(trunk, _NAME), tokens, wanted)
+        packing = Packing.of(tokens, wanted, shares_openings)
+        return _packed_hidden(twin_of(trunk, _NAME, recomputes_layers), packing, tokens, wanted)
+    if recomputes_layers:
+        trunk = twin_of(trunk, recomputes_layers=True)
     return trunk(input_ids=tokens, use_cache=False).last_hidden_state[wanted]
 
 
@@ -83,16 +95,16 @@ def _packs_exactly(trunk: PreTrainedModel) -> bool:
     wanted = (columns >= first) & (columns <= last)
     expected = trunk(input_ids=tokens, use_cache=False).last_hidden_state[wanted]
     try:
-        found = _packed_hidden(twin_of(trunk, _NAME), tokens, wanted)
+        packing = Packing.of(tokens, wanted)
+        found = _packed_hidden(twin_of(trunk, _NAME), packing, tokens, wanted)
     except (TypeError, ValueError, RuntimeError):
         return False
     tolerance = torch.finfo(expected.dtype).eps ** 0.5
     return torch.allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
-def _packed_hidden(trunk: nn.Module, tokens: Tensor, wanted: Tensor) -> Tensor:
+def _packed_hidden(trunk: nn.Module, packing: Packing, tokens: Tensor, wanted: Tensor) -> Tensor:
     """Return what `hidden_at` does from a twin that lets packed texts attend apart."""
-    packing = Packing.of(tokens, wanted)
     if packing.is_batch:
         # Nothing to take apart in every layer.
         length, _ = packing.openings[0]

@@ -51,21 +51,20 @@ class Packing:
     endings: tuple[Ending, ...]
 
     @classmethod
-    def of(cls, tokens: Tensor, wanted: Tensor) -> Packing:
+    def of(cls, tokens: Tensor, wanted: Tensor, shares_openings: bool = True) -> Packing:
         """Return how texts are packed that end at their last wanted token.
-
-        What stands up to the first wanted token can be shared.
 
         Args:
             tokens: [B, L] int64, padded on the right.
             wanted: [B, L] bool, at least one in every row.
+            shares_openings: let equal openings, up to the first wanted token, stand once.
         """
         columns = torch.arange(tokens.shape[1], device=tokens.device)
         lengths = columns[-1] + 1 - wanted.flip(1).int().argmax(dim=1)
         opened = wanted.int().argmax(dim=1) + 1
         first, same = distinct_texts(tokens, opened)
         saved = opened.sum() - opened[first].sum()
-        if saved * _WORTH_SHARING < lengths.sum():
+        if not shares_openings or saved * _WORTH_SHARING < lengths.sum():
             opened, first = lengths, torch.arange(len(tokens), device=tokens.device)
             same = first
         # Openings, longest first, and the number that each text's opening has among them.

@@ -128,7 +128,8 @@ def _loaded(path: str | Path, what: str, load: Callable[[str, bool], _Loaded]) -
             "convert it with model.save_pretrained() in a process that trusts it"
         )
     try:
-        return load(source, is_folder or not _hub_has(name))
+        cached = None if is_folder else _cached_folder(name)
+        return load(cached or source, is_folder or cached is not None)
     except ContextWindowError:
         # It speaks of what was asked for, not of the model.
         raise
@@ -177,10 +178,11 @@ def _model_and_tokenizer(
     return model.eval(), transformers.AutoTokenizer.from_pretrained(source, **where)
 
 
-def _hub_has(name: str) -> bool:
-    """Return whether the hub answers for a model; if it cannot be reached the cache must do.
+def _cached_folder(name: str) -> str | None:
+    """Return where the cache holds a model, if the hub cannot be reached; None if it can.
 
-    The loader itself would try again and again for half a minute.
+    The loader itself would try again and again for half a minute, and even with a cached model it
+    asks the hub for more files, unless it is given a folder.
     """
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
@@ -191,9 +193,10 @@ def _hub_has(name: str) -> bool:
         raise ValueError("it is no folder here and no model on the hub") from error
     except Exception:
         # Offline mode, no network, a proxy that refuses: every HTTP library has errors of its own.
-        if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+        config = try_to_load_from_cache(name, "config.json")
+        if not isinstance(config, str):
             raise ValueError(
                 "it is no folder here, its hub cannot be reached, and the cache does not hold it"
             ) from None
-        return False
-    return True
+        return str(Path(config).parent)
+    return None

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from rlhf_env.matmul import is_large_weight, linear
 
 
-def twin_of(model: nn.Module, attention: str | None = None) -> nn.Module:
+def twin_of(
+    model: nn.Module, attention: str | None = None, recomputes_layers: bool = False
+) -> nn.Module:
     """Return a twin of a model that multiplies large matrices with `rlhf_env.matmul`.
 
     Parameters, buffers and hooks are the model's own; only modules and configurations are new, so
@@ -20,6 +27,8 @@ def twin_of(model: nn.Module, attention: str | None = None) -> nn.Module:
     Args:
         model: any.
         attention: name of the attention function that the twin asks for; the model's when None.
+        recomputes_layers: keep of each layer only what goes in, and run it again for the gradient.
+            `transformers` does so in training mode only, in which dropout would be on.
     """
     configs: dict[int, PreTrainedConfig] = {}
 
@@ -36,9 +45,15 @@ def twin_of(model: nn.Module, attention: str | None = None) -> nn.Module:
                 configs[id(config)] = copy.copy(config)
                 configs[id(config)]._attn_implementation = attention
             made.__dict__["config"] = configs[id(config)]
+        if recomputes_layers and isinstance(module, GradientCheckpointingLayer):
+            made.__dict__["forward"] = partial(_recomputed, made.forward)
         return made
 
     return twin(model)
+
+
+def _recomputed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
 
 
 class _Linear(nn.Linear):

@@ -46,10 +46,11 @@ def rounds(settings: Settings) -> int:
     try:
         check_settings(settings)
 
+        from scripts.ablation.folder import ROUNDS
         from scripts.training.folder import check_folder
 
         asked = settings.to_json()
-        check_folder(settings.out, asked)
+        check_folder(settings.out, asked, ROUNDS)
 
         from scripts.feedback_rounds.session import prepare, run
 

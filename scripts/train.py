@@ -57,23 +57,32 @@ def train(settings: Settings) -> int:
 
         check_settings(settings)
 
+        from scripts.ablation.folder import TRAIN
         from scripts.training.folder import check_folder
         from scripts.training.material import read_material
 
         material = read_material(settings.problem.own) if settings.problem.model else None
         asked = settings.to_json() | {"digests": material.digests if material else {}}
-        check_folder(settings.out, asked)
+        check_folder(settings.out, asked, TRAIN)
     except (ValueError, OSError) as error:
         return refused(error, 2)
 
     from rich.console import Console
 
-    from scripts.training.session import assemble, run, show_finished
+    from scripts.training.printed import show_finished
 
     console = Console(highlight=False, soft_wrap=True)
     if show_finished(settings, console):
         return 0
     try:
+        if material is not None:
+            from scripts.training.own_checks import check_own_parts
+
+            check_own_parts(settings.problem.model or "", settings.problem.own, material)
+
+        # Agents take seconds to import, so what is refused is refused first.
+        from scripts.training.session import assemble, run
+
         assembly = assemble(settings, material, console)
     except ValueError as error:
         return refused(error, 2)

@@ -82,14 +82,23 @@ def run(arguments: list[str] | None, runner: Runner | None, description: str) ->
 def file_digests(settings: Settings) -> dict[str, str]:
     """Return the SHA-256 of each file that the tasks are made of, by option.
 
+    What would fail every run of a model, and is seen without its weights, is refused here.
+
     Raises:
-        ValueError: if one of them, or the reward, cannot be used.
+        ValueError: if one of them, a model or the reward cannot be used.
     """
     if not settings.axes.model:
         return {}
     from scripts.training.material import read_material
 
-    return read_material(settings.budget.own).digests
+    own = settings.budget.own
+    material = read_material(own)
+
+    from scripts.training.own_checks import check_own_parts
+
+    for model in settings.axes.model:
+        check_own_parts(model, own, material)
+    return material.digests
 
 
 def make_executor(settings: Settings, runner: Runner | None) -> Executor:

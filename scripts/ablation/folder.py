@@ -36,6 +36,15 @@ REPORT = "report.html"
 EVENTS = "tensorboard"
 OWNER = ".pid"
 MAX_SHOWN = 100
+ABLATE = "scripts/ablate.py"
+TRAIN = "scripts/train.py"
+ROUNDS = "scripts/rounds.py"
+# What only the settings of one command have.
+OWN_SETTINGS = {
+    ABLATE: {"seeds", "updates"},
+    TRAIN: {"episodes", "samples"},
+    ROUNDS: {"pairs_per_round", "reward_epochs"},
+}
 
 
 def grid_settings(axes: Axes, budget: Budget, digests: Mapping[str, str]) -> dict[str, Any]:
@@ -108,6 +117,26 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return found
 
 
+def check_command(option: str, folder: Path, saved: Mapping[str, Any], command: str) -> None:
+    """Refuse a folder that another command wrote.
+
+    Args:
+        option: how an error calls it.
+        folder: where the results are to go.
+        saved: the settings it holds, if any.
+        command: the one that is asked to write.
+
+    Raises:
+        ValueError: with the command that wrote it.
+    """
+    for other, names in OWN_SETTINGS.items():
+        if other != command and names <= saved.keys():
+            raise ValueError(
+                f"{option} must be empty or hold a run of {command}, got {_shown(folder)} with one "
+                f"of {other}; choose another --out"
+            )
+
+
 def why_not(error: OSError) -> str:
     """Return the system's reason in words."""
     return (error.strerror or str(error)).lower()
@@ -136,6 +165,7 @@ def _check_contents(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
             f"out must be empty or hold this grid, got {folder} with {visible[0].name} in it; "
             "name another"
         )
+    check_command("out", folder, saved, ABLATE)
     if saved:
         _check_same(folder, saved, asked)
     records = folder / RECORDS

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from scripts.ablation.agent_names import AGENT_AXES, BUILT_IN, agent_fields, did_you_mean
-from scripts.ablation.checks import KL_ESTIMATORS, KL_PLACEMENTS, check_task
+from scripts.ablation.checks import (
+    KL_ESTIMATORS,
+    KL_PLACEMENTS,
+    check_horizon,
+    check_task,
+    known_horizon,
+)
 from scripts.ablation.names import DENSITIES, GRANULARITIES, check_name
 from scripts.training.problem_checks import check_problem, number, whole_number
 from scripts.training.settings import Learning, Settings
@@ -23,6 +29,19 @@ def check_settings(settings: Settings) -> None:
     whole_number("--samples", settings.samples, 0)
     if settings.task_name is not None:
         check_task(settings.task_name)
+    if (horizon := known_horizon(settings.run.budget)) is not None:
+        check_lengths(settings.learning, horizon)
+
+
+def check_lengths(learning: Learning, horizon: int) -> None:
+    """Refuse a density or a granularity of more tokens than a response has.
+
+    Args:
+        learning: names them.
+        horizon: tokens of the longest response.
+    """
+    for name in (learning.density, learning.granularity):
+        check_horizon(name, learning.every_k, horizon)
 
 
 def check_learning(learning: Learning) -> None:

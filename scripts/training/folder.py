@@ -22,7 +22,7 @@ from typing import Any
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from rlhf_env.files import write_atomically
-from scripts.ablation.folder import SAMPLES, SETTINGS, read_settings
+from scripts.ablation.folder import SAMPLES, SETTINGS, check_command, read_settings
 
 EVALUATION = "evaluation.json"
 REWARD = "reward.safetensors"
@@ -30,15 +30,17 @@ REWARD = "reward.safetensors"
 FREE = ("episodes", "eval_episodes", "samples")
 
 
-def check_folder(folder: Path, asked: Mapping[str, object]) -> None:
+def check_folder(folder: Path, asked: Mapping[str, object], command: str) -> None:
     """Refuse a folder that cannot hold this run; nothing is made or changed.
 
     Args:
         folder: where the results are to go.
         asked: the settings as plain values.
+        command: the one that is asked to write.
 
     Raises:
-        ValueError: if it is a file, cannot be written, or holds another run or other files.
+        ValueError: if it is a file, cannot be written, or holds another run, that of another
+            command, or other files.
     """
     check_writable(folder)
     saved = read_settings(folder)
@@ -48,6 +50,7 @@ def check_folder(folder: Path, asked: Mapping[str, object]) -> None:
             f"--out must be empty or hold this run, got {str(folder)!r} with {visible[0].name} "
             "in it; name another folder"
         )
+    check_command("--out", folder, saved, command)
     for name in {**asked, **saved} if saved else ():
         if name not in FREE and saved.get(name) != asked.get(name):
             raise ValueError(

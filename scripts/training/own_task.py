@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from scripts.training.problem import KL_COEF, MAX_NEW_TOKENS, MAX_PROMPT_TOKENS, OwnTask
+from scripts.training.settings import as_typed
 
 if TYPE_CHECKING:
     from rlhf_env import Task
@@ -35,15 +38,33 @@ def load_own_task(
     from rlhf_env import Task
 
     reward: Any = learned.score if learned is not None else material.function
-    return Task.from_pretrained(
-        model,
-        reward=reward,
-        prompts=material.prompts,
-        eval_prompts=material.eval_prompts,
-        max_prompt_tokens=own.max_prompt_tokens or MAX_PROMPT_TOKENS,
-        max_new_tokens=own.max_new_tokens or MAX_NEW_TOKENS,
-        kl_coef=KL_COEF if kl_coef is None else kl_coef,
-    )
+    with options_named():
+        return Task.from_pretrained(
+            model,
+            reward=reward,
+            prompts=material.prompts,
+            eval_prompts=material.eval_prompts,
+            max_prompt_tokens=own.max_prompt_tokens or MAX_PROMPT_TOKENS,
+            max_new_tokens=own.max_new_tokens or MAX_NEW_TOKENS,
+            kl_coef=KL_COEF if kl_coef is None else kl_coef,
+        )
+
+
+@contextmanager
+def options_named() -> Iterator[None]:
+    """Name in an error about a model the options that are wrong.
+
+    Raises:
+        ValueError: in place of the error.
+    """
+    from rlhf_env.pretrained import ContextWindowError, ModelError
+
+    try:
+        yield
+    except ModelError as error:
+        raise ValueError(f"--model: {error}") from error
+    except ContextWindowError as error:
+        raise ValueError(as_typed(str(error))) from error
 
 
 def learn_reward(ratings: RatedTexts) -> tuple[TextRegressionReward, RatedTexts]:

@@ -9,8 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from scripts.training.folder import read_finished
+
 if TYPE_CHECKING:
     from rlhf_env import Rollout, Task
+    from scripts.training.settings import Settings
 
 MEASURES = {
     "score": "score",
@@ -102,3 +105,14 @@ def _cell(name: str, value: float | None) -> str:
 def cut(text: str) -> str:
     """Return a text, or so much of it as is shown."""
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} …"
+
+
+def show_finished(settings: Settings, console: Console) -> bool:
+    """Print the results of a run that needs no more training; return False if there is none."""
+    finished = read_finished(settings.out, settings.learning.episodes)
+    if finished is None:
+        return False
+    stages = {stage: finished[stage] for stage in ("before", "after") if stage in finished}
+    console.print(f"finished already, results in {settings.out}:", markup=False)
+    console.print(evaluation_table(stages))
+    return True

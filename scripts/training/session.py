@@ -6,40 +6,34 @@ The only place in which `scripts/train.py` uses agents and environments.
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import logging
 import os
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from rich.console import Console
-from transformers import AutoTokenizer
-from transformers.utils.logging import disable_progress_bar
 
 from agents import train
 from agents.kl_reward import close_kl
-from rlhf_env.prompts import encode_prompt
 from rlhf_env.render import printable
 from rlhf_env.rewards.held_out import HeldOutFigures, held_out_figures
 from rlhf_env.rewards.protocol import score
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.task import Task
 from scripts.ablation.runs import make_agent, make_envs, make_task, shortened
+from scripts.training.checks import check_lengths
 from scripts.training.folder import (
     REWARD,
     claim,
-    read_finished,
     write_evaluation,
     write_samples,
 )
 from scripts.training.material import Material
+from scripts.training.own_checks import hush, try_reward
 from scripts.training.own_task import learn_reward, load_own_task
 from scripts.training.printed import evaluation_table, print_samples, sample_records
-from scripts.training.problem import MAX_PROMPT_TOKENS
 
 if TYPE_CHECKING:
     from agents import Agent
@@ -73,19 +67,14 @@ def assemble(settings: Settings, material: Material | None, console: Console) ->
 
     Args:
         settings: checked.
-        material: of the task; None for a built-in one.
+        material: of the task, checked; None for a built-in one.
         console: is told what is being waited for, and what was left out.
 
     Raises:
         ValueError: if the model or the reward cannot be used.
     """
     learned, figures = None, None
-    # Folders load in a moment; their bar would stand between the lines of the report.
-    disable_progress_bar()
-    # Texts that are too long for the model are counted or refused below, by the prompts' own limit.
-    logging.getLogger("transformers.tokenization_utils_base").setLevel(logging.ERROR)
-    if material is not None:
-        check_prompts(settings, material)
+    hush()
     if material is not None and material.ratings is not None:
         count = len(material.ratings)
         console.print(f"learning a reward from {count:,} rated text{'s' if count > 1 else ''} ...")
@@ -98,36 +87,14 @@ def assemble(settings: Settings, material: Material | None, console: Console) ->
         task = build_task(settings, material, learned)
     for note in noted:
         console.print(f"note: {printable(str(note.message))}", markup=False)
-    try_reward(task)
+    check_lengths(settings.learning, task.max_new_tokens)
+    if material is None:
+        try_reward(task.reward, [task.prompts[0], task.prompts[-1]], "--task")
     weights = sum(parameter.numel() for parameter in task.reference.parameters())
     if weights < ONE_THREAD_BELOW and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
     agent = make_agent(settings.run, make_envs(settings.run, task))
     return Assembly(task=task, agent=agent, learned=learned, figures=figures)
-
-
-def check_prompts(settings: Settings, material: Material) -> None:
-    """Refuse prompts none of which is short enough; only the tokenizer is loaded for that.
-
-    Raises:
-        ValueError: with the options that help.
-    """
-    problem = settings.problem
-    limit = problem.own.max_prompt_tokens or MAX_PROMPT_TOKENS
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(Path(problem.model or "").expanduser()))
-    except (OSError, ValueError):
-        # Loading the model says in one sentence what is wrong with it.
-        return
-    for texts in (material.prompts, material.eval_prompts):
-        sizes = (len(encode_prompt(text, "a prompt", tokenizer)) for text in texts)
-        seen = list(itertools.takewhile(lambda size: size > limit, sizes))
-        if len(seen) == len(texts):
-            cut = "" if problem.own.prompt_sentences == 1 else "--prompt-sentences 1 or "
-            raise ValueError(
-                f"--prompts must hold one of at most {limit} tokens, got {len(texts):,} of which "
-                f"the shortest has {min(seen)}; give {cut}--max-prompt-tokens {min(seen)} or more"
-            )
 
 
 def build_task(
@@ -142,24 +109,6 @@ def build_task(
     if material is None:
         return shortened(make_task(settings.task_name or ""), problem.own.max_new_tokens)
     return load_own_task(problem.model or "", problem.own, material, learned, problem.kl_coef)
-
-
-def try_reward(task: Task) -> None:
-    """Ask the reward about two responses, so that a broken one is found before training.
-
-    Raises:
-        ValueError: if it raises, or does not answer with two finite numbers.
-    """
-    prompts = [task.prompts[0], task.prompts[-1]]
-    try:
-        score(task.reward, prompts, [ids[-1:] for ids in prompts])
-    except ValueError:
-        raise
-    except Exception as error:
-        raise ValueError(
-            f"the reward must answer with numbers, got {type(error).__name__}: {str(error)[:120]}; "
-            "correct the function"
-        ) from error
 
 
 def run(settings: Settings, assembly: Assembly, asked: dict[str, object], console: Console) -> None:
@@ -238,14 +187,3 @@ def respond(assembly: Assembly, prompts: list[Any], stage: str) -> list[dict[str
     if task.gold is not None:
         gold = score(task.gold, rollout.prompts(), rollout.responses()).tolist()
     return sample_records(rollout, task, gold, stage)
-
-
-def show_finished(settings: Settings, console: Console) -> bool:
-    """Print the results of a run that needs no more training; return False if there is none."""
-    finished = read_finished(settings.out, settings.learning.episodes)
-    if finished is None:
-        return False
-    stages = {stage: finished[stage] for stage in ("before", "after") if stage in finished}
-    console.print(f"finished already, results in {settings.out}:", markup=False)
-    console.print(evaluation_table(stages))
-    return True

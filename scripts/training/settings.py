@@ -13,6 +13,7 @@ import tyro
 
 from scripts.ablation.agent_names import agent_fields
 from scripts.ablation.grid import Budget, RunSettings
+from scripts.ablation.names import DENSITIES
 from scripts.training.problem import OwnTask, Problem
 
 DEFAULT_TASK = "reviews"
@@ -125,8 +126,9 @@ def as_typed(sentence: str) -> str:
     """Return an error with its settings named as the command line has them: ``--kl-coef``."""
     kinds = (Problem, OwnTask, Learning)
     names = [field.name for kind in kinds for field in dataclasses.fields(kind)]
-    # A single word is an option where it opens the sentence only; it may be a word elsewhere.
-    long = "|".join(name for name in names if "_" in name)
+    # A single word is an option where it opens the sentence only; it may be a word elsewhere, and
+    # every_k a value of --density.
+    long = "|".join(name for name in names if "_" in name and name not in DENSITIES)
     first = rf"^({'|'.join(names)})(?= (?:must|goes|is|needs) )"
     anywhere = rf"(?<![\w'\"./-])({long})(?![\w'\"./])"
     return re.sub(f"{first}|{anywhere}", lambda found: f"--{found[0].replace('_', '-')}", sentence)

@@ -212,7 +212,7 @@ def test_a_tokenizer_alone(saved: Path) -> None:
     assert len(load_tokenizer(saved)) == 32
 
 
-def test_a_tokenizer_is_loaded_from_the_cache_where_the_hub_is_out_of_reach(
+def test_a_model_is_loaded_from_the_cache_where_the_hub_is_out_of_reach(
     saved: Path, tmp_path: Path
 ) -> None:
     """In a process of its own, since the hub's addresses and cache are read at import."""
@@ -220,12 +220,16 @@ def test_a_tokenizer_is_loaded_from_the_cache_where_the_hub_is_out_of_reach(
     (repository / "refs").mkdir(parents=True)
     (repository / "refs/main").write_text("a1b2")
     shutil.copytree(saved, repository / "snapshots/a1b2")
-    code = "from rlhf_env.pretrained import load_tokenizer\nprint(len(load_tokenizer('org/model')))"
+    code = (
+        "from rlhf_env.pretrained import load_language_model, load_tokenizer\n"
+        "model, tokenizer = load_language_model('org/model')\n"
+        "print(len(load_tokenizer('org/model')), len(tokenizer), model.config.vocab_size)"
+    )
     environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_ENDPOINT": NOBODY}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
-    assert done.stdout == "32\n", done.stderr
+    assert done.stdout == "32 32 32\n", done.stderr
     assert "Retrying" not in done.stderr
 
 

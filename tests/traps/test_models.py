@@ -133,13 +133,23 @@ def test_nothing_can_bend_the_sampler_alone(option: str) -> None:
         PPO(make_envs(tiny_llama_task()), **{option: 1})
 
 
-def test_gradient_checkpointing_that_would_be_ignored_is_told() -> None:
-    """Trap A19: it works in training mode only, in which a policy never is."""
+@pytest.mark.parametrize("switch", ["the policy's", "the model's"])
+def test_gradient_checkpointing_is_on_where_it_is_asked_for(switch: str) -> None:
+    """Trap A19: `transformers` has it in training mode only, in which a policy never is."""
     model = tiny_llama()
-    for layer in model.model.layers:
-        layer.gradient_checkpointing = True
-    with pytest.warns(UserWarning, match="gradient checkpointing .* has no effect"):
-        Policy(model, V)
+    if switch == "the model's":
+        for layer in model.model.layers:
+            layer.gradient_checkpointing = True
+    runs: list[int] = []
+    model.model.layers[0].mlp.register_forward_pre_hook(lambda *_: runs.append(1))
+    policy = Policy(model, V, gradient_checkpointing=switch == "the policy's")
+    tokens = torch.arange(24).view(2, 12) % V
+    is_action = torch.arange(12).expand(2, 12) >= 4
+    del runs[:]
+    policy.describe_all(tokens, is_action)
+    assert len(runs) == 1 + 2  # the pass, and two that try whether texts can be packed
+    policy.describe(tokens, is_action).logprobs.sum().backward()
+    assert len(runs) == 3 + 2  # once more for the gradient
 
 
 @pytest.mark.parametrize("count", [8, 4, 1])
