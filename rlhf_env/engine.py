@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rlhf_env.lean_decoder import LeanDecoder, can_be_lean
 from rlhf_env.packing import distinct_texts
 from rlhf_env.row_cache import RowCache, supports_row_cache
 from rlhf_env.twin import twin_of
@@ -143,11 +144,16 @@ class Engine:
         self, memory: _Memory, rows: Tensor, tokens: Tensor, positions: Tensor, is_new: Tensor
     ) -> Tensor:
         """Return the logits after the last of the tokens at some positions, [R, V]."""
+        ids, cache = tokens[rows].gather(1, positions), memory.cache
+        mask = cache.begin(rows, positions, is_new, memory.dtype)
+        if memory.lean is not None and ids.shape[1] == 1:
+            logits = memory.lean(ids[:, 0], positions[:, 0], mask, cache)
+            return logits[:, : self.vocab_size]
         output = memory.twin(
-            input_ids=tokens[rows].gather(1, positions),
+            input_ids=ids,
             position_ids=positions,
-            attention_mask=memory.cache.begin(rows, positions, is_new, memory.dtype),
-            past_key_values=memory.cache,
+            attention_mask=mask,
+            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
         )
@@ -172,6 +178,7 @@ class _Memory:
         cache: the keys and values.
         weights: those that computed them.
         twin: the model that computes.
+        lean: decodes one token of each row in fewer operations; None where it cannot.
         dtype: of the weights.
     """
 
@@ -181,6 +188,7 @@ class _Memory:
     cache: RowCache
     weights: Weights
     twin: nn.Module
+    lean: LeanDecoder | None
     dtype: torch.dtype
 
     @classmethod
@@ -193,6 +201,7 @@ class _Memory:
             cache=RowCache(count, capacity),
             weights=Weights(model),
             twin=twin_of(model),
+            lean=LeanDecoder(model) if can_be_lean(model) else None,
             dtype=next(model.parameters()).dtype,
         )
 

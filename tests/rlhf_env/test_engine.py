@@ -162,12 +162,13 @@ def test_rows_that_leave_cost_nothing() -> None:
     model = tiny_llama()
     engine = Engine(model, V)
     tokens = torch.randint(0, V, (4, L), generator=torch.Generator().manual_seed(0))
-    engine(tokens, torch.tensor([3, 5, 4, 6]))
     shapes = []
     model.register_forward_pre_hook(
         lambda module, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)),
         with_kwargs=True,
     )
+    engine(tokens, torch.tensor([3, 5, 4, 6]))
+    del shapes[:]
     engine.move(3, 0)
     tokens, lengths = tokens[[3, 1, 2]], torch.tensor([7, 6, 5])
     found = engine(tokens, lengths)

@@ -156,11 +156,20 @@ def test_observations_that_are_kept_cost_their_own_size() -> None:
 
 
 def test_the_engine_s_memory_is_bounded_by_rows_and_width() -> None:
-    """Keys and values of 4 rows of 13 tokens: 2 layers, 2 heads of 8, two of float32 each."""
-    envs: Any = gym.make_vec("RLHF-v0", num_envs=4, task=tiny_llama_task())
+    """Keys and values of 4 rows of 13 tokens: 2 layers, 2 heads of 8, two of float32 each.
+
+    Beside them there may be copies of five of the seven matrices of each layer.
+    """
+    task = tiny_llama_task()
+    envs: Any = gym.make_vec("RLHF-v0", num_envs=4, task=task)
+    copied = sum(
+        4 * weight.numel()
+        for name, weight in task.reference.named_parameters()
+        if any(part in name for part in ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"))
+    )
     before = tensor_bytes()
     envs.reset(seed=0)
     for action in (5, 6, 7, EOS, 5):
         envs.step(np.full(4, action))
     cache = 4 * 13 * 2 * 2 * (2 * 8) * 4
-    assert cache <= tensor_bytes() - before < 3 * cache
+    assert cache <= tensor_bytes() - before < 3 * cache + copied
