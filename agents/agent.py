@@ -233,7 +233,7 @@ class Agent:
     def _describe(self, rollout: Rollout) -> Description:
         """Return what the policy that acted says, as far as the learning rule reads it."""
         if getattr(self.learner.algorithm, "reads_old", True):
-            return self.policy.describe_all(rollout.tokens, rollout.is_action)
+            return self.learner.describe(rollout)
         return self.policy.silence(rollout)
 
     def _own_model(self, policy: nn.Module | None) -> nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,18 @@ class Description:
     last_values: Tensor
     term_values: Mapping[str, Tensor]
     last_term_values: Mapping[str, Tensor]
+
+
+def detached(description: Description) -> Description:
+    """Return a description without its gradient."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.detach()
+        return {name: part.detach() for name, part in value.items()}
+
+    cuts = {each.name: cut(getattr(description, each.name)) for each in fields(Description)}
+    return Description(**cuts)
 
 
 class Policy(nn.Module):

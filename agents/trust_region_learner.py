@@ -112,6 +112,10 @@ class TrustRegionLearner(Learner):
         with _frozen(self.policy_parameters):
             super().__init__(policy, algorithm, config, pretraining)
 
+    def describe(self, rollout: Rollout) -> Description:
+        """Return what the policy that acted says about a rollout; the step is no gradient step."""
+        return self.policy.describe_all(rollout.tokens, rollout.is_action)
+
     def update(
         self, rollout: Rollout, old: Description, targets: Any, generator: np.random.Generator
     ) -> dict[str, float]:
