@@ -9,7 +9,7 @@ from agents import GRPO, PPO, Agent
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "updates"), [(PPO, 20), (GRPO, 40)])
+@pytest.mark.parametrize(("kind", "updates"), [(PPO, 40), (GRPO, 40)])
 def test_proxy_rises_by_a_standard_deviation_and_gold_with_it(
     kind: type[Agent], updates: int
 ) -> None:
