@@ -143,13 +143,13 @@ class _RowLayer(CacheLayerMixin):
         raise RuntimeError("RowCache writes its layers itself")
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return (0 if self.keys is None else self.keys.shape[1]), 0
+        return (0 if self.keys is None else self.keys.shape[2]), 0
 
     def get_seq_length(self) -> int:
         return 0
 
     def get_max_length(self) -> int:
-        return -1 if self.keys is None else self.keys.shape[1] - 1
+        return -1 if self.keys is None else self.keys.shape[2] - 1
 
     def get_max_cache_shape(self) -> int:
         return self.get_max_length()
