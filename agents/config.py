@@ -55,7 +55,7 @@ class AgentConfig:
         precision: "fp32", or "bf16" for the policy's forward and backward passes over finished
             episodes; the weights, and the softmax over the vocabulary, stay as they are.
         gradient_checkpointing: keeps of each layer only what goes in, and runs it again for the
-            gradient: less memory, about a third more time.
+            gradient: less memory, more time.
         lora_rank: trains low-rank adapters over frozen weights that are the reference's own;
             None trains all weights.
         lora_alpha: the adapter's output is scaled by lora_alpha / lora_rank.

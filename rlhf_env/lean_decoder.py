@@ -2,7 +2,7 @@
 
 A small model's step takes as long as it has operations, whatever these compute. Here projections of
 the same states are one product, queries and keys are rotated together, and a norm is one operation:
-a third of those of the modules, for the same numbers up to rounding.
+a third fewer than in the modules, for the same numbers up to rounding.
 """
 
 from __future__ import annotations

@@ -191,12 +191,13 @@ def _cached_folder(name: str) -> str | None:
         HfApi().model_info(name, timeout=_HUB_TIMEOUT)
     except (HFValidationError, RepositoryNotFoundError) as error:
         raise ValueError("it is no folder here and no model on the hub") from error
-    except Exception:
-        # Offline mode, no network, a proxy that refuses: every HTTP library has errors of its own.
+    except Exception as error:
+        # Offline mode, no network, a proxy that refuses: every HTTP library has errors of its own,
+        # and another version of the hub's client brings another library.
         config = try_to_load_from_cache(name, "config.json")
         if not isinstance(config, str):
             raise ValueError(
                 "it is no folder here, its hub cannot be reached, and the cache does not hold it"
-            ) from None
+            ) from error
         return str(Path(config).parent)
     return None
