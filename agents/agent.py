@@ -13,20 +13,20 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
 from agents.algorithm import Algorithm, check_algorithm, check_targets
-from agents.checkpoint import load_checkpoint, restore_checkpoint, save_checkpoint
-from agents.collect import base_environment, collect
 from agents.config import AgentConfig, make_config
-from agents.contract import check_observation
-from agents.draw import Stream
-from agents.evaluate import evaluate
-from agents.kl_reward import learned_kl
-from agents.learner import Learner
-from agents.lora import adapted
+from agents.evaluation.evaluate import evaluate
+from agents.evaluation.metrics import mean_kl
 from agents.math import adaptive_kl_coef
-from agents.metrics import mean_kl
 from agents.policy import Description, Policy
-from agents.pretraining import pretraining_texts
-from agents.train import Callback, train
+from agents.rollouts.collect import base_environment, collect
+from agents.rollouts.contract import check_observation
+from agents.rollouts.kl_reward import learned_kl
+from agents.rollouts.sampling_plan import Stream
+from agents.training.checkpoint import load_checkpoint, restore_checkpoint, save_checkpoint
+from agents.training.learner import Learner
+from agents.training.lora import adapted
+from agents.training.pretraining import pretraining_texts
+from agents.training.train import Callback, train
 from rlhf_env.rollout import Rollout
 
 
@@ -194,8 +194,8 @@ class Agent:
     def evaluate(self, episodes: int = 256) -> dict[str, float]:
         """Return what the policy is worth on the task's evaluation prompts.
 
-        See `agents.evaluate.evaluate` for the keys. The same episodes are drawn at every call,
-        and training is not disturbed.
+        See `agents.evaluation.evaluate.evaluate` for the keys. The same episodes are drawn at
+        every call, and training is not disturbed.
         """
         return evaluate(self.envs, self.policy, episodes, (self.config.seed, Stream.EVALUATION))
 

@@ -13,9 +13,9 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
-from agents.contract import check_methods
 from agents.policy import Description
-from rlhf_env.language_model import LanguageModel
+from agents.rollouts.contract import check_methods
+from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.rollout import Rollout
 
 Record = TypeVar("Record")

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from agents.kl_reward import KL_ESTIMATORS, KL_PLACEMENTS
-from rlhf_env.options import check_choice, check_count, check_number, check_positive
+from agents.rollouts.kl_reward import KL_ESTIMATORS, KL_PLACEMENTS
+from rlhf_env.mdp.options import check_choice, check_count, check_number, check_positive
 
 Config = TypeVar("Config", bound="AgentConfig")
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rlhf_env.language_model import LanguageModel, length_batches
+from rlhf_env.engine.language_model import LanguageModel, length_batches
+from rlhf_env.engine.sampling import draw_tokens
 from rlhf_env.rollout import Rollout
-from rlhf_env.sampling import draw_tokens
 
 # From here on drawing block by block takes less time than whole rows of the distribution do.
 _LARGE_VOCABULARY = 4096

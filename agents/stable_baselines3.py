@@ -13,7 +13,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from rlhf_env.language_model import LanguageModel
+from rlhf_env.engine.language_model import LanguageModel
 
 
 class CausalLMPolicy(BasePolicy):

@@ -4,7 +4,8 @@
     python benchmarks/report.py --seeds 1 --updates 500
 
 Makes a results folder of invented runs, scores and curves included, in a temporary place, and
-times `scripts.report.make_report` on it in this process: wall-clock and processor seconds.
+times `studies.reporting.report.make_report` on it in this process: wall-clock and processor
+seconds.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import numpy as np
 import pandas as pd
 import tyro
 
-from scripts.ablation.folder import CURVES, RESULTS, SAMPLES, SETTINGS
-from scripts.ablation.results import write_csv
-from scripts.report import make_report
+from studies.ablation.folder import CURVES, RESULTS, SAMPLES, SETTINGS
+from studies.ablation.results import write_csv
+from studies.reporting.report import make_report
 
 AGENTS = ("ppo", "grpo")
 GAMMAS = (0.9, 0.95, 0.98, 0.99, 1.0)

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 import agents
 import rlhf_env
-from agents.rloo import RLOO
+from agents.algorithms.rloo import RLOO
 from benchmarks.works import Order, conversation
 from rlhf_env.rewards.classifier import ClassifierReward
 

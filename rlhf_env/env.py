@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from gymnasium.error import ResetNeeded
 
-from rlhf_env.mdp import StepResult, TokenMDP
-from rlhf_env.options import Options, check_choice, check_number
-from rlhf_env.render import ansi
-from rlhf_env.reset_options import check_seed, checked_options, chosen_prompt, draw_prompt
+from rlhf_env.mdp.lock import Turn
+from rlhf_env.mdp.mdp import StepResult, TokenMDP
+from rlhf_env.mdp.options import Options, check_choice, check_number
+from rlhf_env.mdp.render import ansi
+from rlhf_env.mdp.reset_options import check_seed, checked_options, chosen_prompt, draw_prompt
+from rlhf_env.mdp.spaces import action_space, observation_space, parse_action
 from rlhf_env.rollout import Rollout
-from rlhf_env.spaces import action_space, observation_space, parse_action
 from rlhf_env.task import Task
 from rlhf_env.tasks import load_task, task_names
-from rlhf_env.turn import Turn
 
 Observation = dict[str, np.ndarray]
 
@@ -49,7 +49,7 @@ class RLHFEnv(gym.Env[Any, Any]):
         Args:
             task: the name of a registered task, or a `Task`.
             render_mode: None or "ansi".
-            **options: the fields of `rlhf_env.options.Options`.
+            **options: the fields of `rlhf_env.mdp.options.Options`.
 
         Raises:
             ValueError: if an option is unknown or out of range; no model is loaded before.

@@ -1,6 +1,6 @@
 """A task: what is asked, who answers by default, and who judges.
 
-Built-in tasks are in `rlhf_env.tasks`; reading prompts from files is in `rlhf_env.prompts`.
+Built-in tasks are in `rlhf_env.tasks`; reading prompts from files is in `rlhf_env.text.prompts`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rlhf_env.options import check_count, check_number
-from rlhf_env.prompts import encode_prompts, read_prompts
+from rlhf_env.mdp.options import check_count, check_number
 from rlhf_env.rewards.protocol import Reward, as_reward, check_reward
+from rlhf_env.text.prompts import encode_prompts, read_prompts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -133,7 +133,7 @@ class Task:
         Raises:
             ValueError: if the model, the prompts or the limits cannot be used.
         """
-        from rlhf_env.pretrained import load_language_model
+        from rlhf_env.engine.pretrained import load_language_model
 
         # Everything that can be wrong without the model fails before it loads.
         _check_limits(max_prompt_tokens, max_new_tokens, kl_coef)

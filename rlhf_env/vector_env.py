@@ -15,10 +15,11 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from rlhf_env.env import make_options, make_task
-from rlhf_env.mdp import StepResult, TokenMDP
-from rlhf_env.options import check_choice, check_count, check_number
-from rlhf_env.render import ansi
-from rlhf_env.reset_options import (
+from rlhf_env.mdp.lock import Turn
+from rlhf_env.mdp.mdp import StepResult, TokenMDP
+from rlhf_env.mdp.options import check_choice, check_count, check_number
+from rlhf_env.mdp.render import ansi
+from rlhf_env.mdp.reset_options import (
     checked_mask,
     checked_options,
     chosen_prompt,
@@ -26,11 +27,10 @@ from rlhf_env.reset_options import (
     per_row,
     row_seeds,
 )
+from rlhf_env.mdp.spaces import action_space, observation_space, parse_actions
+from rlhf_env.mdp.vector_info import merge, reset_info, step_info
 from rlhf_env.rollout import Rollout
-from rlhf_env.spaces import action_space, observation_space, parse_actions
 from rlhf_env.task import Task
-from rlhf_env.turn import Turn
-from rlhf_env.vector_info import merge, reset_info, step_info
 
 
 class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
@@ -64,7 +64,7 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
             tensors: "numpy", or "torch": observations, rewards and flags stay on the device.
             autoreset_mode: one of Gymnasium's three modes.
             render_mode: None or "ansi".
-            **options: the fields of `rlhf_env.options.Options`.
+            **options: the fields of `rlhf_env.mdp.options.Options`.
 
         Raises:
             ValueError: if an option is unknown or out of range; no model is loaded before.

@@ -14,10 +14,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 # The rest is imported in `main`, when an interrupt can no longer end in a traceback.
-from scripts.ablation.interrupts import end, leave_on_signals
+from studies.ablation.interrupts import end, leave_on_signals
 
 if TYPE_CHECKING:
-    from scripts.ablation.pool import Runner
+    from studies.ablation.pool import Runner
 
 
 def main(arguments: list[str] | None = None, runner: Runner | None = None) -> int:
@@ -25,12 +25,12 @@ def main(arguments: list[str] | None = None, runner: Runner | None = None) -> in
 
     Args:
         arguments: the command line's words; those of the process by default.
-        runner: what runs one run; `scripts.ablation.runs.execute` by default.
+        runner: what runs one run; `studies.ablation.runs.execute` by default.
 
     Returns:
         The exit status.
     """
-    from scripts.ablation.command import run
+    from studies.ablation.command import run
 
     return run(arguments, runner, description=(__doc__ or "").split("\n")[0])
 

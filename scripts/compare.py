@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from scripts.ablation.version import is_version_asked
-from scripts.evaluation.settings import Compare, check_question
-from scripts.evaluation.terminal import console, guarded
+from studies.ablation.version import is_version_asked
+from studies.evaluation.settings import Compare, check_question
+from studies.evaluation.terminal import console, guarded
 
 if TYPE_CHECKING:
-    from scripts.evaluation.loading import Source
-    from scripts.evaluation.saved import Saved
-    from scripts.training.problem import Problem
+    from studies.evaluation.loading import Source
+    from studies.evaluation.saved import Saved
+    from studies.training.problem import Problem
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +41,7 @@ def compare(settings: Compare) -> None:
         ValueError: if something cannot be used.
         OSError: if a result cannot be written.
     """
-    from scripts.evaluation.folder import COMPARISON, check_out
+    from studies.evaluation.folder import COMPARISON, check_out
 
     question = settings.question
     check_question(question)
@@ -50,8 +50,8 @@ def compare(settings: Compare) -> None:
     check_out(out, COMPARISON)
     first, second, source = find_both(settings)
 
-    from scripts.evaluation import comparison
-    from scripts.evaluation.loading import load_agent, load_task
+    from studies.evaluation import comparison
+    from studies.evaluation.loading import load_agent, load_task
 
     task = load_task(source)
     agents = load_agent(first, task), load_agent(second, task)
@@ -68,8 +68,8 @@ def find_both(settings: Compare) -> tuple[Saved, Saved, Source]:
     Raises:
         ValueError: if one cannot be used, or they were trained on different tasks.
     """
-    from scripts.evaluation.loading import read_source
-    from scripts.evaluation.saved import find_saved
+    from studies.evaluation.loading import read_source
+    from studies.evaluation.saved import find_saved
 
     asked = settings.question.problem
     first, second = find_saved(settings.first), find_saved(settings.second)

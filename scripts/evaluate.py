@@ -13,9 +13,9 @@ import sys
 
 import tyro
 
-from scripts.ablation.version import is_version_asked
-from scripts.evaluation.settings import Evaluate, check_question
-from scripts.evaluation.terminal import console, guarded
+from studies.ablation.version import is_version_asked
+from studies.evaluation.settings import Evaluate, check_question
+from studies.evaluation.terminal import console, guarded
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,23 +34,23 @@ def evaluate(settings: Evaluate) -> None:
         ValueError: if something cannot be used.
         OSError: if a result cannot be written.
     """
-    from scripts.evaluation.folder import EVALUATION, check_out
+    from studies.evaluation.folder import EVALUATION, check_out
 
     question = settings.question
     check_question(question)
     out = settings.out or settings.folder.with_name(f"{settings.folder.name}-evaluation")
     check_out(out, EVALUATION)
 
-    from scripts.evaluation.saved import find_saved
+    from studies.evaluation.saved import find_saved
 
     saved = find_saved(settings.folder)
 
-    from scripts.evaluation.loading import load_agent, load_task, read_source
+    from studies.evaluation.loading import load_agent, load_task, read_source
 
     task = load_task(read_source(saved, question.problem))
     agent = load_agent(saved, task)
 
-    from scripts.evaluation import evaluation
+    from studies.evaluation import evaluation
 
     found = evaluation.evaluate(agent, question.episodes, question.seed)
     terminal = console()

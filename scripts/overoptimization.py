@@ -16,8 +16,8 @@ import sys
 
 import tyro
 
-from scripts.overoptimization_study.folder import claim_folder
-from scripts.overoptimization_study.settings import Study, check_study
+from studies.overoptimization.folder import claim_folder
+from studies.overoptimization.settings import Study, check_study
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _refused(error, 2)
     try:
         # Imported late: a command line is read without torch.
-        from scripts.overoptimization_study.session import run_study
+        from studies.overoptimization.session import run_study
 
         run_study(study)
     except (RuntimeError, OSError, ValueError) as error:

@@ -18,18 +18,18 @@ import warnings
 import tyro
 
 from rlhf_env.rewards.training.trained import check_new_folder, save_reward
-from scripts.evaluation.terminal import guarded
-from scripts.reporting.samples import printable
-from scripts.reward_reporting.judges import judged
-from scripts.reward_reporting.material import (
+from studies.evaluation.terminal import guarded
+from studies.reporting.samples import printable
+from studies.reward_report.judges import judged
+from studies.reward_report.material import (
     first_member,
     fitting,
     read,
     reward_of,
     subsets,
 )
-from scripts.reward_reporting.report import TEST, page, write
-from scripts.reward_reporting.settings import Settings
+from studies.reward_report.report import TEST, page, write
+from studies.reward_report.settings import Settings
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,8 +16,8 @@ import sys
 
 import tyro
 
-from scripts.feedback_rounds.settings import Settings, check_settings
-from scripts.reporting.samples import printable
+from studies.feedback_rounds.settings import Settings, check_settings
+from studies.reporting.samples import printable
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,13 +46,13 @@ def rounds(settings: Settings) -> int:
     try:
         check_settings(settings)
 
-        from scripts.ablation.folder import ROUNDS
-        from scripts.training.folder import check_folder
+        from studies.ablation.folder import ROUNDS
+        from studies.training.folder import check_folder
 
         asked = settings.to_json()
         check_folder(settings.out, asked, ROUNDS)
 
-        from scripts.feedback_rounds.session import prepare, run
+        from studies.feedback_rounds.session import prepare, run
 
         task = prepare(settings)
     except (ValueError, OSError) as error:
@@ -60,7 +60,7 @@ def rounds(settings: Settings) -> int:
 
     from rich.console import Console
 
-    from scripts.feedback_rounds.labels import LabelsMissing
+    from studies.feedback_rounds.labels import LabelsMissing
 
     try:
         run(settings, task, asked, Console(highlight=False, soft_wrap=True))

@@ -16,10 +16,10 @@ import sys
 
 import tyro
 
-from scripts.ablation.streams import accept_any_text
-from scripts.ablation.version import is_version_asked
-from scripts.reporting.samples import printable
-from scripts.training.settings import Settings, as_typed
+from studies.ablation.streams import accept_any_text
+from studies.ablation.version import is_version_asked
+from studies.reporting.samples import printable
+from studies.training.settings import Settings, as_typed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,13 +53,13 @@ def train(settings: Settings) -> int:
         The exit status.
     """
     try:
-        from scripts.training.checks import check_settings
+        from studies.training.checks import check_settings
 
         check_settings(settings)
 
-        from scripts.ablation.folder import TRAIN
-        from scripts.training.folder import check_folder
-        from scripts.training.material import read_material
+        from studies.ablation.folder import TRAIN
+        from studies.training.folder import check_folder
+        from studies.training.material import read_material
 
         material = read_material(settings.problem.own) if settings.problem.model else None
         asked = settings.to_json() | {"digests": material.digests if material else {}}
@@ -69,19 +69,19 @@ def train(settings: Settings) -> int:
 
     from rich.console import Console
 
-    from scripts.training.printed import show_finished
+    from studies.training.printed import show_finished
 
     console = Console(highlight=False, soft_wrap=True)
     if show_finished(settings, console):
         return 0
     try:
         if material is not None:
-            from scripts.training.own_checks import check_own_parts
+            from studies.training.own_checks import check_own_parts
 
             check_own_parts(settings.problem.model or "", settings.problem.own, material)
 
         # Agents take seconds to import, so what is refused is refused first.
-        from scripts.training.session import assemble, run
+        from studies.training.session import assemble, run
 
         assembly = assemble(settings, material, console)
     except ValueError as error:

@@ -20,12 +20,12 @@ from typing import Any
 import tyro
 
 from rlhf_env.files import write_atomically
-from rlhf_env.rewards.preference_data import PreferenceData
-from rlhf_env.rewards.preference_files import read_preferences
+from rlhf_env.rewards.feedback.data import PreferenceData
+from rlhf_env.rewards.feedback.files import read_preferences
 from rlhf_env.rewards.training.train import RewardTraining, train
 from rlhf_env.rewards.training.trained import check_new_folder
-from scripts.reporting.samples import printable
-from scripts.reward_training.settings import Settings
+from studies.reporting.samples import printable
+from studies.reward_training.settings import Settings
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ import sys
 
 import tyro
 
-from scripts.variance_study.settings import Study, check_study
+from studies.variance.settings import Study, check_study
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _refused(error, 2)
     try:
         # Imported late: a command line is read without torch.
-        from scripts.variance_study.session import run_study
+        from studies.variance.session import run_study
 
         run_study(study)
     except (RuntimeError, OSError) as error:

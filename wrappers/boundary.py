@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from rlhf_env.mdp import TokenMDP
+from rlhf_env.mdp.mdp import TokenMDP
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlhf_env.render import printable
+from rlhf_env.mdp.render import printable
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlhf_env.language_model import LanguageModel
+from rlhf_env.engine.language_model import LanguageModel
 from wrappers.order import token_mdp
 
 

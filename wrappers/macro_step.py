@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Space
 
-from rlhf_env.mdp import TokenMDP
+from rlhf_env.mdp.mdp import TokenMDP
 from rlhf_env.task import Task
 from wrappers.macro_space import TokenPlan, as_array, plan_tokens
 

@@ -11,7 +11,7 @@ from gymnasium.wrappers import NormalizeReward
 from gymnasium.wrappers.vector import NormalizeReward as VectorNormalizeReward
 
 from rlhf_env.env import RLHFEnv
-from rlhf_env.mdp import TokenMDP
+from rlhf_env.mdp.mdp import TokenMDP
 from rlhf_env.rollout import RolloutTransform
 from rlhf_env.vector_env import RLHFVectorEnv
 from wrappers.pay import Pay

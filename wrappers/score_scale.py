@@ -8,8 +8,8 @@ from typing import Protocol, TypeVar, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from rlhf_env.mdp import TokenMDP
-from rlhf_env.reference_responses import sample_reference
+from rlhf_env.mdp.mdp import TokenMDP
+from rlhf_env.mdp.reference_responses import sample_reference
 from rlhf_env.rewards.protocol import score
 from wrappers.prefix_scores import PrefixScorer
 

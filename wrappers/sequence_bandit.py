@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 
-from rlhf_env.mdp import TokenMDP
+from rlhf_env.mdp.mdp import TokenMDP
 from rlhf_env.rollout import Rollout
 from wrappers.decisions import decisions_of_size
 from wrappers.macro_space import macro_space

@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from rlhf_env.packed_pass import hidden_at
+from rlhf_env.engine.packed_pass import hidden_at
 
 
 def bradley_terry_loss(

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, logsigmoid
 
-from rlhf_env.options import Options, check_count
-from rlhf_env.packed_pass import hidden_at
-from rlhf_env.pretrained import load_classifier
+from rlhf_env.engine.packed_pass import hidden_at
+from rlhf_env.engine.pretrained import load_classifier
+from rlhf_env.mdp.options import Options, check_count
 from rlhf_env.rewards.bradley_terry import padded
-from rlhf_env.text_ids import chat_ids, plain_ids
+from rlhf_env.text.text_ids import chat_ids, plain_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

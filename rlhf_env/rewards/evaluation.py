@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from rlhf_env.rewards.pair_figures import PairFigures, TextScores, pair_figures
-from rlhf_env.rewards.preference_data import PreferenceData
-from rlhf_env.rewards.preferences import (
+from rlhf_env.rewards.feedback.data import PreferenceData
+from rlhf_env.rewards.feedback.prompt_and_response import Prompt, prompt_text
+from rlhf_env.rewards.feedback.records import (
     MarkedResponse,
     PairRecord,
     Rating,
     Record,
     Thumb,
 )
-from rlhf_env.rewards.prompt_and_response import Prompt, prompt_text
-from rlhf_env.rewards.protocol import as_reward, score
-from rlhf_env.rewards.single_figures import (
+from rlhf_env.rewards.metrics.pair import PairFigures, TextScores, pair_figures
+from rlhf_env.rewards.metrics.single import (
     MarkFigures,
     RatingFigures,
     ThumbFigures,
@@ -29,6 +28,7 @@ from rlhf_env.rewards.single_figures import (
     rating_figures,
     thumb_figures,
 )
+from rlhf_env.rewards.protocol import as_reward, score
 from rlhf_env.rewards.training.elements import prompt_ids, response_ids
 from rlhf_env.rewards.training.trained import TrainedReward
 

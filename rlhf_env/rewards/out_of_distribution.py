@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from rlhf_env.files import write_atomically
-from rlhf_env.options import check_number
+from rlhf_env.mdp.options import check_number
 from rlhf_env.rewards.hidden_states import hidden_states
 
 FORMAT = 1

@@ -1,7 +1,7 @@
 """A reward learned from rated texts: ridge regression on weighted words and word pairs.
 
-Reading ratings, and setting some aside, is in `rlhf_env.rewards.rated_texts`, and how well
-a fit does on them in `rlhf_env.rewards.held_out`.
+Reading ratings, and setting some aside, is in `rlhf_env.rewards.feedback.rated_texts`, and how well
+a fit does on them in `rlhf_env.rewards.metrics.held_out`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import Pipeline
 
 from rlhf_env.files import write_atomically
-from rlhf_env.rewards.rated_texts import RatedTexts
+from rlhf_env.rewards.feedback.rated_texts import RatedTexts
 
 ALPHAS = (0.3, 1.0, 3.0, 10.0)
 FOLDS = 3

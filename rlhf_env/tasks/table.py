@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from rlhf_env.response_tree import check_enumerable, num_states, prefixes
+from rlhf_env.exact.response_tree import check_enumerable, num_states, prefixes
 from rlhf_env.task import Task
 from rlhf_env.tasks.table_lm import TableConfig, TableLM
 

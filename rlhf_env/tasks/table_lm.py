@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 
-from rlhf_env.response_tree import num_states
+from rlhf_env.exact.response_tree import num_states
 
 
 class TableConfig(PretrainedConfig):
@@ -68,7 +68,7 @@ class TableTrunk(nn.Module):
     def states(self, input_ids: Tensor, position_ids: Tensor | None = None) -> Tensor:
         """Return the number of the decision state at every position, [B, L] int64.
 
-        Σ_{j < position} token_{t−j} · (V − 1)^j, the numbering of `rlhf_env.response_tree`.
+        Σ_{j < position} token_{t−j} · (V − 1)^j, the numbering of `rlhf_env.exact.response_tree`.
         """
         length = input_ids.shape[1]
         if position_ids is None:

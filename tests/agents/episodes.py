@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agents import Agent
-from agents.kl_reward import close_kl
+from agents.rollouts.kl_reward import close_kl
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 from rlhf_env.vector_env import RLHFVectorEnv

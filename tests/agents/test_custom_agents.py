@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from agents import Agent
-from agents.checkpoint import damage
+from agents.training.checkpoint import damage
 from rlhf_env.tasks import load_task
 from tests.agents.episodes import every_toy15_episode, make_envs
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import rlhf_env.projection
+import rlhf_env.engine.projection
 from agents.policy import Description, Policy
 from rlhf_env.task import Task
 from rlhf_env.tasks.table_lm import TableLM
@@ -158,7 +158,7 @@ def test_chunks_of_the_vocabulary_projection_change_nothing(
     tokens, is_action = ragged_batch()
     found = []
     for elements in (2**23, 5 * 32):
-        monkeypatch.setattr(rlhf_env.projection, "_CHUNK_ELEMENTS", elements)
+        monkeypatch.setattr(rlhf_env.engine.projection, "_CHUNK_ELEMENTS", elements)
         policy = Policy(tiny_gpt2(), 32)
         described = policy.describe(tokens, is_action)
         (described.logprobs.sum() + 0.1 * described.entropy.sum()).backward()

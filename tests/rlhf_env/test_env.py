@@ -205,7 +205,7 @@ class TestRender:
         assert "\x1b[" in text
 
     def test_control_characters_are_escaped(self) -> None:
-        from rlhf_env.render import printable
+        from rlhf_env.mdp.render import printable
 
         hostile = "\x1b]0;owned\x07\r\n\u202e\ud800ok é 猫 🐈"
         shown = printable(hostile)

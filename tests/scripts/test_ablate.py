@@ -19,7 +19,7 @@ from toy_runs import (
 )
 
 from scripts.ablate import main
-from scripts.ablation.pool import Runner
+from studies.ablation.pool import Runner
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,8 +9,8 @@ import pytest
 import tyro
 from toy_grids import ablate, contents, given, rows
 
-from scripts.ablation.command import Settings
-from scripts.ablation.folder import claim, grid_settings
+from studies.ablation.command import Settings
+from studies.ablation.folder import claim, grid_settings
 
 
 def test_a_damaged_record_is_run_again(tmp_path: Path):

@@ -20,10 +20,10 @@ from toy_grids import SMALL, ablate, contents, rows
 from toy_runs import quick
 
 from scripts.ablate import main
-from scripts.ablation.grid import RunSettings
-from scripts.ablation.results import read_csv, write_csv
-from scripts.ablation.runs import RunResult, execute
 from scripts.train import main as train
+from studies.ablation.grid import RunSettings
+from studies.ablation.results import read_csv, write_csv
+from studies.ablation.runs import RunResult, execute
 
 ROOT = Path(__file__).parents[2]
 ONE = ["--agent", "ppo", "--gamma", "1.0", "--seeds", "1"]

@@ -12,8 +12,8 @@ import pytest
 from saved_agents import save_untrained, train_on_toy15
 
 from scripts.compare import main
-from scripts.evaluation.comparison import paired
-from scripts.evaluation.page import as_html
+from studies.evaluation.comparison import paired
+from studies.evaluation.page import as_html
 
 HOSTILE = """<script>alert(1)</script><img src=x onerror=alert(2)>"'{{7*7}}{% raw %}-->]]>&lt;"""
 ELEMENTS = {

@@ -14,8 +14,8 @@ from saved_agents import MODEL, QUICK, save_untrained, train_on_toy15, write_mod
 from agents import PPO
 from rlhf_env import load_task
 from scripts.evaluate import main
-from scripts.evaluation.intervals import mean, win_rate
 from scripts.train import main as train
+from studies.evaluation.intervals import mean, win_rate
 
 ROOT = Path(__file__).parents[2]
 

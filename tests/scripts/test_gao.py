@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from scripts.reporting.gao import (
+from studies.reporting.gao import (
     BEST_OF_N,
     RL,
     Fit,

@@ -8,11 +8,11 @@ import pytest
 
 import agents
 from rlhf_env import load_task
-from scripts.ablation.agent_names import AGENT_AXES, BUILT_IN, BuiltIn, import_object
-from scripts.ablation.checks import HORIZONS, check_grid
-from scripts.ablation.grid import Axes, Budget, RunSettings, count_runs, grid
-from scripts.ablation.names import entropy_threshold, tokens_per_action
-from scripts.training.problem import OwnTask
+from studies.ablation.agent_names import AGENT_AXES, BUILT_IN, BuiltIn, import_object
+from studies.ablation.checks import HORIZONS, check_grid
+from studies.ablation.grid import Axes, Budget, RunSettings, count_runs, grid
+from studies.ablation.names import entropy_threshold, tokens_per_action
+from studies.training.problem import OwnTask
 
 
 def test_the_default_grid_has_120_runs():

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from scripts.reporting.improvement import comparisons, probability_of_improvement
-from scripts.reporting.intervals import (
+from studies.reporting.improvement import comparisons, probability_of_improvement
+from studies.reporting.intervals import (
     bands,
     estimate,
     estimates,

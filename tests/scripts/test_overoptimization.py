@@ -11,17 +11,17 @@ from PIL import Image
 
 from rlhf_env import Task, load_task
 from scripts.overoptimization import main
-from scripts.overoptimization_study import session
-from scripts.overoptimization_study.best_of_n import (
+from studies.overoptimization import session
+from studies.overoptimization.best_of_n import (
     Pool,
     best_of_n_rows,
     ordering_accuracy,
     standardized,
 )
-from scripts.overoptimization_study.policies import learning_rows, measured_scales
-from scripts.overoptimization_study.proxies import comparisons, first_layers
-from scripts.overoptimization_study.settings import Fitting, Judge, Learning, Study
-from scripts.overoptimization_study.tables import peaks_table
+from studies.overoptimization.policies import learning_rows, measured_scales
+from studies.overoptimization.proxies import comparisons, first_layers
+from studies.overoptimization.settings import Fitting, Judge, Learning, Study
+from studies.overoptimization.tables import peaks_table
 
 ROOT = Path(__file__).parents[2]
 # The least that has a single judge and an ensemble; seconds.

@@ -11,17 +11,17 @@ import pytest
 import torch
 
 from rlhf_env import Task, exact, load_task
-from rlhf_env.best_of_n import best_of_n
-from scripts.overoptimization_study.curves import Curve, curves, over_seeds
-from scripts.overoptimization_study.settings import Study
-from scripts.overoptimization_study.tables import (
+from rlhf_env.exact.best_of_n import best_of_n
+from studies.overoptimization.curves import Curve, curves, over_seeds
+from studies.overoptimization.settings import Study
+from studies.overoptimization.tables import (
     changes,
     comparisons_table,
     fit_rows,
     fits_table,
     peaks_table,
 )
-from scripts.reporting.gao import BEST_OF_N
+from studies.reporting.gao import BEST_OF_N
 
 RESULTS = Path(__file__).parents[2] / "docs/results"
 # E[gold] of the reference, where the gold reward of (1, 1, 1) is −1.

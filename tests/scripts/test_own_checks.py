@@ -12,10 +12,10 @@ from saved_agents import MODEL, QUICK, train_on_toy15, write_model
 from toy_grids import ablate, contents, rows
 
 from rlhf_env.rewards.text_regression import TextRegressionReward
-from scripts.ablation.runs import execute
-from scripts.feedback_rounds.settings import Settings as RoundSettings
 from scripts.rounds import main as rounds
 from scripts.train import main as train
+from studies.ablation.runs import execute
+from studies.feedback_rounds.settings import Settings as RoundSettings
 
 REWARD = ["--reward", "my_reward.py:longest"]
 TINY = ["--agent", "grpo", "--gamma", "1.0", "--seeds", "1", "--updates", "1"]

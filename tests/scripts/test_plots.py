@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from scripts.reporting.axes import successes, varied_axes
-from scripts.reporting.heatmap import heat_map
-from scripts.reporting.lines import panel_grid
-from scripts.reporting.plots import Tables, plots, png
-from scripts.reporting.style import LIGHT, themed
-from scripts.reporting.tables import as_text, cells, headline
+from studies.reporting.axes import successes, varied_axes
+from studies.reporting.heatmap import heat_map
+from studies.reporting.lines import panel_grid
+from studies.reporting.plots import Tables, plots, png
+from studies.reporting.style import LIGHT, themed
+from studies.reporting.tables import as_text, cells, headline
 
 
 def table(**columns: list) -> pd.DataFrame:

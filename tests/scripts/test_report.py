@@ -14,12 +14,13 @@ import pandas as pd
 import pytest
 from toy_runs import quick
 
-from scripts.ablation.grid import Axes, Budget, grid
-from scripts.ablation.missing_runs import as_record
-from scripts.ablation.pool import Outcome
-from scripts.ablation.results import Record, read_csv, write_csv, write_curves, write_results
-from scripts.report import main, make_report
-from scripts.reporting.samples import as_sample, read_samples, shade
+from scripts.report import main
+from studies.ablation.grid import Axes, Budget, grid
+from studies.ablation.missing_runs import as_record
+from studies.ablation.pool import Outcome
+from studies.ablation.results import Record, read_csv, write_csv, write_curves, write_results
+from studies.reporting.report import make_report
+from studies.reporting.samples import as_sample, read_samples, shade
 
 HOSTILE = """<script>alert(1)</script><img src=x onerror=alert(2)>"'{{7*7}}{% raw %}-->]]>&lt;"""
 EXPECTED_TAGS = {

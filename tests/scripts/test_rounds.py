@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlhf_env.rewards.preferences import Comparison, Votes
-from scripts.feedback_rounds.labels import comparison
-from scripts.feedback_rounds.pairs import Pair, SampledPairs, gold_preferences
-from scripts.feedback_rounds.reward import accuracy
+from rlhf_env.rewards.feedback.records import Comparison, Votes
 from scripts.rounds import main
+from studies.feedback_rounds.labels import comparison
+from studies.feedback_rounds.pairs import Pair, SampledPairs, gold_preferences
+from studies.feedback_rounds.reward import accuracy
 from tests.toys import EOS, tiny_tokenizer
 
 TASK = "tests.scripts.toy_rounds:words_task"

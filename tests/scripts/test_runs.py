@@ -5,10 +5,10 @@ import pytest
 
 from agents import PPO
 from rlhf_env import load_task
-from scripts.ablation.agent_names import BUILT_IN
-from scripts.ablation.exact_curve import ExactCurve, exact_frontier
-from scripts.ablation.grid import Budget, RunSettings
-from scripts.ablation.runs import execute, make_envs, make_task
+from studies.ablation.agent_names import BUILT_IN
+from studies.ablation.exact_curve import ExactCurve, exact_frontier
+from studies.ablation.grid import Budget, RunSettings
+from studies.ablation.runs import execute, make_envs, make_task
 
 
 def make_run(**changes: object) -> RunSettings:

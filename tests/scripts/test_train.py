@@ -14,9 +14,9 @@ from rich.console import Console
 
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from scripts.train import main
-from scripts.training.material import first_sentences
-from scripts.training.printed import evaluation_table, print_samples
-from scripts.training.settings import as_typed
+from studies.training.material import first_sentences
+from studies.training.printed import evaluation_table, print_samples
+from studies.training.settings import as_typed
 from tests.toys import tiny_llama, tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]

@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from scripts.ablation.grid import RunSettings
-from scripts.ablation.pool import Outcome, Runner, attempt
 from scripts.variance import main
-from scripts.variance_study import learning
-from scripts.variance_study.gradients import measure_gradients
-from scripts.variance_study.learning import has_reached, learn
-from scripts.variance_study.noise import (
+from studies.ablation.grid import RunSettings
+from studies.ablation.pool import Outcome, Runner, attempt
+from studies.variance import learning
+from studies.variance.gradients import measure_gradients
+from studies.variance.learning import has_reached, learn
+from studies.variance.noise import (
     Floats,
     Rows,
     cosine_of_means,
@@ -28,9 +28,9 @@ from scripts.variance_study.noise import (
     product_of_means,
     total_variance,
 )
-from scripts.variance_study.reward_to_go import minus_mean_of_others
-from scripts.variance_study.settings import Setting, Study
-from scripts.variance_study.tables import episodes_table, noise_table
+from studies.variance.reward_to_go import minus_mean_of_others
+from studies.variance.settings import Setting, Study
+from studies.variance.tables import episodes_table, noise_table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results"

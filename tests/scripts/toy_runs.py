@@ -7,8 +7,8 @@ import signal
 import time
 from pathlib import Path
 
-from scripts.ablation.grid import RunSettings
-from scripts.ablation.runs import RunResult
+from studies.ablation.grid import RunSettings
+from studies.ablation.runs import RunResult
 
 
 def quick(run: RunSettings) -> RunResult:

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from agents import GRPO, PPO, TRPO, Agent
-from agents.lora import adapted, merged
+from agents.training.lora import adapted, merged
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
-from tests.rlhf_env.test_evaluate import as_rollout
+from tests.rlhf_env.mdp.test_evaluate import as_rollout
 from tests.toys import tiny_gpt2, tiny_gpt2_task, tiny_llama_task
 from tests.traps.test_models import successor_model
 

@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.nn.functional import kl_div
 
 from agents import GRPO, PPO, Agent
+from agents.evaluation.metrics import mean_kl
 from agents.math import adaptive_kl_coef
-from agents.metrics import mean_kl
 from rlhf_env import exact
 from rlhf_env.kl import exact_kl, k1, k2, k3
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
-from tests.agents.test_metrics import two_episodes
-from tests.rlhf_env.test_evaluate import as_rollout
+from tests.agents.evaluation.test_metrics import two_episodes
+from tests.rlhf_env.mdp.test_evaluate import as_rollout
 from tests.rlhf_env.toy15_tables import SCORES, action_logprobs
 from tests.toys import theta_policy, tiny_gpt2_task
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from agents import GRPO, PPO, Agent
+from agents.algorithms.grpo import GRPOConfig
+from agents.algorithms.surrogate import surrogate_loss
 from agents.config import AgentConfig
-from agents.grpo import GRPOConfig
-from agents.surrogate import surrogate_loss
 from rlhf_env.task import Task
+from tests.agents.algorithms.test_surrogate import targets
 from tests.agents.episodes import make_envs
-from tests.agents.test_surrogate import targets
 from tests.toys import FavouriteTokenReward, tiny_gpt2, tiny_gpt2_task
 
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from agents import GRPO, PPO, Agent
 from agents.policy import Policy
-from rlhf_env.engine import Engine
-from rlhf_env.language_model import LanguageModel, teacher_forced
+from rlhf_env.engine.engine import Engine
+from rlhf_env.engine.language_model import LanguageModel, teacher_forced
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
-from tests.rlhf_env.test_engine import logits_of
+from tests.rlhf_env.engine.test_engine import logits_of
 from tests.toys import EOS, tiny_gpt2, tiny_gpt2_task, tiny_llama, tiny_llama_task
 from tests.traps.scripted import play
 

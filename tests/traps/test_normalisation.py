@@ -8,10 +8,10 @@ import pytest
 import torch
 from scipy.stats import binom
 
-import agents.learner
+import agents.training.learner
 from agents import DAPO, GSPO, RLOO, Agent, DrGRPO, KLPenaltyPPO, Reinforce
-from agents.group_returns import are_equal
-from rlhf_env.language_model import length_batches
+from agents.algorithms.group_returns import are_equal
+from rlhf_env.engine.language_model import length_batches
 from tests.agents.episodes import make_envs
 from tests.toys import tiny_gpt2, tiny_gpt2_task
 
@@ -34,7 +34,7 @@ def test_the_gradient_does_not_depend_on_the_micro_batches(
     found, rollout = [], None
     for budget in (10**6, 30, 1):
         monkeypatch.setattr(
-            agents.learner,
+            agents.training.learner,
             "length_batches",
             lambda is_action, budget=budget: length_batches(is_action, budget),
         )

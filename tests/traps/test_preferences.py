@@ -12,10 +12,10 @@ from transformers import GPT2Config, GPT2Model
 
 from rlhf_env.rewards import Comparison, Ranking, RewardSettings, TrainedReward, load_reward
 from rlhf_env.rewards.bradley_terry import ScalarRewardModel
-from rlhf_env.rewards.preference_losses import vote_losses
 from rlhf_env.rewards.training.elements import Element, encode_records
 from rlhf_env.rewards.training.fit import evaluate, fit
 from rlhf_env.rewards.training.pair_objectives import PairObjective, PlackettLuceObjective
+from rlhf_env.rewards.training.preference_losses import vote_losses
 from tests.toys import tiny_tokenizer
 
 SCORES = {"w2": 2.0, "w3": 1.0, "w4": 0.0, "w5": -1.0, "w6": 0.3, "w7": -0.2, "w8": 0.2}

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-import agents.fisher
-import agents.trust_region_learner
+import agents.algorithms.fisher
+import agents.algorithms.trust_region_learner
 from agents import TRPO
-from agents.fisher import summed_kl
-from agents.trust_region_learner import TrustRegionLearner
-from rlhf_env.language_model import LanguageModel, length_batches
+from agents.algorithms.fisher import summed_kl
+from agents.algorithms.trust_region_learner import TrustRegionLearner
+from rlhf_env.engine.language_model import LanguageModel, length_batches
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 from rlhf_env.tasks import table_task
 from tests.agents.episodes import every_toy15_episode, make_envs
-from tests.rlhf_env.test_evaluate import as_rollout
+from tests.rlhf_env.mdp.test_evaluate import as_rollout
 from tests.toys import theta_policy
 
 # As far as F + 0.1 allows within 0.01 nats: 0.068664 of (2.172988, -0.103972, -2.069017).
@@ -88,7 +88,7 @@ def test_the_step_does_not_depend_on_the_micro_batches(
     """Traps E2 and K4: gradient, curvature and KL of all responses at once, and one by one."""
     moved = []
     for budget in (10**6, 1):
-        for module in (agents.fisher, agents.trust_region_learner):
+        for module in (agents.algorithms.fisher, agents.algorithms.trust_region_learner):
             monkeypatch.setattr(
                 module,
                 "length_batches",

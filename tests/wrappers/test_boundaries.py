@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 import wrappers
 import wrappers.vector
 from rlhf_env.env import RLHFEnv
-from rlhf_env.mdp import TokenMDP
+from rlhf_env.mdp.mdp import TokenMDP
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 from rlhf_env.tasks import load_task

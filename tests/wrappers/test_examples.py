@@ -14,7 +14,7 @@ import wrappers.vector
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("name", wrappers.__all__)
+@pytest.mark.parametrize("name", sorted({*wrappers.__all__} - {"vector"}))
 def test_every_wrapper_has_an_example_that_runs(name: str) -> None:
     module = importlib.import_module(getattr(wrappers, name).__module__)
     failed, attempted = doctest.testmod(module)

@@ -148,8 +148,8 @@ def test_only_this_environment_can_be_wrapped() -> None:
 
 
 def test_every_wrapper_has_a_twin() -> None:
-    assert wrappers.vector.__all__ == wrappers.__all__
-    for name in wrappers.__all__:
+    assert {*wrappers.vector.__all__} == {*wrappers.__all__} - {"vector"}
+    for name in wrappers.vector.__all__:
         if name in BOUNDARIES:
             assert getattr(wrappers.vector, name) is getattr(wrappers, name)
             continue
@@ -157,5 +157,5 @@ def test_every_wrapper_has_a_twin() -> None:
         assert issubclass(single, gym.Wrapper)
         assert issubclass(twin, VectorEnv)
         assert single.__name__ == twin.__name__ == name
-    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+    with pytest.raises(AttributeError, match="attribute Nothing"):
         _ = wrappers.Nothing

@@ -10,7 +10,7 @@ from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from rlhf_env.mdp import TokenMDP
+from rlhf_env.mdp.mdp import TokenMDP
 from rlhf_env.vector_env import RLHFVectorEnv
 from wrappers.macro_space import macro_space, plan_tokens
 from wrappers.macro_step import eos_of_actions, merged_info, remaining_tokens

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from gymnasium.vector import VectorEnv, VectorWrapper
 
-from rlhf_env.reset_options import row_seeds
+from rlhf_env.mdp.reset_options import row_seeds
 from rlhf_env.rollout import Rollout
 from wrappers.episode_record import append_episode
 from wrappers.episode_tape import Tape

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlhf_env.mdp import TokenMDP
+from rlhf_env.mdp.mdp import TokenMDP
 
 
 def written(mdp: TokenMDP, row: int, info: dict[str, Any]) -> tuple[Tensor, Tensor]:

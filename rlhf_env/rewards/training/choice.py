@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from rlhf_env.rewards.preference_data import PreferenceData
-from rlhf_env.rewards.preferences import Rating, Thumb
-from rlhf_env.rewards.rated_texts import RatedTexts
+from rlhf_env.rewards.feedback.data import PreferenceData
+from rlhf_env.rewards.feedback.rated_texts import RatedTexts
+from rlhf_env.rewards.feedback.records import Rating, Thumb
 from rlhf_env.rewards.training.objective import Objective
 from rlhf_env.rewards.training.pair_objectives import PairObjective, PlackettLuceObjective
 from rlhf_env.rewards.training.settings import LossSettings

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from rlhf_env.prompts import encode_prompt
 from rlhf_env.rewards.bradley_terry import padded
-from rlhf_env.rewards.preferences import Record
-from rlhf_env.rewards.prompt_and_response import Prompt
-from rlhf_env.text_ids import plain_ids
+from rlhf_env.rewards.feedback.prompt_and_response import Prompt
+from rlhf_env.rewards.feedback.records import Record
+from rlhf_env.text.prompts import encode_prompt
+from rlhf_env.text.text_ids import plain_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from rlhf_env.options import Options
-from rlhf_env.pretrained import load_language_model
+from rlhf_env.engine.pretrained import load_language_model
+from rlhf_env.mdp.options import Options
 from rlhf_env.rewards.bradley_terry import ScalarRewardModel
 from rlhf_env.rewards.training.objective import Objective
 from rlhf_env.rewards.training.settings import RewardSettings

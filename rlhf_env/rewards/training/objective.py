@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
-from rlhf_env.rewards.preferences import Record
+from rlhf_env.rewards.feedback.records import Record
 from rlhf_env.rewards.training.elements import Batch, Element
 
 if TYPE_CHECKING:

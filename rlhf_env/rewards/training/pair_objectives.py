@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rlhf_env.rewards.preference_losses import (
+from rlhf_env.rewards.feedback.records import ComparedResponses, Comparison, Ranking, Record
+from rlhf_env.rewards.training.elements import Batch, Element
+from rlhf_env.rewards.training.objective import Agreement
+from rlhf_env.rewards.training.preference_losses import (
     davidson_losses,
     plackett_luce_loss,
     vote_losses,
 )
-from rlhf_env.rewards.preferences import ComparedResponses, Comparison, Ranking, Record
-from rlhf_env.rewards.training.elements import Batch, Element
-from rlhf_env.rewards.training.objective import Agreement
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlhf_env.options import Options, check_choice, check_count, check_number, check_positive
+from rlhf_env.mdp.options import Options, check_choice, check_count, check_number, check_positive
 
 RANKING_LOSSES = ("pairs", "plackett_luce")
 RATING_LOSSES = ("squared", "ordinal")

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rlhf_env.rewards.preference_losses import (
+from rlhf_env.rewards.feedback.records import MarkedResponse, Rating, Record, Thumb
+from rlhf_env.rewards.feedback.spans import span_token_labels
+from rlhf_env.rewards.training.elements import Batch, Element, response_ids
+from rlhf_env.rewards.training.objective import Agreement
+from rlhf_env.rewards.training.preference_losses import (
     ordinal_losses,
     rating_losses,
     thumb_losses,
     token_losses,
 )
-from rlhf_env.rewards.preferences import MarkedResponse, Rating, Record, Thumb
-from rlhf_env.rewards.span_labels import span_token_labels
-from rlhf_env.rewards.training.elements import Batch, Element, response_ids
-from rlhf_env.rewards.training.objective import Agreement
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from rlhf_env.rewards.ensemble import Ensemble
-from rlhf_env.rewards.preference_data import PreferenceData
-from rlhf_env.rewards.preference_files import read_preferences
-from rlhf_env.rewards.prompt_and_response import Prompt
+from rlhf_env.rewards.feedback.data import PreferenceData
+from rlhf_env.rewards.feedback.files import read_preferences
+from rlhf_env.rewards.feedback.prompt_and_response import Prompt
 from rlhf_env.rewards.training.choice import choose_objective
 from rlhf_env.rewards.training.elements import Element, encode_records
 from rlhf_env.rewards.training.first_model import first_model, load_trunk, window

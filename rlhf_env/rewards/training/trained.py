@@ -17,7 +17,7 @@ from torch.nn.functional import logsigmoid
 
 from rlhf_env.rewards.bradley_terry import ScalarRewardModel
 from rlhf_env.rewards.ensemble import Ensemble
-from rlhf_env.rewards.prompt_and_response import Prompt
+from rlhf_env.rewards.feedback.prompt_and_response import Prompt
 from rlhf_env.rewards.protocol import Reward, TextReward
 from rlhf_env.rewards.training.elements import prompt_ids, response_ids
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rlhf_env.response_tree import num_responses, num_states
+from rlhf_env.exact.response_tree import num_responses, num_states
 from rlhf_env.task import Task
 from rlhf_env.tasks import table_task
 from rlhf_env.tasks.table_lm import TableLM

@@ -1,0 +1,37 @@
+__all__: list[str]
+
+from . import credit as credit
+from . import math as math
+from .agent import Agent as Agent
+from .algorithm import Algorithm as Algorithm
+from .algorithms.best_of_n import BestOfN as BestOfN
+from .algorithms.best_of_n import BestOfNConfig as BestOfNConfig
+from .algorithms.grpo import DAPO as DAPO
+from .algorithms.grpo import GRPO as GRPO
+from .algorithms.grpo import GSPO as GSPO
+from .algorithms.grpo import DrGRPO as DrGRPO
+from .algorithms.grpo import GRPOAlgorithm as GRPOAlgorithm
+from .algorithms.grpo import GRPOConfig as GRPOConfig
+from .algorithms.kl_penalty_ppo import KLPenaltyPPO as KLPenaltyPPO
+from .algorithms.kl_penalty_ppo import KLPenaltyPPOAlgorithm as KLPenaltyPPOAlgorithm
+from .algorithms.kl_penalty_ppo import KLPenaltyPPOConfig as KLPenaltyPPOConfig
+from .algorithms.ppo import PPO as PPO
+from .algorithms.ppo import PPOAlgorithm as PPOAlgorithm
+from .algorithms.ppo import PPOConfig as PPOConfig
+from .algorithms.reinforce import Reinforce as Reinforce
+from .algorithms.reinforce import ReinforceAlgorithm as ReinforceAlgorithm
+from .algorithms.reinforce import ReinforceConfig as ReinforceConfig
+from .algorithms.rloo import RLOO as RLOO
+from .algorithms.rloo import RLOOAlgorithm as RLOOAlgorithm
+from .algorithms.rloo import RLOOConfig as RLOOConfig
+from .algorithms.sft import SFT as SFT
+from .algorithms.sft import SFTAlgorithm as SFTAlgorithm
+from .algorithms.sft import SFTConfig as SFTConfig
+from .algorithms.trpo import TRPO as TRPO
+from .algorithms.trpo import TRPOAlgorithm as TRPOAlgorithm
+from .algorithms.trpo import TRPOConfig as TRPOConfig
+from .config import AgentConfig as AgentConfig
+from .policy import Description as Description
+from .policy import Policy as Policy
+from .rollouts.collect import collect as collect
+from .training.train import train as train

@@ -1,0 +1,1 @@
+"""The learning rules, and what their mathematics is made of."""

@@ -1,0 +1,262 @@
+"""Best of n: the comparison that trains nothing. Of n responses the task's reward chooses one.
+
+Where all responses can be enumerated, the distribution of what is chosen is known exactly, and so
+are its log-probabilities and its KL. Elsewhere nobody knows them: figures that would need them are
+NaN, and ``kl_bound`` says how large the KL is at most.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.agent import Agent
+from agents.algorithms.best_of_n_estimators import best_of_n_kl_bound
+from agents.algorithms.group_returns import check_terminated
+from agents.config import AgentConfig
+from agents.evaluation.evaluate import against_reference
+from agents.evaluation.metrics import distinct_ngrams, mean_kl, rollout_metrics
+from agents.policy import Description, Policy, inverse_cdf
+from agents.rollouts.collect import collect
+from agents.rollouts.contract import check_observation
+from agents.rollouts.kl_reward import estimated_kl
+from agents.rollouts.sampling_plan import Stream
+from rlhf_env.engine.language_model import LanguageModel
+from rlhf_env.exact.best_of_n import BestOfNEvaluation, best_of_n
+from rlhf_env.exact.response_tree import check_enumerable
+from rlhf_env.mdp.options import check_count
+from rlhf_env.rollout import Rollout
+
+# What choosing has a use for, and what a grid over several agents gives to each of them.
+_USED = ("episodes_per_update", "kl_coef", "temperature", "seed")
+_GIVEN_TO_ALL = ("learning_rate",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestOfNConfig(AgentConfig):
+    """Settings of `BestOfN`.
+
+    Of `AgentConfig`, ``episodes_per_update`` (answers, each chosen from n responses),
+    ``kl_coef``, ``temperature`` and ``seed`` mean what they mean elsewhere, ``learning_rate``
+    means nothing, and all others are refused.
+
+    Attributes:
+        n: responses to choose from; 1 is the policy itself.
+    """
+
+    n: int = 16
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range, and settings of learning."""
+        super().__post_init__()
+        check_count("n", self.n)
+        for field in dataclasses.fields(AgentConfig):
+            value = getattr(self, field.name)
+            if field.name not in (*_USED, *_GIVEN_TO_ALL) and value != field.default:
+                raise ValueError(
+                    f"BestOfN trains nothing and has no use for {field.name}, got {value!r}; "
+                    "leave it out"
+                )
+
+
+@dataclass(frozen=True)
+class NoTargets:
+    """Nothing to aim at."""
+
+
+@dataclass(frozen=True)
+class NoLearning:
+    """A learning rule whose gradient is zero everywhere."""
+
+    config: BestOfNConfig
+
+    def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> NoTargets:
+        """Return nothing to aim at; see `Algorithm.targets`."""
+        return NoTargets()
+
+    def loss(
+        self, rollout: Rollout, new: Description, old: Description, targets: NoTargets
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return zeros; see `Algorithm.loss`."""
+        return 0.0 * new.logprobs.sum(dim=1), {}
+
+
+class BestOfN(Agent):
+    """Choose the best of n responses of a policy by the task's reward; nothing is trained.
+
+    `learn` collects and logs answers as for other agents, and leaves the policy as it is.
+
+    Example:
+        >>> envs = gym.make_vec("RLHF-v0", num_envs=32, task="toy15")  # doctest: +SKIP
+        >>> BestOfN(envs, n=16).evaluate()  # doctest: +SKIP
+    """
+
+    config: BestOfNConfig
+    config_class = BestOfNConfig
+    algorithm_class = NoLearning
+    _exact: BestOfNEvaluation | None = None
+
+    def draw_rollout(self, draw: int) -> Rollout:
+        """Return answers to prompts of the task; see `sample` for their log-probabilities."""
+        seed = (self.config.seed, Stream.ROLLOUT, self.updates, *([draw] if draw else []))
+        return self._answers(self._choose(self.config.episodes_per_update, seed))
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """Count the episodes and return what they say; nothing is learned."""
+        self.updates += 1
+        self.episodes += len(rollout)
+        drawn = self.policy.describe_all(rollout.tokens, rollout.is_action).logprobs
+        return {
+            "entropy": self._entropy(rollout),
+            "return": float(self._paid(rollout).rewards.sum(1).mean()),
+            "kl_coef": self.base.kl_coef,
+            "kl_bound": self._kl_bound(rollout.replace(logprobs=drawn)),
+            "ratio_max": 1.0,
+            "clip_fraction": 0.0,
+            "gradient_norm": 0.0,
+            "optimizer_steps": 0.0,
+        }
+
+    def act(self, observation: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Sample a token for every row, where the distribution of the best of n is known.
+
+        Raises:
+            ValueError: if it is not known, because a whole response is chosen and not a token; or
+                this is no observation of a vector environment.
+        """
+        check_observation(observation)
+        tokens = torch.as_tensor(observation["input_ids"]).cpu()
+        lengths = torch.as_tensor(observation["attention_mask"]).cpu().long().sum(1)
+        probabilities = self.token_probabilities(tokens, lengths)
+        chosen = inverse_cdf(probabilities, torch.from_numpy(self._acting.random(len(tokens))))
+        logprobs = probabilities.gather(1, chosen[:, None]).squeeze(1).log()
+        return chosen.numpy(), logprobs.float().numpy()
+
+    def token_probabilities(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Return the exact distribution of each row's next token, [N, V] float64.
+
+        Raises:
+            ValueError: if the task's responses cannot be enumerated.
+        """
+        if not self._is_enumerable:
+            raise ValueError(
+                "BestOfN knows the probabilities of tokens only where a task has one prompt and "
+                f"at most a million responses, got {self.base.task.name!r}; use sample(prompts), "
+                "which chooses whole responses"
+            )
+        start, policy = len(self.base.task.prompts[0]), self._solved().policy
+        # What is asked for after the end of a response is never read.
+        ended = tuple(float(t == self.base.task.eos_id) for t in range(self.base.task.vocab_size))
+        rows = zip(tokens.tolist(), lengths.tolist(), strict=True)
+        found = [policy.get(tuple(row[start:length]), ended) for row, length in rows]
+        return torch.tensor(found, dtype=torch.float64)
+
+    def sample(self, prompts: Sequence[Tensor], *, seed: int = 0) -> Rollout:
+        """Return the best of n responses to each prompt.
+
+        ``logprobs`` are those of the chosen responses as such, NaN where they are not known; so is
+        what an environment pays for them.
+        """
+        return self._answers(
+            self._choose(len(prompts), (self.config.seed, Stream.EVALUATION, seed), prompts)
+        )
+
+    def evaluate(self, episodes: int = 256) -> dict[str, float]:
+        """Return what the answers to the task's evaluation prompts are worth.
+
+        Returns:
+            The keys of `agents.evaluation.evaluate.evaluate`, and ``kl_bound`` (nats per sequence).
+            ``kl_exact`` is that of the whole distribution; it, ``kl``, ``kl_k3``, ``return`` and
+            ``entropy`` are NaN where that distribution is not known.
+        """
+        seed, task = (self.config.seed, Stream.EVALUATION), self.base.task
+        chosen = self._choose(episodes, seed, task.eval_prompts)
+        rollout = self._paid(self._answers(chosen))
+        reference = Policy(self.base.mdp.reference.model, task.vocab_size, self.config.temperature)
+        other = collect(self.envs, reference, episodes, seed=seed, prompts=task.eval_prompts)
+        return {
+            **rollout_metrics(rollout, task),
+            **against_reference(rollout, other, task),
+            "kl_exact": self._solved().kl if self._is_enumerable else math.nan,
+            "kl_bound": self._kl_bound(chosen),
+            "entropy": self._entropy(rollout),
+            "distinct_1": distinct_ngrams(rollout, 1),
+            "distinct_2": distinct_ngrams(rollout, 2),
+        }
+
+    def restore(self, path: str | Path) -> None:
+        """Take over the state that `save` wrote; see `Agent.restore`."""
+        super().restore(path)
+        self._exact = None
+
+    def _choose(
+        self, count: int, seed: Sequence[int], prompts: Sequence[Tensor] | None = None
+    ) -> Rollout:
+        """Return the best of n responses to each of some prompts, as the policy drew them."""
+        n = self.config.n
+        drawn = collect(self.envs, self.policy, count * n, seed=seed, group_size=n, prompts=prompts)
+        check_terminated(drawn, "BestOfN")
+        best = drawn.score.view(count, n).argmax(dim=1)
+        return drawn.take(best + n * torch.arange(count, device=best.device))
+
+    def _answers(self, chosen: Rollout) -> Rollout:
+        """Put the log-probabilities of chosen responses in the place of the policy's."""
+        logprobs = torch.where(chosen.is_action, math.nan, 0.0)
+        asked = self.base.task.prompts[0].to(chosen.tokens.device)
+        if self._is_enumerable and all(torch.equal(ids, asked) for ids in chosen.prompts()):
+            states = self._state_probabilities(chosen)
+            taken = states.gather(1, chosen.tokens[chosen.is_action][:, None]).squeeze(1)
+            logprobs = logprobs.masked_scatter(chosen.is_action, taken.log().to(logprobs))
+        answers = chosen.replace(logprobs=logprobs)
+        return answers if self.base.mdp.options.kl_penalty == "reference" else self._paid(answers)
+
+    def _paid(self, answers: Rollout) -> Rollout:
+        """Return the answers with the KL paid by their own log-probabilities."""
+        kl_coef = self.base.kl_coef
+        return estimated_kl(answers, kl_coef, "k1") if kl_coef else answers
+
+    def _kl_bound(self, chosen: Rollout) -> float:
+        """Return what choosing costs at most, and the KL of the policy that was chosen from."""
+        return best_of_n_kl_bound(self.config.n) + mean_kl(chosen, "sequence")
+
+    def _entropy(self, rollout: Rollout) -> float:
+        """Return the mean entropy of what may be chosen next, nats per token."""
+        if not self._is_enumerable:
+            return math.nan
+        return float(torch.special.entr(self._state_probabilities(rollout)).sum(1).mean())
+
+    def _state_probabilities(self, rollout: Rollout) -> Tensor:
+        """Return the distribution that each of M actions was chosen from, [M, V]."""
+        rows, positions = rollout.is_action.nonzero(as_tuple=True)
+        return self.token_probabilities(rollout.tokens[rows], positions).to(rollout.tokens.device)
+
+    @property
+    def _is_enumerable(self) -> bool:
+        task = self.base.task
+        try:
+            check_enumerable(task.vocab_size, self.base.mdp.max_new_tokens)
+        except ValueError:
+            return False
+        prompts = (*task.prompts, *task.eval_prompts)
+        return all(torch.equal(prompt, prompts[0]) for prompt in prompts)
+
+    def _solved(self) -> BestOfNEvaluation:
+        """Return the exact distribution of the answers, computed when it is first asked for."""
+        if self._exact is None:
+            horizon = self.base.mdp.max_new_tokens
+            self._exact = best_of_n(
+                dataclasses.replace(self.base.task, max_new_tokens=horizon),
+                self.config.n,
+                policy=self.policy.model,
+                temperature=self.config.temperature,
+                prompt_index=0,
+            )
+        return self._exact

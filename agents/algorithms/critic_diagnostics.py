@@ -1,0 +1,164 @@
+"""A critic against the truth: its values beside returns of episodes resumed from the same states.
+
+The policy continues each of some visited prefixes many times; the mean return from there on is an
+unbiased estimate of the value that the critic should have said (VinePPO, arXiv:2410.01679).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.algorithms.ppo import PPO
+from agents.rollouts.collect import rollout_transforms, unpaid_rollout
+from agents.rollouts.decisions import first_of_decision, is_decision
+from agents.rollouts.discounting import returns_to_go
+from agents.rollouts.kl_reward import learned_kl
+from agents.rollouts.sampling_plan import Draw
+from rlhf_env.mdp.options import check_count
+from rlhf_env.rollout import Rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticCheck:
+    """What a critic said of S states, and what they turned out to be worth.
+
+    Attributes:
+        values: [S] of the critic.
+        returns: [S] mean returns of the resumed episodes.
+        standard_errors: [S] of those means.
+        episode: [S] whose state it was, a row of the rollout.
+        decision: [S] the decision that was about to be taken.
+    """
+
+    values: Tensor
+    returns: Tensor
+    standard_errors: Tensor
+    episode: Tensor
+    decision: Tensor
+
+    def summary(self) -> dict[str, float]:
+        """Return how far the critic is off.
+
+        Returns:
+            ``bias`` (mean of value − return), ``rmse`` (root of the mean squared error that is
+            not the sampling noise of the returns), ``correlation``, and ``explained_variance``,
+            the share of the variance of true values that the critic accounts for; 0 for the last
+            two where nothing varies.
+        """
+        error = (self.values - self.returns).double()
+        noise = self.standard_errors.double().square().mean()
+        # Sampling noise adds its own variance to whatever is compared with the returns.
+        missed = (error.square().mean() - noise).clamp(min=0)
+        spread = (self.returns.double().var(correction=0) - noise).clamp(min=0)
+        varies = min(float(self.values.std()), float(self.returns.std())) > 0
+        pair = torch.stack([self.values, self.returns]).double()
+        unexplained = (error.var(correction=0) - noise).clamp(min=0)
+        return {
+            "bias": float(error.mean()),
+            "rmse": float(missed.sqrt()),
+            "correlation": float(torch.corrcoef(pair)[0, 1]) if varies else 0.0,
+            "explained_variance": float(1 - unexplained / spread) if spread > 0 else 0.0,
+        }
+
+
+def check_critic(
+    agent: PPO, rollout: Rollout, *, states: int = 64, samples: int = 16, seed: int = 0
+) -> CriticCheck:
+    """Resume episodes from some of the states of a rollout and compare returns with values.
+
+    Args:
+        agent: whose policy acts, and whose critic is asked; nothing of it changes.
+        rollout: of that policy, as ``agent.collect()`` returns it.
+        states: S, drawn from all decisions of the rollout; all of them if there are fewer.
+        samples: episodes per state, >= 2.
+        seed: of the states and the episodes.
+
+    Raises:
+        ValueError: if the counts are out of range, a wrapper can only be stepped, or episodes
+            are truncated, so that their returns are not known.
+    """
+    check_count("states", states)
+    check_count("samples", samples, minimum=2)
+    transforms = rollout_transforms(agent.envs)
+    if transforms is None or not rollout.terminated.all():
+        raise ValueError(
+            "check_critic needs whole returns, got truncated episodes or a wrapper that can only "
+            'be stepped; use length_limit="score" and wrappers of this project'
+        )
+    generator = np.random.default_rng(seed)
+    episode, decision = _draw_states(rollout, states, generator)
+    described = agent.policy.describe_all(rollout.tokens, rollout.is_action)
+    values = first_of_decision(described.values, rollout)[episode, decision]
+    resumed = _resume(agent, rollout, episode, decision, samples, generator)
+    resumed = agent.base.evaluate(resumed)
+    for transform in transforms:
+        resumed = transform.rollout(resumed)
+    resumed = learned_kl(
+        resumed,
+        agent.config.kl_placement,
+        agent.config.kl_estimator,
+        is_closed=agent.base.mdp.options.kl_penalty != "reference",
+    )
+    to_go = returns_to_go(resumed, is_decision(resumed), agent.config.gamma)
+    asked = decision.repeat_interleave(samples)[:, None]
+    returns = to_go.gather(1, asked).reshape(-1, samples)
+    return CriticCheck(
+        values=values,
+        returns=returns.mean(1),
+        standard_errors=returns.std(1) / samples**0.5,
+        episode=episode,
+        decision=decision,
+    )
+
+
+def _draw_states(
+    rollout: Rollout, states: int, generator: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return the episodes and decisions of S states, drawn without replacement."""
+    taken = is_decision(rollout).nonzero()
+    chosen = generator.permutation(len(taken))[:states]
+    rows = taken[torch.from_numpy(chosen).to(taken.device)]
+    return rows[:, 0], rows[:, 1]
+
+
+def _resume(
+    agent: PPO,
+    rollout: Rollout,
+    episode: Tensor,
+    decision: Tensor,
+    samples: int,
+    generator: np.random.Generator,
+) -> Rollout:
+    """Return S x samples unpaid episodes that share the decisions before the given ones."""
+    mdp, policy, device = agent.base.mdp, agent.policy, rollout.tokens.device
+    episode, decision = (x.repeat_interleave(samples) for x in (episode, decision))
+    starts = rollout.prompt_lengths[episode]
+    is_kept = rollout.decision[episode] < decision[:, None]
+    kept = starts + (is_kept & rollout.is_action[episode]).sum(1)
+    width = mdp.max_tokens
+    tokens = torch.full((len(episode), width), mdp.task.pad_id, device=device)
+    logprobs = torch.zeros(tokens.shape, device=device)
+    columns = torch.arange(rollout.tokens.shape[1], device=device) < kept[:, None]
+    tokens[:, : columns.shape[1]][columns] = rollout.tokens[episode][columns]
+    logprobs[:, : columns.shape[1]][columns] = rollout.logprobs[episode][columns]
+    lengths, limits = kept.clone(), starts + mdp.max_new_tokens
+    is_open, rows = lengths < limits, torch.arange(len(episode), device=device)
+    while is_open.any():
+        uniforms = torch.from_numpy(generator.random(len(rows), dtype=np.float32)).to(device)
+        chosen, logprob = policy.sample(tokens, lengths.clamp(max=width), uniforms)
+        going = rows[is_open]
+        tokens[going, lengths[going]] = chosen[going]
+        logprobs[going, lengths[going]] = logprob[going]
+        lengths[going] += 1
+        is_open = is_open & (chosen != mdp.task.eos_id) & (lengths < limits)
+    draw = Draw(
+        prompts=[],
+        prompt_index=rollout.prompt_index[episode],
+        group=rollout.group[episode],
+        uniforms=None,
+    )
+    return unpaid_rollout(tokens, starts, lengths, logprobs, draw)

@@ -1,0 +1,254 @@
+"""Group relative policy optimisation (arXiv:2402.03300) on decisions of any granularity.
+
+Several responses to one prompt are each other's baseline; there is no critic. `DrGRPO`, `DAPO`
+and `GSPO` are the same rule with other settings.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.agent import Agent
+from agents.algorithms.group_returns import (
+    GroupTargets,
+    are_equal,
+    check_terminated,
+    decision_advantages,
+)
+from agents.algorithms.surrogate import (
+    decisions_of,
+    kl_loss,
+    mean_over_decisions,
+    surrogate_loss,
+)
+from agents.config import AgentConfig
+from agents.math import group_centered, group_deviation
+from agents.policy import Description
+from agents.rollouts.discounting import GRADIENT_FORMS, Discount, check_discount, returns_to_go
+from rlhf_env.engine.language_model import LanguageModel
+from rlhf_env.mdp.options import check_choice, check_count, check_number
+from rlhf_env.rollout import Rollout, join
+
+AGGREGATIONS = ("decision_mean", "episode_mean", "constant")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRPOConfig(AgentConfig):
+    """Settings of `GRPO`, beside those of `AgentConfig`.
+
+    Attributes:
+        gamma: discount per decision, in [0, 1], or one for each reward term by name.
+        gradient_form: "discounted" gives all decisions of an episode its discounted return, which
+            follows the gradient of the discounted objective; "usual" gives each decision the
+            return from there on. The baseline is the group's mean return either way.
+        group_size: responses to each drawn prompt, at least 2.
+        clip_range: epsilon of the clipped surrogate below 1.
+        clip_range_high: epsilon above 1; the same when None.
+        ratio: of each "decision", or of the whole "episode" to the power of 1/length (GSPO).
+        scale_by_std: divide by the group's standard deviation (GRPO) or not (Dr. GRPO).
+        aggregation: "decision_mean" weighs all decisions of a rollout alike, "episode_mean" all
+            episodes (the original GRPO: decisions of long responses weigh less), "constant"
+            divides each episode's sum by the horizon T (Dr. GRPO).
+        skip_unfinished: learn nothing from responses that the length limit cut (DAPO's overlong
+            filtering).
+        dynamic_sampling: draw further prompts in place of groups whose scores are all equal
+            (DAPO).
+        max_draws: most rollouts to draw for one update under ``dynamic_sampling``.
+    """
+
+    gamma: Discount = 1.0
+    gradient_form: str = "discounted"
+    group_size: int = 8
+    clip_range: float = 0.2
+    clip_range_high: float | None = None
+    ratio: str = "decision"
+    scale_by_std: bool = True
+    aggregation: str = "decision_mean"
+    skip_unfinished: bool = False
+    dynamic_sampling: bool = False
+    max_draws: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range, and groups that do not fill a rollout."""
+        super().__post_init__()
+        check_discount(self.gamma)
+        check_choice("gradient_form", self.gradient_form, GRADIENT_FORMS)
+        check_count("group_size", self.group_size, minimum=2)
+        check_number("clip_range", self.clip_range, minimum=1e-6, maximum=1.0)
+        if self.clip_range_high is not None:
+            check_number("clip_range_high", self.clip_range_high, minimum=1e-6)
+        check_choice("ratio", self.ratio, ("decision", "episode"))
+        check_choice("aggregation", self.aggregation, AGGREGATIONS)
+        check_count("max_draws", self.max_draws)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRPOAlgorithm:
+    """Group-relative returns and the clipped surrogate.
+
+    Attributes:
+        config: the settings.
+        horizon: T, the most tokens of a response.
+        eos_id: what a finished response ends with.
+    """
+
+    config: GRPOConfig
+    horizon: int
+    eos_id: int
+
+    @property
+    def reads_old(self) -> bool:
+        """Whether the update leaves the policy that acted; see `Algorithm`."""
+        return not self.config.is_single_step
+
+    def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> GroupTargets:
+        """Return advantages within groups; see `Algorithm.targets`.
+
+        Raises:
+            ValueError: if an episode was truncated: without a critic there is nothing to
+                bootstrap from.
+        """
+        check_terminated(rollout, "GRPO")
+        decisions = decisions_of(rollout, old, self.config, is_on_policy=not self.reads_old)
+        mask, group = decisions["mask"], rollout.group
+        to_go = returns_to_go(rollout, mask, self.config.gamma)
+        returns = to_go[:, 0]
+        is_scaled = self.config.scale_by_std
+        scale = group_deviation(returns, group) if is_scaled else torch.ones_like(returns)
+        per_episode = group_centered(returns, group) / scale
+        return GroupTargets(
+            **decisions,
+            advantages=decision_advantages(
+                per_episode, to_go, mask, self.config.gradient_form, scale
+            ),
+            weight=self._weights(rollout, mask),
+            equal_returns=are_equal(returns, group),
+        )
+
+    def loss(
+        self, rollout: Rollout, new: Description, old: Description, targets: GroupTargets
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of each episode; see `Algorithm.loss`."""
+        config = self.config
+        high = config.clip_range if config.clip_range_high is None else config.clip_range_high
+        logprobs = targets.of_decisions(new.logprobs, rollout)
+        loss, metrics = surrogate_loss(
+            logprobs, targets, config.clip_range, high, ratio=config.ratio
+        )
+        loss = loss + kl_loss(logprobs, targets, config)
+        return loss, metrics | {"equal_returns": targets.equal_returns}
+
+    def _weights(self, rollout: Rollout, mask: Tensor) -> Tensor:
+        """[B] what each episode's sum over decisions counts in the mean over episodes."""
+        finished = rollout.tokens[rollout.last_action] == self.eos_id
+        used = finished if self.config.skip_unfinished else torch.ones_like(finished)
+        if not used.any():
+            warnings.warn(
+                "no response of this rollout is finished, so skip_unfinished leaves nothing to "
+                "learn from; raise max_new_tokens",
+                stacklevel=2,
+            )
+            return torch.zeros(len(rollout), device=mask.device)
+        if self.config.aggregation == "decision_mean":
+            return used * mean_over_decisions(mask & used[:, None])
+        per_episode = torch.full_like(rollout.score, float(self.horizon))
+        if self.config.aggregation == "episode_mean":
+            per_episode = mask.sum(dim=1).to(rollout.score)
+        return used / per_episode * (len(rollout) / used.sum())
+
+
+class GRPO(Agent):
+    """Group relative policy optimisation: the other responses to a prompt are the baseline.
+
+    Example:
+        >>> envs = gym.make_vec("RLHF-v0", num_envs=32, task="toy15")  # doctest: +SKIP
+        >>> GRPO(envs, group_size=8).learn(total_episodes=4096)  # doctest: +SKIP
+    """
+
+    config: GRPOConfig
+    config_class = GRPOConfig
+    algorithm_class = GRPOAlgorithm
+
+    def collect(self) -> Rollout:
+        """Return the rollout of the next update.
+
+        Under ``dynamic_sampling`` groups of equal scores give way to those of further draws, up
+        to ``max_draws``; what is missing then is filled up with them, and said in a warning.
+        """
+        rollout = super().collect()
+        draws = 1
+        while self.config.dynamic_sampling and draws < self.config.max_draws:
+            if not are_equal(rollout.score, rollout.group).any():
+                return rollout
+            rollout = self._with_varied_groups(rollout, self.draw_rollout(draws))
+            draws += 1
+        equal = int(are_equal(rollout.score, rollout.group).sum()) // self.config.group_size
+        if self.config.dynamic_sampling and equal:
+            warnings.warn(
+                f"after {draws} draws {equal} of {len(rollout) // self.config.group_size} groups "
+                "still have equal scores and teach nothing; raise max_draws, or use a reward "
+                "that tells the responses apart",
+                stacklevel=2,
+            )
+        return rollout
+
+    def _with_varied_groups(self, rollout: Rollout, other: Rollout) -> Rollout:
+        """Return as many episodes as before, those of groups with different scores first."""
+        both = join([rollout, other], self.base.task.pad_id)
+        order = are_equal(both.score, both.group).sort(stable=True).indices
+        return both.take(order[: len(rollout)])
+
+    def _own_algorithm(self) -> GRPOAlgorithm:
+        mdp = self.base.mdp
+        return GRPOAlgorithm(config=self.config, horizon=mdp.max_new_tokens, eos_id=mdp.task.eos_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrGRPOConfig(GRPOConfig):
+    """`GRPOConfig` without division by deviation or length (arXiv:2503.20783)."""
+
+    scale_by_std: bool = False
+    aggregation: str = "constant"
+
+
+class DrGRPO(GRPO):
+    """GRPO done right: neither easy prompts nor short responses weigh more."""
+
+    config_class = DrGRPOConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DAPOConfig(GRPOConfig):
+    """`GRPOConfig` with a higher upper clip and dynamic sampling (arXiv:2503.14476).
+
+    The soft punishment of overlong responses is a reward: `wrappers` has it.
+    """
+
+    clip_range_high: float | None = 0.28
+    dynamic_sampling: bool = True
+
+
+class DAPO(GRPO):
+    """Decoupled clip and dynamic sampling policy optimisation."""
+
+    config_class = DAPOConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class GSPOConfig(GRPOConfig):
+    """`GRPOConfig` with the ratio of whole responses, and its narrow clip (arXiv:2507.18071)."""
+
+    ratio: str = "episode"
+    clip_range: float = 3e-4
+    clip_range_high: float | None = 4e-4
+    aggregation: str = "episode_mean"
+
+
+class GSPO(GRPO):
+    """Group sequence policy optimisation."""
+
+    config_class = GSPOConfig

@@ -1,0 +1,80 @@
+"""Proximal policy optimisation (arXiv:1707.06347) on decisions of any granularity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from agents.algorithms.actor_critic import (
+    ActorCritic,
+    ActorCriticConfig,
+    ActorCriticTargets,
+    actor_critic_targets,
+    critic_loss,
+)
+from agents.algorithms.surrogate import kl_loss, surrogate_loss
+from agents.policy import Description
+from rlhf_env.engine.language_model import LanguageModel
+from rlhf_env.mdp.options import check_number
+from rlhf_env.rollout import Rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig(ActorCriticConfig):
+    """Settings of `PPO`, beside those of `ActorCriticConfig`.
+
+    Attributes:
+        clip_range: epsilon of the clipped surrogate.
+        value_coef: weight of the critic's loss.
+    """
+
+    learning_rate: float = 4e-4
+    epochs: int = 4
+    minibatches: int = 4
+    clip_range: float = 0.2
+    value_coef: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        super().__post_init__()
+        check_number("clip_range", self.clip_range, minimum=1e-6, maximum=1.0)
+        check_number("value_coef", self.value_coef, minimum=0.0)
+
+
+@dataclass(frozen=True)
+class PPOAlgorithm:
+    """GAE, the clipped surrogate, and a critic."""
+
+    config: PPOConfig
+
+    def targets(
+        self, rollout: Rollout, old: Description, reference: LanguageModel
+    ) -> ActorCriticTargets:
+        """Return advantages and returns; see `Algorithm.targets`."""
+        return actor_critic_targets(rollout, old, self.config)
+
+    def loss(
+        self, rollout: Rollout, new: Description, old: Description, targets: ActorCriticTargets
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of each episode; see `Algorithm.loss`."""
+        config = self.config
+        logprobs = targets.of_decisions(new.logprobs, rollout)
+        loss, metrics = surrogate_loss(logprobs, targets, config.clip_range, config.clip_range)
+        metrics["value_loss"] = critic_loss(rollout, new, targets, config.value_clip_range)
+        metrics["explained_variance"] = targets.explained_variance
+        loss = loss + kl_loss(logprobs, targets, config)
+        return loss + config.value_coef * metrics["value_loss"], metrics
+
+
+class PPO(ActorCritic):
+    """Proximal policy optimisation with a critic.
+
+    Example:
+        >>> envs = gym.make_vec("RLHF-v0", num_envs=32, task="toy15")  # doctest: +SKIP
+        >>> PPO(envs, gamma=0.99, gae_lambda=0.95).learn(total_episodes=4096)  # doctest: +SKIP
+    """
+
+    config: PPOConfig
+    config_class = PPOConfig
+    algorithm_class = PPOAlgorithm

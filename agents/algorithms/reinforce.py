@@ -1,0 +1,234 @@
+"""REINFORCE with a choice of baselines, on decisions of any granularity.
+
+What a decision is still going to be paid, minus something that does not depend on it: nothing, the
+rollout's mean, a critic's value, or the return of the most likely response to the same prompt
+(ReMax, arXiv:2310.10505).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from agents.agent import Agent
+from agents.algorithms.actor_critic import ActorCriticTargets, critic_loss
+from agents.algorithms.group_returns import check_terminated
+from agents.algorithms.surrogate import decisions_of, kl_loss, mean_over_decisions, surrogate_loss
+from agents.config import AgentConfig
+from agents.math import discounted_returns, explained_variance, gae, masked_mean
+from agents.policy import Description, Policy
+from agents.rollouts.collect import collect
+from agents.rollouts.decisions import first_of_decision, is_decision
+from agents.rollouts.discounting import (
+    GRADIENT_FORMS,
+    Discount,
+    DiscountedTerm,
+    check_discount,
+    discounted_terms,
+    sum_of_terms,
+    value_names,
+    weigh,
+)
+from agents.rollouts.kl_reward import learned_kl
+from rlhf_env.engine.language_model import LanguageModel
+from rlhf_env.mdp.options import check_choice, check_number
+from rlhf_env.rollout import Rollout
+
+BASELINES = ("none", "batch_mean", "value", "greedy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforceConfig(AgentConfig):
+    """Settings of `Reinforce`, beside those of `AgentConfig`.
+
+    Further steps on one rollout weigh it by the ratio of probabilities, which nothing clips.
+
+    Attributes:
+        gamma: discount per decision, in [0, 1]; or one for each reward term by name, each with a
+            baseline of its own.
+        gradient_form: "usual", or "discounted", which weighs the t-th decision by gamma^t.
+        baseline: "none"; "batch_mean", the mean return over all decisions of the rollout; "value",
+            a value head on the policy's trunk; or "greedy", the return of the most likely
+            response to the same prompt, KL included, which has to be decoded too.
+        value_coef: weight of the value head's squared error, for ``baseline="value"``.
+    """
+
+    gamma: Discount = 1.0
+    gradient_form: str = "usual"
+    baseline: str = "batch_mean"
+    value_coef: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        super().__post_init__()
+        check_discount(self.gamma)
+        check_choice("gradient_form", self.gradient_form, GRADIENT_FORMS)
+        check_choice("baseline", self.baseline, BASELINES)
+        check_number("value_coef", self.value_coef, minimum=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforceTargets(ActorCriticTargets):
+    """What REINFORCE aims at; ``values`` are the baselines.
+
+    Attributes:
+        baseline_tokens: [B] one number for the rollout: tokens decoded for the baseline alone.
+    """
+
+    baseline_tokens: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreedyResponses:
+    """The most likely responses to a rollout's prompts, paid as the rollout was.
+
+    Attributes:
+        episodes: one for each different prompt.
+        row: [B] which of them answers the prompt of each of the rollout's episodes.
+    """
+
+    episodes: Rollout
+    row: Tensor
+
+    def returns(self, gamma: Discount) -> dict[str, Tensor]:
+        """Return G_0 [B] under each discount, by name."""
+        mask = is_decision(self.episodes)
+        return {
+            term.name: discounted_returns(term.rewards, mask, term.gamma)[:, 0][self.row]
+            for term in discounted_terms(self.episodes, gamma)
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforceAlgorithm:
+    """Returns less a baseline, times the gradient of the log-probability.
+
+    Attributes:
+        config: the settings.
+        decode_greedily: answers the prompts of a rollout, under the policy that made it.
+    """
+
+    config: ReinforceConfig
+    decode_greedily: Callable[[Rollout], GreedyResponses]
+
+    @property
+    def reads_old(self) -> bool:
+        """Whether values are needed, or the update leaves the policy that acted."""
+        return self.config.baseline == "value" or not self.config.is_single_step
+
+    def targets(
+        self, rollout: Rollout, old: Description, reference: LanguageModel
+    ) -> ReinforceTargets:
+        """Return returns less their baseline; see `Algorithm.targets`.
+
+        Raises:
+            ValueError: if an episode was truncated and the baseline is no critic to bootstrap
+                from.
+        """
+        config, mask = self.config, is_decision(rollout)
+        if config.baseline != "value":
+            check_terminated(rollout, f'Reinforce with baseline="{config.baseline}"')
+        baselines, decoded = self._baselines(rollout, old, mask)
+        advantages, returns = torch.zeros(mask.shape, device=mask.device), {}
+        for term in discounted_terms(rollout, config.gamma):
+            last = old.last_term_values[term.name] if config.baseline == "value" else 0.0
+            bootstrap = torch.where(rollout.terminated, 0.0, last)
+            # With lambda 1 the values telescope, and nothing is left of them but -V(s_t).
+            excess = gae(term.rewards, baselines[term.name], mask, bootstrap, term.gamma, 1.0)
+            returns[term.name] = excess + baselines[term.name]
+            advantages = advantages + weigh(excess, mask, term.gamma, config.gradient_form)
+        predicted = explained_variance(sum_of_terms(baselines), sum_of_terms(returns), mask)
+        return ReinforceTargets(
+            **decisions_of(rollout, old, config, is_on_policy=config.is_single_step),
+            advantages=advantages,
+            weight=mean_over_decisions(mask),
+            returns=returns,
+            values=baselines,
+            explained_variance=torch.full((len(rollout),), predicted, device=mask.device),
+            baseline_tokens=torch.full((len(rollout),), float(decoded), device=mask.device),
+        )
+
+    def loss(
+        self, rollout: Rollout, new: Description, old: Description, targets: ReinforceTargets
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of each episode; see `Algorithm.loss`."""
+        config = self.config
+        logprobs = targets.of_decisions(new.logprobs, rollout)
+        loss, metrics = surrogate_loss(logprobs, targets, clip_low=1.0, clip_high=math.inf)
+        loss = loss + kl_loss(logprobs, targets, config)
+        metrics["explained_variance"] = targets.explained_variance
+        metrics["baseline_tokens"] = targets.baseline_tokens
+        if config.baseline == "value":
+            metrics["value_loss"] = critic_loss(rollout, new, targets, clip_range=None)
+            loss = loss + config.value_coef * metrics["value_loss"]
+        return loss, metrics
+
+    def _baselines(
+        self, rollout: Rollout, old: Description, mask: Tensor
+    ) -> tuple[dict[str, Tensor], int]:
+        """Return [B, D] baselines under each discount, and the tokens decoded for them."""
+        terms = discounted_terms(rollout, self.config.gamma)
+        if self.config.baseline == "value":
+            return {t.name: first_of_decision(old.term_values[t.name], rollout) for t in terms}, 0
+        if self.config.baseline == "batch_mean":
+            return {t.name: _mean_return(t, mask) for t in terms}, 0
+        if self.config.baseline == "greedy":
+            greedy = self.decode_greedily(rollout)
+            check_terminated(greedy.episodes, 'Reinforce with baseline="greedy"')
+            returns = greedy.returns(self.config.gamma)
+            decoded = int(greedy.episodes.is_action.sum())
+            return {k: v[:, None].expand(mask.shape) for k, v in returns.items()}, decoded
+        return {t.name: torch.zeros(mask.shape, device=mask.device) for t in terms}, 0
+
+
+class Reinforce(Agent):
+    """REINFORCE with no baseline, the batch's mean, a value head, or the greedy response.
+
+    Example:
+        >>> envs = gym.make_vec("RLHF-v0", num_envs=32, task="toy15")  # doctest: +SKIP
+        >>> Reinforce(envs, baseline="greedy").learn(total_episodes=4096)  # doctest: +SKIP
+    """
+
+    config: ReinforceConfig
+    config_class = ReinforceConfig
+
+    def greedy_responses(self, rollout: Rollout) -> GreedyResponses:
+        """Return the most likely response to each prompt of a rollout, under the present policy.
+
+        Rewards and KL are those that the rollout itself is learned from.
+        """
+        numbers: dict[tuple[int, ...], int] = {}
+        rows = [numbers.setdefault(tuple(ids.tolist()), len(numbers)) for ids in rollout.prompts()]
+        episodes = collect(
+            self.envs,
+            self.policy,
+            len(numbers),
+            prompts=[torch.tensor(ids) for ids in numbers],
+            greedy=True,
+        )
+        episodes = learned_kl(
+            episodes,
+            self.config.kl_placement,
+            self.config.kl_estimator,
+            is_closed=self.base.mdp.options.kl_penalty != "reference",
+        )
+        return GreedyResponses(
+            episodes=episodes, row=torch.tensor(rows, device=rollout.tokens.device)
+        )
+
+    def _own_algorithm(self) -> ReinforceAlgorithm:
+        return ReinforceAlgorithm(config=self.config, decode_greedily=self.greedy_responses)
+
+    def _make_policy(self, model: nn.Module, **critic: Any) -> Policy:
+        return super()._make_policy(model, value_names=value_names(self.config.gamma), **critic)
+
+
+def _mean_return(term: DiscountedTerm, mask: Tensor) -> Tensor:
+    """Return [B, D] the mean over all decisions of what each is still going to be paid."""
+    returns = discounted_returns(term.rewards, mask, term.gamma)
+    return masked_mean(returns, mask).expand(mask.shape)

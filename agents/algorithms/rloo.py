@@ -1,0 +1,116 @@
+"""REINFORCE with a leave-one-out baseline (arXiv:2402.14740) on decisions of any granularity.
+
+The mean return of the other responses to a prompt is the baseline of each: independent of it, so
+that the gradient is unbiased, and without a critic.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from agents.agent import Agent
+from agents.algorithms.group_returns import (
+    GroupTargets,
+    are_equal,
+    check_terminated,
+    decision_advantages,
+)
+from agents.algorithms.surrogate import decisions_of, kl_loss, mean_over_decisions, surrogate_loss
+from agents.config import AgentConfig
+from agents.math import leave_one_out, whiten
+from agents.policy import Description
+from agents.rollouts.discounting import GRADIENT_FORMS, Discount, check_discount, returns_to_go
+from rlhf_env.engine.language_model import LanguageModel
+from rlhf_env.mdp.options import check_choice, check_count, check_number
+from rlhf_env.rollout import Rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class RLOOConfig(AgentConfig):
+    """Settings of `RLOO`, beside those of `AgentConfig`.
+
+    Attributes:
+        gamma: discount per decision, in [0, 1], or one for each reward term by name.
+        gradient_form: "discounted" gives all decisions of an episode its discounted return, which
+            follows the gradient of the discounted objective; "usual" gives each decision the
+            return from there on. The baseline is the others' mean return either way.
+        group_size: responses to each drawn prompt, at least 2.
+        clip_range: epsilon of the clipped surrogate. None clips nothing: one step per rollout is
+            then REINFORCE, and further ones weigh it by the ratio of probabilities.
+        whiten_advantages: give the advantages of a rollout mean 0 and standard deviation 1.
+    """
+
+    gamma: Discount = 1.0
+    gradient_form: str = "discounted"
+    group_size: int = 4
+    clip_range: float | None = None
+    whiten_advantages: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range, and groups that do not fill a rollout."""
+        super().__post_init__()
+        check_discount(self.gamma)
+        check_choice("gradient_form", self.gradient_form, GRADIENT_FORMS)
+        check_count("group_size", self.group_size, minimum=2)
+        if self.clip_range is not None:
+            check_number("clip_range", self.clip_range, minimum=1e-6, maximum=1.0)
+
+
+@dataclass(frozen=True)
+class RLOOAlgorithm:
+    """Leave-one-out returns and the surrogate, clipped or not."""
+
+    config: RLOOConfig
+
+    @property
+    def reads_old(self) -> bool:
+        """Whether the update leaves the policy that acted; see `Algorithm`."""
+        return not self.config.is_single_step
+
+    def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> GroupTargets:
+        """Return advantages over the other responses of a group; see `Algorithm.targets`.
+
+        Raises:
+            ValueError: if an episode was truncated: without a critic there is nothing to
+                bootstrap from.
+        """
+        check_terminated(rollout, "RLOO")
+        config = self.config
+        decisions = decisions_of(rollout, old, config, is_on_policy=not self.reads_old)
+        mask = decisions["mask"]
+        to_go = returns_to_go(rollout, mask, config.gamma)
+        returns = to_go[:, 0]
+        per_episode = leave_one_out(returns, rollout.group)
+        advantages = decision_advantages(per_episode, to_go, mask, config.gradient_form)
+        return GroupTargets(
+            **decisions,
+            advantages=whiten(advantages, mask) if config.whiten_advantages else advantages,
+            weight=mean_over_decisions(mask),
+            equal_returns=are_equal(returns, rollout.group),
+        )
+
+    def loss(
+        self, rollout: Rollout, new: Description, old: Description, targets: GroupTargets
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of each episode; see `Algorithm.loss`."""
+        clip = math.inf if self.config.clip_range is None else self.config.clip_range
+        logprobs = targets.of_decisions(new.logprobs, rollout)
+        loss, metrics = surrogate_loss(logprobs, targets, clip, clip)
+        loss = loss + kl_loss(logprobs, targets, self.config)
+        return loss, metrics | {"equal_returns": targets.equal_returns}
+
+
+class RLOO(Agent):
+    """REINFORCE leave-one-out: the other responses to a prompt are the baseline of each.
+
+    Example:
+        >>> envs = gym.make_vec("RLHF-v0", num_envs=32, task="toy15")  # doctest: +SKIP
+        >>> RLOO(envs, group_size=4).learn(total_episodes=4096)  # doctest: +SKIP
+    """
+
+    config: RLOOConfig
+    config_class = RLOOConfig
+    algorithm_class = RLOOAlgorithm

@@ -1,0 +1,77 @@
+"""Trust region policy optimisation (arXiv:1502.05477) on decisions of any granularity."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from agents.algorithms.actor_critic import (
+    ActorCritic,
+    ActorCriticConfig,
+    ActorCriticTargets,
+    actor_critic_targets,
+    critic_loss,
+)
+from agents.algorithms.surrogate import kl_loss, surrogate_loss
+from agents.algorithms.trust_region_learner import TrustRegionConfig, TrustRegionLearner
+from agents.policy import Description
+from rlhf_env.engine.language_model import LanguageModel
+from rlhf_env.rollout import Rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class TRPOConfig(ActorCriticConfig, TrustRegionConfig):
+    """Settings of `TRPO`: those of `ActorCriticConfig` and of `TrustRegionConfig`.
+
+    ``learning_rate``, ``epochs``, ``minibatches`` and ``max_grad_norm`` are the critic's; the
+    policy takes one step per rollout, whose length ``max_kl`` sets. With ``critic="shared"`` the
+    critic is the linear head alone.
+    """
+
+    learning_rate: float = 1e-3
+    epochs: int = 4
+    minibatches: int = 4
+
+
+@dataclass(frozen=True)
+class TRPOAlgorithm:
+    """GAE, the surrogate without a clip, and a critic."""
+
+    config: TRPOConfig
+
+    def targets(
+        self, rollout: Rollout, old: Description, reference: LanguageModel
+    ) -> ActorCriticTargets:
+        """Return advantages and returns; see `Algorithm.targets`."""
+        return actor_critic_targets(rollout, old, self.config)
+
+    def loss(
+        self, rollout: Rollout, new: Description, old: Description, targets: ActorCriticTargets
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the critic's loss of each episode; see `Algorithm.loss`."""
+        loss = critic_loss(rollout, new, targets, self.config.value_clip_range)
+        return loss, {"value_loss": loss, "explained_variance": targets.explained_variance}
+
+    def surrogate(
+        self, rollout: Rollout, new: Description, old: Description, targets: ActorCriticTargets
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the policy's loss of each episode, of the same form."""
+        logprobs = targets.of_decisions(new.logprobs, rollout)
+        loss, metrics = surrogate_loss(logprobs, targets, clip_low=1.0, clip_high=math.inf)
+        return loss + kl_loss(logprobs, targets, self.config), metrics
+
+
+class TRPO(ActorCritic):
+    """Trust region policy optimisation with a critic.
+
+    Example:
+        >>> envs = gym.make_vec("RLHF-v0", num_envs=32, task="toy15")  # doctest: +SKIP
+        >>> TRPO(envs, max_kl=0.02).learn(total_episodes=4096)  # doctest: +SKIP
+    """
+
+    config: TRPOConfig
+    config_class = TRPOConfig
+    algorithm_class = TRPOAlgorithm
+    learner_class = TrustRegionLearner

@@ -1,0 +1,256 @@
+"""A natural gradient step in a trust region for the policy, Adam for the critic."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.algorithm import Algorithm, check_finite, take_rows
+from agents.algorithms.conjugate_gradient import conjugate_gradient, step_scale
+from agents.algorithms.fisher import summed_fisher_product, summed_kl
+from agents.config import AgentConfig
+from agents.policy import Description, Policy
+from agents.rollouts.contract import check_methods
+from agents.rollouts.decisions import is_decision
+from agents.training.learner import Learner
+from rlhf_env.engine.language_model import LanguageModel, length_batches
+from rlhf_env.mdp.options import check_count, check_number, check_positive
+from rlhf_env.rollout import Rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrustRegionConfig(AgentConfig):
+    """Settings of a trust region, beside those of `AgentConfig`.
+
+    Attributes:
+        max_kl: bound on KL(old || new) of one update, in nats, mean over decisions and exact over
+            the vocabulary; the KL of a decision is the sum of its tokens' KLs. 0 changes nothing.
+        damping: added to the diagonal of the Fisher matrix.
+        cg_iterations: most conjugate gradient steps for the natural direction.
+        max_backtracks: how often a step that is too long is shortened before it is given up.
+        backtrack_factor: what a step is shortened by.
+    """
+
+    max_kl: float = 0.01
+    damping: float = 0.1
+    cg_iterations: int = 10
+    max_backtracks: int = 10
+    backtrack_factor: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range, and what a trust region does not know."""
+        super().__post_init__()
+        check_number("max_kl", self.max_kl, minimum=0.0)
+        check_positive("damping", self.damping)
+        check_count("cg_iterations", self.cg_iterations)
+        check_count("max_backtracks", self.max_backtracks, minimum=0)
+        check_number("backtrack_factor", self.backtrack_factor, minimum=1e-6, maximum=1 - 1e-6)
+        if self.ptx_coef:
+            raise ValueError(
+                f"a trust region knows no pretraining loss, got ptx_coef = {self.ptx_coef}; "
+                "leave it out, or use PPO"
+            )
+        if self.precision != "fp32":
+            raise ValueError(
+                f"a trust region compares losses that differ by less than 16 bits can tell, got "
+                f"precision = {self.precision!r}; use 'fp32'"
+            )
+
+
+class TrustRegionAlgorithm(Algorithm, Protocol):
+    """A learning rule whose ``loss`` is the critic's alone."""
+
+    def surrogate(
+        self, rollout: Rollout, new: Description, old: Description, targets: Any
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the policy's loss of some of the rows, in the form of `Algorithm.loss`."""
+        ...
+
+
+class TrustRegionLearner(Learner):
+    """One natural gradient step on the policy, then epochs of Adam on the critic.
+
+    The critic's loss never moves the policy: a critic on the policy's trunk learns by its linear
+    head alone, which is fitted after the step, to the trunk as it then is. During an update there
+    is a second copy of the trained weights, of the policy that acted.
+    """
+
+    algorithm: TrustRegionAlgorithm
+    config: TrustRegionConfig
+
+    def __init__(
+        self,
+        policy: Policy,
+        algorithm: TrustRegionAlgorithm,
+        config: TrustRegionConfig,
+        pretraining: Sequence[Tensor] = (),
+    ) -> None:
+        """Make the critic's optimiser.
+
+        Args:
+            policy: what is trained.
+            algorithm: the learning rule.
+            config: the settings; ``learning_rate``, ``epochs``, ``minibatches`` and
+                ``max_grad_norm`` are those of the critic.
+            pretraining: none.
+
+        Raises:
+            ValueError: if the policy has no weight that can be trained, or the algorithm has no
+                surrogate.
+        """
+        check_methods("algorithm", algorithm, ("surrogate",), "surrogate like loss, of the policy")
+        self.policy_parameters = [p for p in policy.model.parameters() if p.requires_grad]
+        if not self.policy_parameters:
+            raise ValueError("the policy has no trainable weight; unfreeze some of them")
+        with _frozen(self.policy_parameters):
+            super().__init__(policy, algorithm, config, pretraining)
+
+    def describe(self, rollout: Rollout) -> Description:
+        """Return what the policy that acted says about a rollout; the step is no gradient step."""
+        return self.policy.describe_all(rollout.tokens, rollout.is_action)
+
+    def update(
+        self, rollout: Rollout, old: Description, targets: Any, generator: np.random.Generator
+    ) -> dict[str, float]:
+        """Move the policy once and fit the critic; see `Learner.update`.
+
+        Returns:
+            The diagnostics of surrogate and critic; ``kl_to_old``, the exact KL(old || new) in
+            nats per decision; ``surrogate_gain``, by how much the surrogate's loss fell;
+            ``step_fraction`` of the longest step that the quadratic KL allows, 0 where the
+            search failed and the policy stays as it is; ``line_search_failed``, 1.0 then;
+            ``gradient_norm`` of the surrogate, ``critic_gradient_norm`` and ``optimizer_steps``
+            of the critic.
+        """
+        moved = self._move_policy(rollout, old, targets)
+        with _frozen(self.policy_parameters):
+            fitted = super().update(rollout, old, targets, generator)
+        return fitted | {"critic_gradient_norm": fitted["gradient_norm"]} | moved
+
+    def _move_policy(self, rollout: Rollout, old: Description, targets: Any) -> dict[str, float]:
+        loss, metrics, gradient = self._surrogate(rollout, old, targets, with_gradient=True)
+        norm = gradient.norm()
+        if not norm.isfinite():
+            raise ValueError(
+                f"the surrogate's gradient has norm {float(norm)}; the weights are unchanged: "
+                "look for non-finite rewards"
+            )
+        step = self._longest_step(gradient, rollout)
+        before = [p.detach().clone() for p in self.policy_parameters]
+        acted, decisions = self._copy_of_model(), is_decision(rollout).sum()
+        gain, kl, fraction = 0.0, 0.0, 0.0
+        try:
+            for backtracks in range(self.config.max_backtracks + 1):
+                tried = self.config.backtrack_factor**backtracks
+                self._place(before, tried * step)
+                lower, found, _ = self._surrogate(rollout, old, targets, with_gradient=False)
+                temperature = self.policy.temperature
+                distance = summed_kl(acted, self.policy.lm, rollout, temperature) / decisions
+                if lower < loss and distance <= self.config.max_kl:
+                    gain, kl, fraction, metrics = loss - lower, float(distance), tried, found
+                    break
+        finally:
+            # Also where the search is interrupted.
+            if not fraction:
+                self._place(before, None)
+        return metrics | {
+            "kl_to_old": kl,
+            "surrogate_gain": gain,
+            "step_fraction": fraction,
+            "line_search_failed": float(fraction == 0.0),
+            "gradient_norm": float(norm),
+        }
+
+    def _longest_step(self, gradient: Tensor, rollout: Rollout) -> Tensor:
+        """Return the natural step at which the quadratic KL is ``max_kl``, flat."""
+        decisions = is_decision(rollout).sum()
+
+        def product(vector: Tensor) -> Tensor:
+            curved = summed_fisher_product(
+                self.policy.lm,
+                self.policy_parameters,
+                self._unflat(vector),
+                rollout,
+                self.policy.temperature,
+            )
+            return _flat(curved) / decisions + self.config.damping * vector
+
+        direction = conjugate_gradient(product, -gradient, self.config.cg_iterations)
+        return step_scale(direction, product(direction), self.config.max_kl) * direction
+
+    def _surrogate(
+        self, rollout: Rollout, old: Description, targets: Any, *, with_gradient: bool
+    ) -> tuple[float, dict[str, float], Tensor]:
+        """Return the policy's loss, its diagnostics and its flat gradient; zeros without it."""
+        total, sums = 0.0, {}
+        slopes = [torch.zeros_like(p) for p in self.policy_parameters]
+        for rows, _ in length_batches(rollout.is_action):
+            episodes = take_rows(rollout, rows)
+            with torch.set_grad_enabled(with_gradient):
+                new = self.policy.describe(episodes.tokens, episodes.is_action)
+                losses, metrics = self.algorithm.surrogate(
+                    episodes, new, take_rows(old, rows), take_rows(targets, rows)
+                )
+                if self.config.entropy_coef:
+                    weight = self.config.entropy_coef * len(rollout) / rollout.is_action.sum()
+                    losses = losses - weight * new.entropy.sum(dim=1)
+            if with_gradient:
+                check_finite(losses, episodes, new, rows)
+                mean = losses.sum() / len(rollout)
+                found = torch.autograd.grad(mean, self.policy_parameters, materialize_grads=True)
+                slopes = [slope + part for slope, part in zip(slopes, found, strict=True)]
+            total += float(losses.detach().double().sum()) / len(rollout)
+            for name, values in metrics.items():
+                sums.setdefault(name, []).append(values.detach())
+        return total, _averages(sums), _flat(slopes)
+
+    def _copy_of_model(self) -> LanguageModel:
+        """Return the model with its trained weights copied; the others are shared."""
+        model = self.policy.model
+        shared = {id(p): p for p in model.parameters() if not p.requires_grad}
+        return LanguageModel(copy.deepcopy(model, memo=shared), self.policy.lm.vocab_size)
+
+    @torch.no_grad()
+    def _place(self, start: Sequence[Tensor], step: Tensor | None) -> None:
+        """Set the weights to ``start``, moved by a flat step."""
+        moves = [None] * len(start) if step is None else self._unflat(step)
+        for parameter, origin, move in zip(self.policy_parameters, start, moves, strict=True):
+            parameter.copy_(origin if move is None else origin + move)
+
+    def _unflat(self, vector: Tensor) -> list[Tensor]:
+        """Cut a flat vector into the shapes of the policy's weights."""
+        parts = vector.split([p.numel() for p in self.policy_parameters])
+        pairs = zip(parts, self.policy_parameters, strict=True)
+        return [part.view_as(p).to(p.dtype) for part, p in pairs]
+
+
+def _flat(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat([part.flatten().float() for part in parts])
+
+
+def _averages(parts: dict[str, list[Tensor]]) -> dict[str, float]:
+    """Return means over episodes of each diagnostic, or the maximum where its name says so."""
+    joined = {name: torch.cat(values) for name, values in parts.items()}
+    return {
+        name: float(values.max() if name.endswith("_max") else values.mean())
+        for name, values in joined.items()
+    }
+
+
+@contextmanager
+def _frozen(parameters: Sequence[Tensor]) -> Iterator[None]:
+    """Let weights be no one's to train for a while."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

@@ -1,0 +1,98 @@
+"""What a policy is worth: scores, distance from the reference, and text statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from gymnasium.vector import VectorEnv
+
+from agents.evaluation.metrics import distinct_ngrams, rollout_metrics
+from agents.policy import Policy
+from agents.rollouts.collect import base_environment, collect
+from agents.rollouts.kl_reward import close_kl
+from rlhf_env.engine.language_model import LanguageModel, length_batches
+from rlhf_env.kl import exact_kl
+from rlhf_env.rewards.protocol import score
+from rlhf_env.rollout import Rollout
+from rlhf_env.task import Task
+
+
+def evaluate(
+    envs: VectorEnv[Any, Any, Any],
+    policy: Policy,
+    episodes: int = 256,
+    seed: Sequence[int] = (0,),
+) -> dict[str, float]:
+    """Return the means over responses to the task's evaluation prompts.
+
+    Args:
+        envs: a vector environment of RLHF-v0.
+        policy: whose responses are judged.
+        episodes: how many; prompts are used in turn.
+        seed: of the responses; the reference answers with the same random numbers.
+
+    Returns:
+        The keys of `agents.evaluation.metrics.rollout_metrics`; ``kl_exact`` (nats per sequence,
+        over the whole vocabulary at every visited state), ``entropy`` (nats per token),
+        ``distinct_1``, ``distinct_2``; ``win_rate`` against the reference's responses to the same
+        prompts, by the gold reward where there is one, ties counting half; ``reference_score`` and
+        ``reference_score_sd`` of those responses, and ``reference_gold``.
+    """
+    base = base_environment(envs)
+    task = base.task
+    rollout = collect(envs, policy, episodes, seed=seed, prompts=task.eval_prompts)
+    if base.mdp.options.kl_penalty == "reference":
+        rollout = close_kl(rollout, base.kl_coef)
+    opponent = Policy(base.mdp.reference.model, task.vocab_size, policy.temperature)
+    other = collect(envs, opponent, episodes, seed=seed, prompts=task.eval_prompts)
+    described = policy.describe_all(rollout.tokens, rollout.is_action)
+    return {
+        **rollout_metrics(rollout, task),
+        **against_reference(rollout, other, task),
+        "kl_exact": mean_exact_kl(policy, base.mdp.reference, rollout),
+        "entropy": float(described.entropy.sum() / rollout.is_action.sum()),
+        "distinct_1": distinct_ngrams(rollout, 1),
+        "distinct_2": distinct_ngrams(rollout, 2),
+    }
+
+
+def against_reference(rollout: Rollout, other: Rollout, task: Task) -> dict[str, float]:
+    """Return how responses fare against others to the same prompts.
+
+    Args:
+        rollout: B episodes.
+        other: the reference's.
+        task: whose gold reward, if it has one, judges.
+
+    Returns:
+        ``win_rate``, ties counting half; ``reference_score``, ``reference_score_sd`` and, where
+        there is a gold reward, ``reference_gold``.
+    """
+    ours, theirs = rollout.score, other.score
+    found = {
+        "reference_score": float(theirs.mean()),
+        "reference_score_sd": float(theirs.std()) if len(theirs) > 1 else 0.0,
+    }
+    if task.gold is not None:
+        ours, theirs = (score(task.gold, r.prompts(), r.responses()) for r in (rollout, other))
+        found["reference_gold"] = float(theirs.mean())
+    wins = (ours > theirs).float() + 0.5 * (ours == theirs).float()
+    return found | {"win_rate": float(wins.mean())}
+
+
+@torch.no_grad()
+def mean_exact_kl(policy: Policy, reference: LanguageModel, rollout: Rollout) -> float:
+    """Return KL(pi || pi_ref) over the vocabulary, summed over visited states, per episode."""
+    total = 0.0
+    for rows, width in length_batches(rollout.is_action):
+        tokens = rollout.tokens[rows, : width - 1]
+        asked = rollout.is_action[rows, 1:width]
+        ours = policy.lm.hidden(tokens)[asked]
+        theirs = reference.hidden(tokens)[asked]
+        for a, b in zip(ours.split(1024), theirs.split(1024), strict=True):
+            logits = policy.lm.logits(a), reference.logits(b)
+            scaled = [part / policy.temperature for part in logits]
+            total += float(exact_kl(*scaled).sum())
+    return total / len(rollout)

@@ -1,0 +1,67 @@
+"""What a rollout says about the policy that made it."""
+
+from __future__ import annotations
+
+import torch
+
+from agents.rollouts.decisions import sum_per_decision
+from rlhf_env.rewards.protocol import score
+from rlhf_env.rollout import Rollout
+from rlhf_env.task import Task
+
+
+def rollout_metrics(rollout: Rollout, task: Task) -> dict[str, float]:
+    """Return the means over a rollout's episodes.
+
+    Args:
+        rollout: B episodes.
+        task: whose gold reward, if it has one, is asked too.
+
+    Returns:
+        ``score`` and ``gold`` (reward models' units), ``kl`` (nats per sequence, k1),
+        ``kl_k3`` (the same by the estimator that is never negative, of each decision),
+        ``return`` (undiscounted),
+        ``response_length`` (tokens) and ``eos_rate``.
+    """
+    log_ratio = torch.where(rollout.is_action, rollout.logprobs - rollout.ref_logprobs, 0.0)
+    # Per decision: stepping knows the reference's opinion of a macro action only as a whole.
+    by_decision = sum_per_decision(log_ratio, rollout)
+    k3 = torch.expm1(-by_decision) + by_decision
+    last_tokens = rollout.tokens[rollout.last_action]
+    metrics = {
+        "score": rollout.score.mean(),
+        "kl": mean_kl(rollout, "sequence"),
+        "kl_k3": k3.sum(1).mean(),
+        "return": rollout.rewards.sum(1).mean(),
+        "response_length": rollout.response_lengths.float().mean(),
+        "eos_rate": (last_tokens == task.eos_id).float().mean(),
+    }
+    if task.gold is not None:
+        metrics["gold"] = score(task.gold, rollout.prompts(), rollout.responses()).mean()
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def mean_kl(rollout: Rollout, unit: str) -> float:
+    """Return the mean log-ratio of policy and reference, k1, in nats.
+
+    Args:
+        rollout: B episodes.
+        unit: per "sequence" or per "token".
+    """
+    log_ratio = torch.where(rollout.is_action, rollout.logprobs - rollout.ref_logprobs, 0.0)
+    count = rollout.is_action.sum() if unit == "token" else len(rollout)
+    return float(log_ratio.sum() / count)
+
+
+def distinct_ngrams(rollout: Rollout, n: int) -> float:
+    """Return the share of distinct n-grams among all of the responses, in [0, 1].
+
+    1 says that no n tokens in a row occur twice (arXiv:1510.03055); 0 where no response is that
+    long.
+    """
+    grams = [
+        tuple(ids[i : i + n])
+        for ids in (response.tolist() for response in rollout.responses())
+        for i in range(len(ids) - n + 1)
+    ]
+    return len(set(grams)) / len(grams) if grams else 0.0

@@ -1,0 +1,181 @@
+"""Rollouts: finished episodes of a policy, decoded at once or stepped through the environment.
+
+Both ways give the same tokens under the same seed: prompts and the uniform numbers behind every
+token are drawn per episode, not per row. An episode that has begun is always finished, and rows
+are refilled in the order of episodes, so short responses are not over-represented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from gymnasium.vector import VectorEnv
+from torch import Tensor
+
+from agents.policy import Policy
+from agents.rollouts.contract import ActingAgent, check_methods
+from agents.rollouts.sampling_plan import Draw, Seed, draw_episodes
+from agents.rollouts.stepping import step_through
+from rlhf_env.mdp.options import check_count
+from rlhf_env.rollout import Rollout, RolloutTransform
+from rlhf_env.vector_env import RLHFVectorEnv
+
+
+def collect(
+    envs: VectorEnv[Any, Any, Any],
+    policy: Policy | ActingAgent,
+    episodes: int,
+    *,
+    fast: bool = True,
+    seed: Seed = None,
+    group_size: int = 1,
+    prompts: Sequence[Tensor] | None = None,
+    greedy: bool = False,
+) -> Rollout:
+    """Return finished episodes with all rewards.
+
+    Args:
+        envs: a vector environment of this project, with or without wrappers.
+        policy: a `Policy`, or anything with ``act(observation) -> (tokens, logprobs)``.
+        episodes: how many.
+        fast: decode whole responses and pay them in one pass. It needs a `Policy`, and wrappers
+            that can transform a rollout; otherwise the environment is stepped.
+        seed: of prompts and tokens; None draws one.
+        group_size: consecutive episodes that share a prompt draw.
+        prompts: use these in turn instead of drawing from the task's.
+        greedy: take the most likely token at every step, which needs a `Policy`; ``logprobs`` are
+            those of the policy all the same.
+
+    Raises:
+        ValueError: if the environment is not one of this project, the counts do not fit, a prompt
+            is empty or too long, or somebody else's agent is to be greedy.
+    """
+    base = base_environment(envs)
+    if not isinstance(policy, Policy):
+        check_methods("policy", policy, ("act",), "act(observation)")
+        if greedy:
+            raise ValueError(
+                f"greedy needs a Policy, got {type(policy).__name__}, which chooses its actions "
+                "itself; leave greedy out"
+            )
+    check_count("episodes", episodes)
+    check_count("group_size", group_size)
+    draw = draw_episodes(base, episodes, group_size, seed, prompts, greedy=greedy)
+    _prepare(base, policy)
+    transforms = rollout_transforms(envs)
+    if not fast or transforms is None or not isinstance(policy, Policy) or base.mdp.options.policy:
+        return step_through(envs, policy, draw)
+    rollout = base.evaluate(decode(base, policy, draw))
+    for transform in transforms:
+        rollout = transform.rollout(rollout)
+    return rollout
+
+
+def decode(base: RLHFVectorEnv, policy: Policy, draw: Draw) -> Rollout:
+    """Sample all episodes in at most N rows at a time; nothing is paid yet.
+
+    A row whose episode has ended takes the next one at once. When there are none left it gives
+    its place to the last row, so that no row is ever decoded for nothing.
+    """
+    mdp, task = base.mdp, base.task
+    count, width, eos = len(draw.prompts), mdp.max_tokens, task.eos_id
+    tokens = torch.full((count, width), task.pad_id, dtype=torch.int64, device=mdp.device)
+    starts = torch.tensor([len(prompt) for prompt in draw.prompts], device=mdp.device)
+    for episode, prompt in enumerate(draw.prompts):
+        tokens[episode, : len(prompt)] = prompt.to(mdp.device)
+    lengths, logprobs = starts.clone(), torch.zeros((count, width), device=mdp.device)
+    started = min(base.num_envs, count)
+    rows = torch.arange(started, device=mdp.device)
+    row_tokens, episode = tokens[:started].clone(), rows.clone()
+    with policy.lm.engine.trusting():
+        while len(episode):
+            at = lengths[episode]
+            step = at - starts[episode]
+            chosen, logprob = policy.sample(row_tokens, at, draw.uniforms_at(episode, step))
+            tokens[episode, at], logprobs[episode, at] = chosen, logprob
+            row_tokens[rows[: len(at)], at] = chosen
+            lengths[episode] = at + 1
+            has_ended = (chosen == eos) | (step + 1 == mdp.max_new_tokens)
+            # From the last row on, so that a row that gives up its place moves none of the others.
+            for row in has_ended.nonzero().flatten().flip(0).tolist():
+                if started < count:
+                    episode[row], row_tokens[row] = started, tokens[started]
+                    started += 1
+                    continue
+                last = len(episode) - 1
+                policy.lm.engine.move(last, row)
+                episode[row], row_tokens[row] = episode[last].clone(), row_tokens[last].clone()
+                episode, row_tokens = episode[:last], row_tokens[:last]
+    return unpaid_rollout(tokens, starts, lengths, logprobs, draw)
+
+
+def unpaid_rollout(
+    tokens: Tensor, starts: Tensor, lengths: Tensor, logprobs: Tensor, draw: Draw
+) -> Rollout:
+    """Return the record of E sampled episodes, rewards and reference still 0.
+
+    Args:
+        tokens: [E, L] prompt and response.
+        starts: [E] prompt lengths.
+        lengths: [E] prompt and response together.
+        logprobs: [E, L] of the actions.
+        draw: whose groups and prompt numbers the record keeps.
+    """
+    width = int(lengths.max())
+    tokens, logprobs = tokens[:, :width], logprobs[:, :width]
+    columns = torch.arange(width, device=tokens.device)
+    is_action = (columns >= starts[:, None]) & (columns < lengths[:, None])
+    zeros = torch.zeros_like(logprobs)
+    return Rollout(
+        tokens=tokens,
+        is_action=is_action,
+        logprobs=logprobs,
+        ref_logprobs=zeros,
+        rewards=zeros,
+        reward_terms={"score": zeros, "kl": zeros},
+        score=zeros[:, 0],
+        terminated=torch.ones_like(starts, dtype=torch.bool),
+        group=draw.group.to(tokens.device),
+        prompt_index=draw.prompt_index.to(tokens.device),
+        decision=(columns - starts[:, None]).masked_fill(~is_action, -1),
+    )
+
+
+def base_environment(envs: Any) -> RLHFVectorEnv:
+    """Return the environment under all wrappers.
+
+    Raises:
+        ValueError: if it is not this project's vector environment.
+    """
+    base = getattr(envs, "unwrapped", envs)
+    if not isinstance(base, RLHFVectorEnv):
+        raise ValueError(
+            f"envs must be a vector environment of RLHF-v0, got {type(base).__name__}; "
+            'make it with gym.make_vec("RLHF-v0", num_envs=...)'
+        )
+    return base
+
+
+def rollout_transforms(envs: VectorEnv[Any, Any, Any]) -> list[RolloutTransform] | None:
+    """Return the wrappers, innermost first; None if one of them can only be stepped."""
+    transforms: list[RolloutTransform] = []
+    layer: Any = envs
+    while layer is not layer.unwrapped:
+        if not isinstance(layer, RolloutTransform):
+            return None
+        transforms.insert(0, layer)
+        layer = cast(Any, layer).env
+    return transforms
+
+
+def _prepare(base: RLHFVectorEnv, policy: Policy | ActingAgent) -> None:
+    """Make the rollout depend on its seed and the weights, and on nothing that was done before."""
+    base.mdp.reference.engine.forget()
+    if isinstance(policy, Policy):
+        # The owner of the model may have switched dropout on, or shared the environment with an
+        # agent of another temperature.
+        policy.eval()
+        policy.lm.engine.forget()
+        base.mdp.temperature = policy.temperature

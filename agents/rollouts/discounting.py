@@ -1,0 +1,110 @@
+"""Discounts: one for everything that is paid, or one for each reward term.
+
+With a discount γ < 1 there are two policy gradients, and both are in use. Weighing the t-th
+decision of an episode by γ^t gives the gradient of the discounted objective; leaving the weight
+out, as nearly all implementations do, gives the gradient of no function (arXiv:1906.07073). Agents
+name which they follow: `GRADIENT_FORMS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.math import discount_weights, discounted_returns
+from agents.rollouts.decisions import sum_per_decision
+from rlhf_env.mdp.options import check_number
+from rlhf_env.rollout import Rollout
+
+Discount = float | Mapping[str, float]
+GRADIENT_FORMS = ("usual", "discounted")
+RETURN = "return"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscountedTerm:
+    """What decisions are paid under one discount.
+
+    Attributes:
+        name: of the reward term, or "return" for all of them together.
+        gamma: discount per decision.
+        rewards: [B, D].
+    """
+
+    name: str
+    gamma: float
+    rewards: Tensor
+
+
+def check_discount(gamma: Discount) -> None:
+    """Raise ValueError unless ``gamma`` is in [0, 1], or names terms with such numbers."""
+    if not isinstance(gamma, Mapping):
+        check_number("gamma", gamma, minimum=0.0, maximum=1.0)
+        return
+    if not gamma:
+        raise ValueError('gamma must be a number or name reward terms, as {"score": 1.0}, got {}')
+    for name, discount in gamma.items():
+        check_number(f"gamma[{name!r}]", discount, minimum=0.0, maximum=1.0)
+
+
+def value_names(gamma: Discount) -> tuple[str, ...]:
+    """Return what a critic must predict apart: the return, or each term's own."""
+    return tuple(gamma) if isinstance(gamma, Mapping) else (RETURN,)
+
+
+def discounted_terms(rollout: Rollout, gamma: Discount) -> list[DiscountedTerm]:
+    """Return what was paid, by discount.
+
+    Args:
+        rollout: B episodes.
+        gamma: one discount, or one for each reward term.
+
+    Raises:
+        ValueError: if the terms that were paid are not those that ``gamma`` names.
+    """
+    if not isinstance(gamma, Mapping):
+        rewards = sum_per_decision(rollout.rewards, rollout)
+        return [DiscountedTerm(name=RETURN, gamma=gamma, rewards=rewards)]
+    paid, named = set(rollout.reward_terms), set(gamma)
+    if paid != named:
+        raise ValueError(
+            f"gamma must name each reward term that is paid, {sorted(paid)}, got {sorted(named)}; "
+            "add or remove terms, or give one number for all"
+        )
+    return [
+        DiscountedTerm(
+            name=name,
+            gamma=discount,
+            rewards=sum_per_decision(rollout.reward_terms[name], rollout),
+        )
+        for name, discount in gamma.items()
+    ]
+
+
+def returns_to_go(rollout: Rollout, mask: Tensor, gamma: Discount, form: str = "usual") -> Tensor:
+    """Return [B, D] what each decision is still going to be paid, 0 outside the mask.
+
+    Args:
+        rollout: B episodes.
+        mask: [B, D] bool, where there is a decision.
+        gamma: one discount, or one for each reward term.
+        form: "usual", G_t; or "discounted", γ^t G_t.
+    """
+    total = torch.zeros(mask.shape, device=mask.device)
+    for term in discounted_terms(rollout, gamma):
+        returns = discounted_returns(term.rewards, mask, term.gamma)
+        total = total + weigh(returns, mask, term.gamma, form)
+    return total
+
+
+def weigh(values: Tensor, mask: Tensor, gamma: float, form: str) -> Tensor:
+    """Return values [B, D], times γ^t where the form of the gradient is "discounted"."""
+    return values * discount_weights(mask, gamma) if form == "discounted" else values
+
+
+def sum_of_terms(by_name: Mapping[str, Tensor]) -> Tensor:
+    """Return the sum of what stands under each name, all of one shape."""
+    return torch.stack(list(by_name.values())).sum(dim=0)

@@ -1,0 +1,229 @@
+"""Rollouts through ``step``: for foreign wrappers, foreign agents, and as the check on decoding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from torch import Tensor
+
+from agents.policy import Policy
+from agents.rollouts.contract import ActingAgent, check_logprobs, checked_actions
+from agents.rollouts.sampling_plan import Draw
+from rlhf_env.rollout import Rollout
+from rlhf_env.vector_env import RLHFVectorEnv
+
+
+def step_through(
+    envs: VectorEnv[Any, Any, Any], policy: Policy | ActingAgent, draw: Draw
+) -> Rollout:
+    """Return the drawn episodes, each action taken by ``envs.step``.
+
+    What a decision of several tokens was paid stands at its last token, and so do its reference
+    log-probability and, where the agent gives only one per decision, its log-probability. A
+    reward that foreign wrappers changed without telling in ``info`` is the term "other".
+    """
+    tape = _Tape(envs, draw)
+    while tape.is_active.any():
+        if isinstance(policy, Policy):
+            actions, logprobs = tape.plan(policy)
+        else:
+            actions, logprobs = tape.ask(policy)
+        tape.record(envs.step(tape.as_action(actions, logprobs)), logprobs)
+    return tape.rollout()
+
+
+class _Tape:
+    """E episodes being recorded in N rows."""
+
+    def __init__(self, envs: VectorEnv[Any, Any, Any], draw: Draw) -> None:
+        self.envs, self.draw = envs, draw
+        self.base: RLHFVectorEnv = envs.unwrapped  # type: ignore[assignment]
+        count, width = len(draw.prompts), self.base.mdp.max_tokens
+        self.starts = np.array([len(prompt) for prompt in draw.prompts])
+        self.lengths = self.starts.copy()
+        self.tokens = np.full((count, width), self.base.task.pad_id)
+        for row, prompt in zip(self.tokens, draw.prompts, strict=True):
+            row[: len(prompt)] = _array(prompt)
+        self.fields = {
+            name: np.zeros((count, width)) for name in ("logprobs", "ref_logprobs", "rewards")
+        }
+        self.terms: dict[str, np.ndarray] = {}
+        self.decision = np.full((count, width), -1)
+        self.next_decision = np.zeros(count, dtype=np.int64)
+        self.score, self.terminated = np.zeros(count), np.zeros(count, dtype=bool)
+        self.episode = np.arange(envs.num_envs)
+        self.is_active = self.episode < count
+        self.started = int(self.is_active.sum())
+        self.observation = self._reset(np.ones(envs.num_envs, dtype=bool))
+
+    def ask(self, agent: ActingAgent) -> tuple[np.ndarray, np.ndarray]:
+        """Return an agent's tokens, [N] or [N, n], and their log-probabilities."""
+        space = _token_space(self.envs.single_action_space)
+        return checked_actions(agent.act(self.observation), space, self.envs.num_envs)
+
+    def plan(self, policy: Policy) -> tuple[np.ndarray, np.ndarray]:
+        """Sample up to as many tokens per row as one action holds: [N, n], and log pi of each."""
+        device = self.base.mdp.device
+        tokens, lengths = self.base.mdp.tokens.clone(), self.base.mdp.lengths.clone()
+        episode = np.where(self.is_active, self.episode, 0)
+        starts = torch.as_tensor(self.starts[episode]).to(device)
+        rows = torch.arange(len(tokens), device=device)
+        horizon = self.base.mdp.max_new_tokens
+        actions, logprobs = [], []
+        for _ in range(self._tokens_per_action()):
+            step = (lengths - starts).clamp(0, horizon - 1)
+            uniforms = self.draw.uniforms_at(torch.as_tensor(episode).to(device), step)
+            # Rows that are full, idle or over are sampled all the same; nobody reads the result.
+            chosen, logprob = policy.sample(tokens, lengths, uniforms)
+            actions.append(chosen)
+            logprobs.append(logprob)
+            tokens[rows, lengths.clamp(max=tokens.shape[1] - 1)] = chosen
+            lengths = (lengths + 1).clamp(max=tokens.shape[1])
+        return torch.stack(actions, 1).cpu().numpy(), torch.stack(logprobs, 1).cpu().numpy()
+
+    def as_action(self, actions: Any, logprobs: Any) -> Any:
+        """Return what ``envs.step`` expects: one number per row, or a dict that holds log pi."""
+        space, count = self.envs.single_action_space, self.envs.num_envs
+        if isinstance(_token_space(space), spaces.Discrete):
+            actions = _array(actions).reshape(count)
+            logprobs = _array(logprobs).reshape(count)
+        if not isinstance(space, spaces.Dict):
+            return actions
+        return {name: actions if name.startswith("token") else logprobs for name in space}
+
+    def record(self, result: tuple[Any, ...], logprobs: Any) -> None:
+        """Write down one vector step, and start new episodes in the rows that ended."""
+        observation, rewards, terminated, truncated, info = result
+        given = _array(logprobs).astype(np.float64).reshape(self.envs.num_envs, -1)
+        ended = _array(terminated) | _array(truncated)
+        for row in self.is_active.nonzero()[0].tolist():
+            text, told = self._final(observation, info, row)
+            self._record_row(row, text, told, float(rewards[row]), given[row])
+            if ended[row]:
+                episode = self.episode[row]
+                self.terminated[episode] = bool(terminated[row])
+                self.score[episode] = told["score"][row]
+        self.observation = self._refill(observation, ended)
+
+    def rollout(self) -> Rollout:
+        """Return the finished record."""
+        columns = np.arange(int(self.lengths.max()))
+        is_action = (columns >= self.starts[:, None]) & (columns < self.lengths[:, None])
+        device = self.base.mdp.device
+
+        def tensor(array: np.ndarray) -> Tensor:
+            cut = array[:, : len(columns)] if array.ndim == 2 else array
+            found = torch.as_tensor(cut, device=device)
+            return found.float() if found.is_floating_point() else found
+
+        return Rollout(
+            tokens=tensor(self.tokens),
+            is_action=tensor(is_action),
+            **{name: tensor(field) for name, field in self.fields.items()},
+            reward_terms={name: tensor(term) for name, term in self.terms.items()},
+            score=tensor(self.score),
+            terminated=tensor(self.terminated),
+            group=self.draw.group.to(device),
+            prompt_index=self.draw.prompt_index.to(device),
+            decision=tensor(self.decision),
+            kl_coef=tensor(np.full(len(self.score), self.base.kl_coef)),
+        )
+
+    def _record_row(
+        self, row: int, text: np.ndarray, told: dict[str, Any], reward: float, logprobs: np.ndarray
+    ) -> None:
+        episode = self.episode[row]
+        begin, end = self.lengths[episode], len(text)
+        last = end - 1
+        self.tokens[episode, begin:end] = text[begin:end]
+        used = logprobs[: end - begin] if len(logprobs) >= end - begin else logprobs[:1]
+        check_logprobs(used, int(episode))
+        self.fields["logprobs"][episode, end - len(used) : end] = used
+        self.fields["ref_logprobs"][episode, last] = told["ref_logprob"][row]
+        self.fields["rewards"][episode, last] = reward
+        terms = {
+            name: float(value[row])
+            for name, value in told["reward_terms"].items()
+            if not name.startswith("_")
+        }
+        other = reward - sum(terms.values())
+        if abs(other) > 1e-5 * max(1.0, abs(reward)):
+            terms["other"] = other
+        for name, value in terms.items():
+            self.terms.setdefault(name, np.zeros(self.tokens.shape))[episode, last] = value
+        self.decision[episode, begin:end] = self.next_decision[episode]
+        self.next_decision[episode] += 1
+        self.lengths[episode] = end
+
+    def _final(
+        self, observation: Any, info: dict[str, Any], row: int
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return prompt and response of a row, and what it was told, before any reset."""
+        if "final_obs" in info and info["_final_obs"][row]:
+            return _text(info["final_obs"][row]), info["final_info"]
+        if isinstance(observation, dict) and "input_ids" in observation:
+            return _text({name: array[row] for name, array in observation.items()}), info
+        mdp = self.base.mdp
+        return mdp.tokens[row, : mdp.lengths[row]].cpu().numpy(), info
+
+    def _refill(self, observation: Any, ended: np.ndarray) -> Any:
+        finished = self.is_active & ended
+        for row in finished.nonzero()[0].tolist():
+            if self.started < len(self.draw.prompts):
+                self.episode[row] = self.started
+                self.started += 1
+            else:
+                self.is_active[row] = False
+        refilled = finished & self.is_active
+        disabled = self.base.autoreset_mode == AutoresetMode.DISABLED
+        due = ended if disabled else refilled
+        if not self.is_active.any() or not due.any():
+            return observation
+        return self._reset(due)
+
+    def _reset(self, rows: np.ndarray) -> Any:
+        # Idle rows need some prompt; nobody looks at their episodes.
+        episode = np.where(self.is_active, self.episode, 0)
+        prompts = [self.draw.prompts[e].tolist() for e in episode]
+        return self.envs.reset(options={"reset_mask": rows, "prompt": prompts})[0]
+
+    def _tokens_per_action(self) -> int:
+        space, vocab_size = _token_space(self.envs.single_action_space), self.base.task.vocab_size
+        if not isinstance(space, spaces.Discrete):
+            return int(space.shape[0])  # type: ignore[index]
+        if space.n != vocab_size:
+            raise ValueError(
+                f"a Policy chooses among {vocab_size} tokens, got actions {space}; leave out the "
+                "wrapper that changes them, or give an agent with act(observation)"
+            )
+        return 1
+
+
+def _token_space(space: Any) -> spaces.Space[Any]:
+    """Return the space of the tokens in an action, with or without a log-probability beside it."""
+    if not isinstance(space, spaces.Dict):
+        return space
+    return next(part for name, part in space.items() if name.startswith("token"))
+
+
+def _text(observation: Any) -> np.ndarray:
+    """Return the token ids that a row saw, without padding.
+
+    Raises:
+        ValueError: if a wrapper shows something else, and the row was reset meanwhile.
+    """
+    if not isinstance(observation, dict) or "input_ids" not in observation:
+        raise ValueError(
+            "what a row held at its end is not known: a wrapper shows something else than tokens, "
+            'and autoreset_mode="SameStep" has reset the row; use "NextStep"'
+        )
+    return _array(observation["input_ids"])[: int(_array(observation["attention_mask"]).sum())]
+
+
+def _array(values: Any) -> np.ndarray:
+    """Return an array of what may be an array, a list or a tensor on any device."""
+    return values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

@@ -1,0 +1,1 @@
+"""The training loop, the optimiser, logs and checkpoints."""

@@ -1,0 +1,268 @@
+"""Checkpoints: a folder of safetensors and JSON that is either complete or not there.
+
+No pickle is written or read. A folder counts only with a manifest whose checksums agree; the
+manifest is written last, and the folder gets its name when all of it is on the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from agents.algorithm import StatefulAlgorithm
+from agents.config import AgentConfig
+from agents.policy import Policy
+from agents.training.learner import Learner
+from rlhf_env.files import sync_folder, write_atomically
+from rlhf_env.vector_env import RLHFVectorEnv
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+FILES = ("optimizer.safetensors", "policy.safetensors", "state.json")
+
+
+class SavedAgent(Protocol):
+    """What of an agent a checkpoint holds."""
+
+    config: AgentConfig
+    policy: Policy
+    learner: Learner
+    base: RLHFVectorEnv
+    updates: int
+    episodes: int
+
+
+def save_checkpoint(agent: SavedAgent, path: Path) -> None:
+    """Write an agent into a folder; a checkpoint of that name is replaced when all is written.
+
+    Raises:
+        ValueError: if there is something else of that name, or no folder can be made there.
+    """
+    _check_replaceable(path)
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    _make_empty(partial, path)
+    tensors, scalars = _optimizer_state(agent.learner.optimizer)
+    policy = {name: p.detach().contiguous() for name, p in _saved_weights(agent).items()}
+    save_file(policy, partial / "policy.safetensors")
+    save_file(tensors, partial / "optimizer.safetensors")
+    state = {
+        "agent": type(agent).__name__,
+        "config": asdict(agent.config),
+        "updates": agent.updates,
+        "episodes": agent.episodes,
+        "kl_coef": agent.base.kl_coef,
+        "frozen": _frozen_digest(agent),
+        "algorithm": _algorithm_state(agent.learner.algorithm),
+        "optimizer": scalars,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+    write_atomically(partial / "state.json", json.dumps(state, indent=1).encode())
+    manifest = {"format": FORMAT, "files": {name: _sha256(partial / name) for name in FILES}}
+    write_atomically(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
+    for name in FILES:
+        _sync(partial / name)
+    former = _former(path)
+    if path.exists():
+        shutil.rmtree(former, ignore_errors=True)
+        path.rename(former)
+    partial.rename(path)
+    sync_folder(path.parent)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def restore_checkpoint(agent: SavedAgent, path: Path) -> None:
+    """Take over weights, optimiser and counters; the settings must be those of the checkpoint.
+
+    Raises:
+        ValueError: if the checkpoint is damaged or was made with other settings.
+    """
+    state = read_state(path, type(agent).__name__)
+    saved, present = state["config"], asdict(agent.config)
+    for name, value in present.items():
+        if saved.get(name) != value:
+            raise ValueError(
+                f"{str(path)!r} was made with {name} = {saved.get(name)!r}, got {value!r}; "
+                "use the same settings to go on, or another folder"
+            )
+    weights = _load_tensors(path / "policy.safetensors")
+    own = _saved_weights(agent)
+    if state["frozen"] != _frozen_digest(agent):
+        raise ValueError(
+            f"{str(path)!r} holds an adapter for other weights; use the model it was trained on"
+        )
+    if weights.keys() != own.keys() or any(weights[n].shape != own[n].shape for n in own):
+        raise ValueError(f"{str(path)!r} holds another model's weights; use the same policy")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(weights[name])
+    tensors = _load_tensors(path / "optimizer.safetensors")
+    _restore_optimizer(agent.learner.optimizer, tensors, state["optimizer"])
+    agent.updates, agent.episodes = state["updates"], state["episodes"]
+    agent.base.kl_coef = state["kl_coef"]
+    algorithm = agent.learner.algorithm
+    if isinstance(algorithm, StatefulAlgorithm):
+        algorithm.load_state(state["algorithm"])
+
+
+def load_checkpoint(kind: Any, path: Path, envs: Any, arguments: dict[str, Any]) -> Any:
+    """Return a new agent of a class, with the settings and the state of a checkpoint."""
+    state = read_state(path, kind.__name__)
+    agent = kind(envs, **arguments, **state["config"])
+    restore_checkpoint(agent, path)
+    return agent
+
+
+def read_state(path: Path, agent: str) -> dict[str, Any]:
+    """Return a complete checkpoint's counters and settings.
+
+    Raises:
+        ValueError: if there is none, it is damaged, or another kind of agent wrote it.
+    """
+    if not path.exists() and _former(path).exists():
+        # A save was killed just between taking the old folder away and putting the new one there.
+        _former(path).rename(path)
+    if not (path / MANIFEST).is_file():
+        raise ValueError(f"checkpoint must be a folder that save() wrote, got {str(path)!r}")
+    if (flaw := damage(path)) is not None:
+        raise ValueError(f"checkpoint {str(path)!r} is damaged: {flaw}; use an earlier one")
+    try:
+        state = json.loads((path / "state.json").read_text())
+    except ValueError as error:
+        raise _unreadable(path / "state.json") from error
+    if state["agent"] != agent:
+        raise ValueError(f"{str(path)!r} was written by {state['agent']}, got {agent}.load")
+    return state
+
+
+def damage(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint, or None if all of it is there and unchanged."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        written, digests = manifest["format"], dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{MANIFEST} is missing or unreadable"
+    if written != FORMAT:
+        return f"its format is {written!r}, this version reads {FORMAT}"
+    if set(digests) != set(FILES):
+        return f"{MANIFEST} must name {list(FILES)}, got {sorted(digests)}"
+    for name in FILES:
+        if not (path / name).is_file():
+            return f"{name} is missing"
+        if _sha256(path / name) != digests[name]:
+            return f"the checksum of {name} differs"
+    return None
+
+
+def _saved_weights(agent: SavedAgent) -> dict[str, torch.nn.Parameter]:
+    """Return the policy's weights; of a model under an adapter, those of the adapter alone."""
+    adapter_only = agent.config.lora_rank is not None
+    named = agent.policy.named_parameters()
+    return {name: p for name, p in named if p.requires_grad or not adapter_only}
+
+
+def _frozen_digest(agent: SavedAgent) -> str | None:
+    """Return what tells the weights that a checkpoint leaves out; None if it has all of them."""
+    if agent.config.lora_rank is None:
+        return None
+    digest = hashlib.sha256()
+    for name, parameter in agent.policy.named_parameters():
+        if not parameter.requires_grad:
+            # As bytes first: NumPy does not know all of torch's types.
+            raw = parameter.detach().contiguous().reshape(-1).view(torch.uint8).cpu()
+            digest.update(name.encode())
+            digest.update(raw.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _algorithm_state(algorithm: Any) -> dict[str, float]:
+    return algorithm.state() if isinstance(algorithm, StatefulAlgorithm) else {}
+
+
+def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> ValueError:
+    return ValueError(
+        f"checkpoint {str(path.parent)!r} is damaged: {path.name} is unreadable; use an earlier one"
+    )
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to replace what is not a checkpoint: it would be lost."""
+    if path.is_dir():
+        foreign = {entry.name for entry in path.iterdir()} - {*FILES, MANIFEST}
+        if not foreign:
+            return
+        raise ValueError(
+            f"path must be new or hold a checkpoint, got {str(path)!r}, which also holds "
+            f"{min(foreign)!r}; choose a folder of its own"
+        )
+    if path.exists():
+        raise ValueError(f"path must be a folder or new, got the file {str(path)!r}")
+
+
+def _make_empty(partial: Path, path: Path) -> None:
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise ValueError(
+            f"path must be a folder that can be made, got {str(path)!r}: {error.strerror}; "
+            "choose another"
+        ) from error
+
+
+def _former(path: Path) -> Path:
+    return path.with_name(f".{path.name}.former")
+
+
+def _optimizer_state(
+    optimizer: torch.optim.Optimizer,
+) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    """Return the moments by "index.name", and what is no tensor beside them."""
+    tensors, scalars = {}, {}
+    for index, moments in optimizer.state_dict()["state"].items():
+        for name, value in moments.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{index}.{name}"] = value.contiguous()
+            else:
+                scalars[f"{index}.{name}"] = value
+    return tensors, scalars
+
+
+def _restore_optimizer(
+    optimizer: torch.optim.Optimizer,
+    tensors: dict[str, torch.Tensor],
+    scalars: dict[str, float],
+) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in (tensors | scalars).items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,73 @@
+"""The checkpoints of one run: which is the newest, and which may go."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from agents.training.checkpoint import damage
+
+
+@runtime_checkable
+class CheckpointedAgent(Protocol):
+    """An agent that can be written to a folder and restored from it."""
+
+    updates: int
+
+    def save(self, path: str | Path) -> None:
+        """Write the agent into a folder."""
+        ...
+
+    def restore(self, path: str | Path) -> None:
+        """Take over the state that a folder holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one run; an agent that cannot be saved, or no folder, has none."""
+
+    agent: CheckpointedAgent | None
+    folder: Path | None
+
+    @classmethod
+    def open(cls, agent: object, log_dir: str | Path | None) -> Checkpoints:
+        """Return the checkpoints under ``log_dir``."""
+        known = agent if isinstance(agent, CheckpointedAgent) else None
+        return cls(known, None if log_dir is None else Path(log_dir) / "checkpoints")
+
+    def resume(self) -> int:
+        """Restore the newest complete checkpoint and return how many updates are done.
+
+        Raises:
+            ValueError: if there are checkpoints, but none that can be used.
+        """
+        if self.agent is None:
+            return 0
+        found = self._paths()
+        for path in reversed(found):
+            if (flaw := damage(path)) is None:
+                self.agent.restore(path)
+                return self.agent.updates
+            warnings.warn(f"checkpoint {str(path)!r} is passed over: {flaw}", stacklevel=3)
+        if found:
+            raise ValueError(
+                f"no checkpoint in {str(self.folder)!r} can be used; choose another log_dir, "
+                "or delete this one to start anew"
+            )
+        return self.agent.updates
+
+    def save(self, update: int) -> None:
+        """Write a checkpoint, then drop all but the newest two and what a killed run left."""
+        if self.agent is None or self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.agent.save(self.folder / f"update-{update:08d}")
+        for path in (*self._paths()[:-2], *self.folder.glob(".update-*")):
+            shutil.rmtree(path)
+
+    def _paths(self) -> list[Path]:
+        return [] if self.folder is None else sorted(self.folder.glob("update-*"))

@@ -1,0 +1,151 @@
+"""The training loop: collect, update, write down, again. It knows no algorithm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gymnasium.vector import VectorEnv
+from tqdm import tqdm
+
+from agents.evaluation.metrics import rollout_metrics
+from agents.rollouts.collect import base_environment, collect
+from agents.rollouts.contract import CollectingAgent, LearningAgent, check_methods, checked_figures
+from agents.training.health import Health
+from agents.training.interrupt import interruptible
+from agents.training.run_checkpoints import Checkpoints
+from agents.training.run_lock import sole_writer
+from agents.training.run_log import METRICS, RunLog, read_metrics
+from rlhf_env.mdp.options import check_count
+from rlhf_env.rollout import Rollout
+from rlhf_env.task import Task
+
+Callback = Callable[[Any, dict[str, float]], None]
+
+
+def train(
+    agent: LearningAgent,
+    envs: VectorEnv[Any, Any, Any],
+    total_episodes: int,
+    *,
+    episodes_per_update: int | None = None,
+    log_dir: str | Path | None = None,
+    checkpoint_every: int = 50,
+    seed: int = 0,
+    progress: bool = True,
+    callback: Callback | None = None,
+) -> list[dict[str, float]]:
+    """Train an agent until it has seen ``total_episodes``.
+
+    The first Ctrl-C (or SIGTERM) lets the running update finish and saves a checkpoint before it
+    raises KeyboardInterrupt; a second one interrupts at once, and the last checkpoint stands.
+
+    Args:
+        agent: an agent of this package, or any object with ``act(observation)`` and
+            ``update(rollout)``.
+        envs: a vector environment of RLHF-v0, with or without wrappers.
+        total_episodes: rounded up to whole updates; 0 trains nothing.
+        episodes_per_update: for an agent that does not say; the number of rows when None.
+        log_dir: gets ``metrics.jsonl``, TensorBoard files and checkpoints. A run that it holds
+            already is resumed where its last checkpoint stands.
+        checkpoint_every: updates between checkpoints; the last update always gets one.
+        seed: of the prompts that an agent without its own rollouts is shown.
+        progress: show a progress bar on stderr.
+        callback: called as ``callback(agent, metrics)`` after every update.
+
+    Returns:
+        One dictionary of metrics per update of this call.
+
+    Raises:
+        ValueError: if the counts, the environment or the folder cannot be used, the agent lacks
+            a method, or one of them answers with something else than it should.
+    """
+    check_methods("agent", agent, ("act", "update"), "act(observation) and update(rollout)")
+    check_count("total_episodes", total_episodes, minimum=0)
+    check_count("checkpoint_every", checkpoint_every)
+    check_count("seed", seed, minimum=0)
+    base = base_environment(envs)
+    size = _episodes_per_update(agent, envs, episodes_per_update)
+    collector = _collector(agent, envs, size, seed)
+    updates = -(-total_episodes // size)
+    checkpoints = Checkpoints.open(agent, log_dir)
+    history: list[dict[str, float]] = []
+    with ExitStack() as stack:
+        stack.enter_context(sole_writer(log_dir))
+        done = checkpoints.resume()
+        if checkpoints.agent is None and log_dir is not None:
+            _check_unused(agent, Path(log_dir))
+        log = stack.enter_context(RunLog(log_dir, resume_after=done))
+        bar = stack.enter_context(_bar(done, updates, progress))
+        is_interrupted = stack.enter_context(interruptible())
+        health = Health()
+        for update in range(done + 1, updates + 1):
+            counts = {"update": float(update), "episodes": float(update * size)}
+            metrics = counts | _learn_once(agent, partial(collector, update), base.task, health)
+            log.write(metrics)
+            history.append(metrics)
+            if callback is not None:
+                callback(agent, metrics)
+            bar.update()
+            bar.set_postfix(score=f"{metrics['score']:.3f}", kl=f"{metrics['kl']:.3f}")
+            stop = is_interrupted()
+            if update % checkpoint_every == 0 or update == updates or stop:
+                checkpoints.save(update)
+            if stop:
+                raise KeyboardInterrupt
+    return history
+
+
+def _learn_once(
+    agent: LearningAgent, collector: Callable[[], Rollout], task: Task, health: Health
+) -> dict[str, float]:
+    """Collect a rollout, let the agent learn from it, and return all figures."""
+    begun = time.perf_counter()
+    rollout = collector()
+    told = checked_figures(agent.update(rollout))
+    tokens = int(rollout.is_action.sum())
+    metrics = {
+        **rollout_metrics(rollout, task),
+        **told,
+        "tokens_per_second": tokens / (time.perf_counter() - begun),
+    }
+    health.examine(rollout, metrics)
+    return metrics
+
+
+def _check_unused(agent: object, folder: Path) -> None:
+    """Refuse to write over a run that an agent without checkpoints could not go on with."""
+    if read_metrics(folder / METRICS):
+        raise ValueError(
+            f"log_dir {str(folder)!r} holds a run already, and {type(agent).__name__} has no "
+            "updates, save and restore to go on with it; choose another folder"
+        )
+
+
+def _collector(
+    agent: LearningAgent, envs: VectorEnv[Any, Any, Any], size: int, seed: int
+) -> Callable[[int], Rollout]:
+    if isinstance(agent, CollectingAgent):
+        return lambda update: agent.collect()
+    return lambda update: collect(envs, agent, size, seed=(seed, update))
+
+
+def _episodes_per_update(
+    agent: LearningAgent, envs: VectorEnv[Any, Any, Any], asked: int | None
+) -> int:
+    own = getattr(agent, "episodes_per_update", None)
+    if own is not None and asked is not None and own != asked:
+        raise ValueError(
+            f"episodes_per_update is {own} in the agent, got {asked} here; leave it out here"
+        )
+    size = own or asked or envs.num_envs
+    check_count("episodes_per_update", size)
+    return size
+
+
+def _bar(done: int, updates: int, progress: bool) -> tqdm[Any]:
+    return tqdm(total=updates, initial=done, unit="update", disable=not progress)

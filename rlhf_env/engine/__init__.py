@@ -1,0 +1,1 @@
+"""How a language model computes: key/value cache, packed passes, projection, sampling."""

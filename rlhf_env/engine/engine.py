@@ -1,0 +1,253 @@
+"""Next-token logits of many growing texts at the price of one token each.
+
+`Engine` is a memo: ``engine(tokens, lengths)`` depends on its arguments and the model's present
+weights, nothing else. It keeps a key/value cache per row, finds out by itself how much of each
+row it knows already, and forgets everything when a weight changes. Deleting the engine changes
+only the time that the next call takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rlhf_env.engine.fused_decoder import LeanDecoder, can_be_lean
+from rlhf_env.engine.module_view import twin_of
+from rlhf_env.engine.packing import distinct_texts
+from rlhf_env.engine.row_cache import RowCache, supports_row_cache
+from rlhf_env.engine.weight_fingerprint import Weights
+
+
+class Engine:
+    """Cached next-token logits of a causal language model.
+
+    A row is compared with what its slot holds. One more token is decoded; any other text is
+    prefilled from its start, once for all rows that share it, so that the answer does not depend,
+    not even in its last bit, on what the slot held before. Models without a usable key/value
+    cache are run on the whole text, with one warning and the same numbers.
+    """
+
+    def __init__(self, model: nn.Module, vocab_size: int) -> None:
+        """Make an engine.
+
+        Args:
+            model: a causal language model, in eval mode.
+            vocab_size: V; wider logits are cut to the first V, so that padding of the
+                vocabulary gets no probability.
+        """
+        self.model = model
+        self.vocab_size = vocab_size
+        self._memory: _Memory | None = None
+        self._uses_cache: dict[int, bool] = {}
+        self._is_trusting = False
+
+    def __call__(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits of each row's next token.
+
+        Args:
+            tokens: [N, L] int64, padded on the right.
+            lengths: [N] int64, how many tokens of each row count, each in 1..L.
+
+        Returns:
+            [N, V] float32 logits of the token after the first ``lengths[i]``; fresh memory.
+        """
+        return self.lend(tokens, lengths).clone()
+
+    @torch.no_grad()
+    def lend(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Return what `__call__` does without the copy, to be read before the next call only."""
+        capacity = tokens.shape[1]
+        if capacity not in self._uses_cache:
+            self._uses_cache[capacity] = supports_row_cache(self.model, capacity)
+        if not self._uses_cache[capacity]:
+            return self._full_forward(tokens, lengths)
+        return self._cached(tokens, lengths)
+
+    @torch.inference_mode()
+    def move(self, source: int, target: int) -> None:
+        """Give one row what another holds, for a caller who is about to exchange their texts."""
+        if self._memory is not None:
+            rows = torch.tensor([[source], [target]], device=self._memory.tokens.device)
+            self._memory.share(*rows)
+
+    @contextmanager
+    def trusting(self) -> Iterator[None]:
+        """Do not look for changed weights: the caller promises that nobody writes to them."""
+        self._is_trusting, before = True, self._is_trusting
+        try:
+            yield
+        finally:
+            self._is_trusting = before
+
+    def forget(self) -> None:
+        """Drop the cache; the next call computes everything anew."""
+        self._memory = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the cache out of copies and pickles."""
+        return {**self.__dict__, "_memory": None}
+
+    # What is made here is never learned from; without the book-keeping for gradients a small model
+    # takes a tenth less time.
+    @torch.inference_mode()
+    def _cached(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        memory = self._remember(tokens)
+        known = memory.known(tokens, lengths)
+        missing = lengths - known
+        decode, prefill = missing == 1, (missing > 1).nonzero().flatten()
+        # Should the model raise, what it was about to overwrite must not be trusted any more.
+        memory.lengths = known.clone()
+        if decode.any():
+            self._decode(memory, decode, tokens, lengths)
+        if len(prefill):
+            first, same = distinct_texts(tokens[prefill], lengths[prefill])
+            self._prefill(memory, prefill[first], tokens, lengths)
+            memory.share(prefill[first][same], prefill)
+        return memory.logits
+
+    def _remember(self, tokens: Tensor) -> _Memory:
+        memory = self._memory
+        if memory is None or not memory.fits(tokens, self.model, self._is_trusting):
+            memory = _Memory.empty(tokens, self.vocab_size, self.model)
+            self._memory = memory
+        elif len(tokens) < len(memory.tokens):
+            memory.shrink(len(tokens))
+        return memory
+
+    def _decode(self, memory: _Memory, is_new: Tensor, tokens: Tensor, lengths: Tensor) -> None:
+        """Run the model on the last token of some rows.
+
+        Where most rows take part, the others are run along: that costs less than copying the keys
+        and values of those that do.
+        """
+        rows = is_new.nonzero().flatten()
+        if 2 * len(rows) >= len(tokens):
+            rows = torch.arange(len(tokens), device=tokens.device)
+        positions = lengths[rows, None] - 1
+        logits = self._run(memory, rows, tokens, positions, is_new[rows, None])
+        memory.store(rows, is_new[rows], logits, tokens, lengths)
+
+    def _prefill(self, memory: _Memory, rows: Tensor, tokens: Tensor, lengths: Tensor) -> None:
+        """Run the model on some rows from the start of their texts."""
+        width = int(lengths[rows].max())
+        # Right-aligned, so that the last column is every row's last token: one projection each.
+        positions = lengths[rows, None] - width + torch.arange(width, device=tokens.device)
+        is_new = positions >= 0
+        logits = self._run(memory, rows, tokens, positions.clamp(min=0), is_new)
+        memory.store(rows, is_new[:, -1], logits, tokens, lengths)
+
+    def _run(
+        self, memory: _Memory, rows: Tensor, tokens: Tensor, positions: Tensor, is_new: Tensor
+    ) -> Tensor:
+        """Return the logits after the last of the tokens at some positions, [R, V]."""
+        ids, cache = tokens[rows].gather(1, positions), memory.cache
+        mask = cache.begin(rows, positions, is_new, memory.dtype)
+        if memory.lean is not None and ids.shape[1] == 1:
+            logits = memory.lean(ids[:, 0], positions[:, 0], mask, cache)
+            return logits[:, : self.vocab_size]
+        output = memory.twin(
+            input_ids=ids,
+            position_ids=positions,
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1, : self.vocab_size].float()
+
+    def _full_forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        width = int(lengths.max())
+        mask = torch.arange(width, device=tokens.device) < lengths[:, None]
+        output = self.model(input_ids=tokens[:, :width], attention_mask=mask.long())
+        last = output.logits[torch.arange(len(tokens), device=tokens.device), lengths - 1]
+        return last[:, : self.vocab_size].float()
+
+
+@dataclass(kw_only=True)
+class _Memory:
+    """What an engine holds of each row.
+
+    Attributes:
+        tokens: [N, L] the texts that the cache speaks of.
+        lengths: [N] how many tokens of each are in the cache.
+        logits: [N, V] the next-token logits after them.
+        cache: the keys and values.
+        weights: those that computed them.
+        twin: the model that computes.
+        lean: decodes one token of each row in fewer operations; None where it cannot.
+        dtype: of the weights.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    logits: Tensor
+    cache: RowCache
+    weights: Weights
+    twin: nn.Module
+    lean: LeanDecoder | None
+    dtype: torch.dtype
+
+    @classmethod
+    def empty(cls, tokens: Tensor, vocab_size: int, model: nn.Module) -> _Memory:
+        count, capacity = tokens.shape
+        return cls(
+            tokens=tokens.clone(),
+            lengths=tokens.new_zeros(count),
+            logits=tokens.new_zeros((count, vocab_size), dtype=torch.float32),
+            cache=RowCache(count, capacity),
+            weights=Weights(model),
+            twin=twin_of(model),
+            lean=LeanDecoder(model) if can_be_lean(model) else None,
+            dtype=next(model.parameters()).dtype,
+        )
+
+    def fits(self, tokens: Tensor, model: nn.Module, is_trusting: bool) -> bool:
+        return (
+            len(tokens) <= len(self.tokens)
+            and tokens.shape[1] == self.tokens.shape[1]
+            and self.tokens.device == tokens.device
+            and (is_trusting or self.weights.are_those_of(model))
+        )
+
+    def known(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """[N] how many leading tokens of each row need no computation.
+
+        All of them where a row asks again, all but one where it has grown by a token, else none.
+        """
+        columns = torch.arange(tokens.shape[1], device=tokens.device)
+        differs = (tokens != self.tokens) & (columns < self.lengths[:, None])
+        grown = lengths - self.lengths
+        continues = ~differs.any(1) & ((grown == 0) | (grown == 1))
+        return torch.where(continues, self.lengths, 0)
+
+    def store(
+        self, rows: Tensor, is_new: Tensor, logits: Tensor, tokens: Tensor, lengths: Tensor
+    ) -> None:
+        """Take over the answers of those of the rows that are new."""
+        if is_new.all() and len(rows) == len(self.tokens):
+            self.logits, self.tokens, self.lengths = logits, tokens.clone(), lengths.clone()
+            return
+        rows = rows[is_new]
+        self.logits[rows] = logits[is_new]
+        self.tokens[rows] = tokens[rows]
+        self.lengths[rows] = lengths[rows]
+
+    def shrink(self, count: int) -> None:
+        """Forget all rows but the first ``count``."""
+        self.tokens, self.lengths = self.tokens[:count], self.lengths[:count]
+        self.logits = self.logits[:count]
+        self.cache.shrink(count)
+
+    def share(self, sources: Tensor, targets: Tensor) -> None:
+        """Give each target row what its source row holds."""
+        others = sources != targets
+        if not others.any():
+            return
+        sources, targets = sources[others], targets[others]
+        self.cache.copy_rows(sources, targets, int(self.lengths[sources].max()))
+        for field in (self.tokens, self.lengths, self.logits):
+            field[targets] = field[sources]

@@ -1,0 +1,61 @@
+"""A second tree of modules around a model's weights, to run the same model in another way."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedConfig
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from rlhf_env.engine.matmul import is_large_weight, linear
+
+
+def twin_of(
+    model: nn.Module, attention: str | None = None, recomputes_layers: bool = False
+) -> nn.Module:
+    """Return a twin of a model that multiplies large matrices with `rlhf_env.engine.matmul`.
+
+    Parameters, buffers and hooks are the model's own; only modules and configurations are new, so
+    nobody else who uses the model, be it in another thread, notices. Attributes of a module are
+    those of the moment.
+
+    Args:
+        model: any.
+        attention: name of the attention function that the twin asks for; the model's when None.
+        recomputes_layers: keep of each layer only what goes in, and run it again for the gradient.
+            `transformers` does so in training mode only, in which dropout would be on.
+    """
+    configs: dict[int, PreTrainedConfig] = {}
+
+    def twin(module: nn.Module) -> nn.Module:
+        is_swapped = type(module) is nn.Linear and is_large_weight(module.weight)
+        made = object.__new__(_Linear if is_swapped else type(module))
+        made.__dict__.update(module.__dict__)
+        made._modules = {
+            name: child if child is None else twin(child) for name, child in module._modules.items()
+        }
+        config = getattr(module, "config", None)
+        if attention is not None and isinstance(config, PreTrainedConfig):
+            if id(config) not in configs:
+                configs[id(config)] = copy.copy(config)
+                configs[id(config)]._attn_implementation = attention
+            made.__dict__["config"] = configs[id(config)]
+        if recomputes_layers and isinstance(module, GradientCheckpointingLayer):
+            made.__dict__["forward"] = partial(_recomputed, made.forward)
+        return made
+
+    return twin(model)
+
+
+def _recomputed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+
+
+class _Linear(nn.Linear):
+    def forward(self, states: Tensor) -> Tensor:  # type: ignore[override]
+        return linear(states, self.weight, self.bias)

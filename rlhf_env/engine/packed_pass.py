@@ -1,0 +1,178 @@
+"""Finished texts in one pass of a decoder: no padding is computed, and a shared prompt only once.
+
+The texts stand in a single row, as `rlhf_env.engine.packing` says. Everything in a decoder but
+attention treats a token by itself; attention is given to each text alone. So an unmodified Hugging
+Face model is run through an attention function of this module's, which is registered under a name
+of its own and asked for by a twin of the model.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+
+from rlhf_env.engine.module_view import twin_of
+from rlhf_env.engine.packing import Ending, Packing
+from rlhf_env.engine.row_cache import attention_window
+
+_NAME = "rlhf_env_packed"
+_SDPA = AttentionInterface()["sdpa"]
+# Rotary embeddings whose angles depend on the longest text of the batch.
+_ROPE_OF_THE_BATCH = ("dynamic", "longrope")
+# What was found out about each trunk.
+_PACKS_EXACTLY: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+def hidden_at(
+    trunk: nn.Module,
+    tokens: Tensor,
+    wanted: Tensor,
+    *,
+    shares_openings: bool = True,
+    recomputes_layers: bool = False,
+) -> Tensor:
+    """Return a trunk's output at some positions, [M, H], row by row, without any padding.
+
+    Each text ends at its last wanted position. A trunk whose attention cannot be kept within a text
+    is run padded, with the same numbers up to rounding.
+
+    Args:
+        trunk: a causal decoder without its output embedding.
+        tokens: [B, L] int64, padded on the right.
+        wanted: [B, L] bool, at least one in every row.
+        shares_openings: compute a prompt once for all its responses.
+        recomputes_layers: trade time for memory where a gradient is wanted.
+    """
+    if _can_pack(trunk, tokens.shape[1]):
+        packing = Packing.of(tokens, wanted, shares_openings)
+        return _packed_hidden(twin_of(trunk, _NAME, recomputes_layers), packing, tokens, wanted)
+    if recomputes_layers:
+        trunk = twin_of(trunk, recomputes_layers=True)
+    return trunk(input_ids=tokens, use_cache=False).last_hidden_state[wanted]
+
+
+def _can_pack(trunk: nn.Module, width: int) -> bool:
+    if not isinstance(trunk, PreTrainedModel) or not _may_pack(trunk, width):
+        return False
+    if trunk not in _PACKS_EXACTLY:
+        _PACKS_EXACTLY[trunk] = _packs_exactly(trunk)
+    return _PACKS_EXACTLY[trunk]
+
+
+def _may_pack(trunk: PreTrainedModel, width: int) -> bool:
+    """Return whether texts of up to ``width`` tokens may be packed, as far as a trunk tells.
+
+    It must ask for scaled-dot-product attention by name, at positions that it is told, and every
+    token must see its whole text.
+    """
+    config = trunk.config
+    rope = getattr(config, "rope_parameters", None) or {}
+    window = attention_window(config)
+    return (
+        trunk._supports_attention_backend
+        and config._attn_implementation == "sdpa"
+        and not config.sub_configs
+        and rope.get("rope_type") not in _ROPE_OF_THE_BATCH
+        and (window is None or window >= width)
+        and "position_ids" in inspect.signature(trunk.forward).parameters
+        # Code put in the place of a method would run the modules that it was made for.
+        and not any("forward" in module.__dict__ for module in trunk.modules())
+    )
+
+
+@torch.no_grad()
+def _packs_exactly(trunk: PreTrainedModel) -> bool:
+    """Return whether packed texts get the numbers that they get by themselves."""
+    # Two of the texts share their first two tokens; all lengths differ.
+    tokens = torch.tensor([[0, 1, 0, 0, 0], [1, 1, 0, 1, 0], [0, 1, 1, 0, 1]], device=trunk.device)
+    columns = torch.arange(5, device=trunk.device)
+    first, last = torch.tensor([[1, 0, 1], [2, 3, 4]], device=trunk.device)[..., None]
+    wanted = (columns >= first) & (columns <= last)
+    expected = trunk(input_ids=tokens, use_cache=False).last_hidden_state[wanted]
+    try:
+        packing = Packing.of(tokens, wanted)
+        found = _packed_hidden(twin_of(trunk, _NAME), packing, tokens, wanted)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    tolerance = torch.finfo(expected.dtype).eps ** 0.5
+    return torch.allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def _packed_hidden(trunk: nn.Module, packing: Packing, tokens: Tensor, wanted: Tensor) -> Tensor:
+    """Return what `hidden_at` does from a twin that lets packed texts attend apart."""
+    if packing.is_batch:
+        # Nothing to take apart in every layer.
+        length, _ = packing.openings[0]
+        output = trunk(input_ids=tokens[:, :length], use_cache=False)
+        return output.last_hidden_state[wanted[:, :length]]
+    output = trunk(
+        input_ids=packing.tokens[None],
+        position_ids=packing.positions[None],
+        use_cache=False,
+        packing=packing,
+    )
+    return output.last_hidden_state[0][packing.places[wanted]]
+
+
+def _attend_apart(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    packing: Packing | None = None,
+    **settings: Any,
+) -> tuple[Tensor, None]:
+    """Attend within each text; texts of one length together.
+
+    Args:
+        module: the attention layer.
+        query: [1, heads, T, D].
+        key: [1, key heads, T, D].
+        value: [1, key heads, T, D].
+        attention_mask: none: there is no padding, and attention is causal.
+        packing: where the texts stand; None where every row is one text.
+        **settings: those of `transformers`' own scaled-dot-product attention, which does the work.
+
+    Returns:
+        [1, T, heads, D], and no attention weights.
+    """
+    if packing is None:
+        return _SDPA(module, query, key, value, None, **settings)
+    openings, endings = packing.openings, packing.endings
+    # Split once: each of many slices would have a gradient as long as the whole row.
+    shapes = [(count, length) for length, count in openings]
+    shapes += [(ending.count, ending.length) for ending in endings]
+    sizes = [count * length for count, length in shapes]
+    states = (each[0].split(sizes, dim=1) for each in (query, key, value))
+    texts = [
+        [each.unflatten(1, shape).transpose(0, 1) for each in block]
+        for shape, *block in zip(shapes, *states, strict=True)
+    ]
+    parts = [_SDPA(module, *block, None, **settings)[0] for block in texts[: len(openings)]]
+    if endings:
+        opened = [pair for _, *both in texts[: len(openings)] for pair in zip(*both, strict=True)]
+        for ending, (queries, *own) in zip(endings, texts[len(openings) :], strict=True):
+            seen = [
+                torch.cat([before.expand(ending.count, -1, -1, -1), after], dim=2)
+                for before, after in zip(opened[ending.opening], own, strict=True)
+            ]
+            parts.append(_SDPA(module, queries, *seen, _visible(ending, seen[0]), **settings)[0])
+    return torch.cat([part.flatten(0, 1) for part in parts])[None], None
+
+
+def _visible(ending: Ending, keys: Tensor) -> Tensor | None:
+    """Return which of the keys [.., .., S, ..] each token of an ending sees, [length, S] bool."""
+    if ending.length == 1:
+        return None
+    size, length = keys.shape[2], ending.length
+    return torch.ones(length, size, dtype=torch.bool, device=keys.device).tril_(size - length)
+
+
+AttentionInterface.register(_NAME, _attend_apart)

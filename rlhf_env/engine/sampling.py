@@ -1,0 +1,71 @@
+"""Drawing tokens from logits by the inverse of the cumulative distribution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rlhf_env.engine.projection import row_count
+
+# Probabilities are summed in blocks of this many tokens, and added up one by one in one block only.
+_BLOCK = 256
+
+
+def draw_tokens(
+    logits: Tensor, uniforms: Tensor, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Draw one token per row; a row's draw depends on its own logits and number only.
+
+    Args:
+        logits: [N, V] float32.
+        uniforms: [N] float32 in [0, 1), the only randomness there is.
+        temperature: divides the logits.
+
+    Returns:
+        [N] tokens, none of probability zero, and [N] log softmax(logits / temperature) of them.
+
+    Raises:
+        ValueError: if a row's logits are no distribution.
+    """
+    few = row_count(logits)
+    drawn = [
+        _draw(rows, numbers[:, None], temperature, first=few * i)
+        for i, (rows, numbers) in enumerate(
+            zip(logits.split(few), uniforms.split(few), strict=True)
+        )
+    ]
+    tokens, logprobs = zip(*drawn, strict=True)
+    return torch.cat(tokens), torch.cat(logprobs)
+
+
+def _draw(
+    logits: Tensor, uniforms: Tensor, temperature: float, *, first: int
+) -> tuple[Tensor, Tensor]:
+    """Draw for a few rows, of which the first has the number ``first``."""
+    count, vocab_size = logits.shape
+    largest = logits.amax(dim=1, keepdim=True)
+    padded = logits.new_zeros(count, -(-vocab_size // _BLOCK) * _BLOCK)
+    weights = torch.sub(logits, largest, out=padded[:, :vocab_size])
+    weights.div_(temperature).exp_()
+    blocks = padded.view(count, -1, _BLOCK)
+    ends = blocks.sum(dim=2).cumsum(dim=1)
+    total = ends[:, -1:]
+    if not total.isfinite().all():
+        row = first + int((~total.isfinite()).nonzero()[0, 0])
+        raise ValueError(
+            f"the policy's logits for row {row} are not finite, expected numbers; "
+            "its weights are damaged: go back to a checkpoint, and lower learning_rate"
+        )
+    wanted = _below(uniforms * total, total)
+    block = torch.searchsorted(ends, wanted, right=True)
+    begins = torch.cat([torch.zeros_like(total), ends], dim=1)
+    within = blocks.take_along_dim(block[:, :, None], dim=1)[:, 0].cumsum(dim=1)
+    wanted = _below(wanted - begins.gather(1, block), within[:, -1:])
+    tokens = block * _BLOCK + torch.searchsorted(within, wanted, right=True)
+    logprobs = (logits.gather(1, tokens) - largest) / temperature - total.log()
+    return tokens.squeeze(1), logprobs.squeeze(1)
+
+
+def _below(values: Tensor, limits: Tensor) -> Tensor:
+    """Return the values, or the largest numbers below their limits: rounding may reach these."""
+    return torch.minimum(values, limits.nextafter(limits.new_zeros(())))

@@ -1,0 +1,1 @@
+"""The Markov decision process behind the environments: options, spaces, steps, reward terms."""

@@ -1,0 +1,1 @@
+"""How well a reward model agrees with feedback."""

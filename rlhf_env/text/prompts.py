@@ -1,0 +1,219 @@
+"""Prompts from wherever people keep them, and their token ids."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import reprlib
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlhf_env.text.text_ids import chat_ids, is_chat, plain_ids
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_FORMATS = ".txt, .jsonl, .json (lines) or .parquet, optionally with .gz"
+
+
+def read_prompts(source: Any, option: str, column: str | None = None) -> list[Any]:
+    """Return the prompts of a list, a file, or a column of a data set.
+
+    Args:
+        source: a list of texts (or of token ids), a path to a text file (a prompt per line), a
+            JSONL or Parquet file, or a ``datasets`` column.
+        option: how the caller named this argument, for error messages.
+        column: the field of a JSONL or Parquet row; "prompt", else "text", when None.
+
+    Raises:
+        ValueError: if the source cannot be read, naming file, line and the columns there are.
+    """
+    if not isinstance(source, str | Path):
+        if not isinstance(source, Iterable):
+            raise ValueError(
+                f"{option} must be a list, a file or a data set column, got {source!r}"
+            )
+        return list(source)
+    path = Path(source)
+    if not path.is_file():
+        raise ValueError(f"{option} must be a list of texts or an existing file, got {str(path)!r}")
+    suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
+    kind = suffixes[-1] if suffixes else ""
+    if kind == ".txt":
+        return [line for line in _read_text(path, option).split("\n") if line.strip()]
+    if kind in (".jsonl", ".json"):
+        return _column(_json_rows(path, option), column, option, path)
+    if kind == ".parquet":
+        return _column(_parquet_rows(path, option), column, option, path)
+    raise ValueError(f"{option} must be a {_FORMATS} file, got {str(path)!r}")
+
+
+def encode_prompts(
+    prompts: Sequence[Any],
+    tokenizer: PreTrainedTokenizerBase,
+    max_prompt_tokens: int,
+    drop_long: bool = False,
+) -> list[Tensor]:
+    """Return the prompts' token ids, one int64 vector each.
+
+    Texts get the special tokens that the tokenizer puts before a text, but no final EOS.
+
+    Args:
+        prompts: texts, lists of chat messages, or sequences of token ids; see `encode_prompt`.
+        tokenizer: the policy's tokenizer.
+        max_prompt_tokens: the longest prompt.
+        drop_long: leave longer prompts out, with one warning that counts them.
+
+    Raises:
+        ValueError: if a prompt is no text and no ids, is empty, or is too long and not dropped.
+    """
+    _warn_of_spelled_tokens(prompts, tokenizer)
+    encoded = [encode_prompt(text, f"prompt {row}", tokenizer) for row, text in enumerate(prompts)]
+    fitting = [ids for ids in encoded if len(ids) <= max_prompt_tokens]
+    dropped = len(encoded) - len(fitting)
+    if dropped and not drop_long:
+        row = next(i for i, ids in enumerate(encoded) if len(ids) > max_prompt_tokens)
+        raise ValueError(
+            f"prompt {row} has {len(encoded[row])} tokens, more than max_prompt_tokens = "
+            f"{max_prompt_tokens}; shorten it or raise the limit"
+        )
+    if encoded and not fitting:
+        raise ValueError(
+            f"all {dropped} prompts are longer than max_prompt_tokens = {max_prompt_tokens}; "
+            f"the shortest has {min(map(len, encoded))} tokens"
+        )
+    if dropped:
+        warnings.warn(
+            f"dropped {dropped} of {len(encoded)} prompts longer than {max_prompt_tokens} tokens",
+            stacklevel=2,
+        )
+    return fitting
+
+
+def encode_prompt(prompt: Any, name: str, tokenizer: PreTrainedTokenizerBase) -> Tensor:
+    """Return the token ids of one prompt, an int64 vector with at least one id.
+
+    What a text, or a message of a chat, spells out as a special token (``"</s>"``) stays text; only
+    the tokenizer and its chat template put special tokens. Who wants others passes ids.
+
+    Args:
+        prompt: a text; a list of messages ``{"role": ..., "content": ...}``, which the tokenizer's
+            chat template renders up to where the answer begins; or a sequence of token ids.
+        name: what error messages call it.
+        tokenizer: the policy's tokenizer.
+
+    Raises:
+        ValueError: if the prompt is none of these, has no token, or cannot be encoded.
+    """
+    if isinstance(prompt, str):
+        ids = _text_ids(prompt, name, tokenizer)
+    elif is_chat(prompt):
+        ids = chat_ids(prompt, name, tokenizer)
+    else:
+        ids = _checked_ids(prompt, name, len(tokenizer))
+    if not ids:
+        raise ValueError(
+            f"{name} has no tokens, got {prompt!r}; write at least one, "
+            "or use a tokenizer that opens texts with a start token"
+        )
+    return torch.tensor(ids, dtype=torch.int64)
+
+
+def _warn_of_spelled_tokens(prompts: Sequence[Any], tokenizer: PreTrainedTokenizerBase) -> None:
+    tokens = tokenizer.all_special_tokens
+    texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+    spelled = sum(any(token in text for token in tokens) for text in texts)
+    if spelled:
+        warnings.warn(
+            f"{spelled} of {len(prompts)} prompts spell out a special token (one of {tokens[:5]}), "
+            "which is read as text; pass chat messages or token ids if you mean the token",
+            stacklevel=3,
+        )
+
+
+def _text_ids(prompt: str, name: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    bare = plain_ids(prompt, name, tokenizer, add_special_tokens=False)
+    ids = plain_ids(prompt, name, tokenizer)
+    if len(ids) > max(len(bare), 1) and ids[-1] == tokenizer.eos_token_id:  # type: ignore[arg-type]
+        ids.pop()
+    return ids
+
+
+def _checked_ids(prompt: Any, name: str, vocab_size: int) -> list[int]:
+    try:
+        # Arrays are copied: those of a Parquet file are not writable, which torch warns of.
+        ids = torch.as_tensor(np.array(prompt) if isinstance(prompt, np.ndarray) else prompt)
+    except (TypeError, ValueError, RuntimeError):
+        ids = torch.zeros((), dtype=torch.float32)
+    if ids.numel() == 0 and ids.ndim == 1:
+        return []
+    if ids.dtype not in (torch.int64, torch.int32) or ids.ndim != 1:
+        raise ValueError(
+            f"{name} must be a text or a list of token ids, got {reprlib.repr(prompt)}"
+        )
+    outside = ids[(ids < 0) | (ids >= vocab_size)]
+    if len(outside):
+        raise ValueError(
+            f"{name} holds the id {int(outside[0])}, outside the vocabulary [0, {vocab_size})"
+        )
+    return ids.tolist()
+
+
+def _read_text(path: Path, option: str) -> str:
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8-sig") as file:
+            return file.read()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ValueError(f"{option}: cannot read {str(path)!r} as UTF-8 text: {error}") from error
+
+
+def _parquet_rows(path: Path, option: str) -> list[dict[str, Any]]:
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path).to_dict("records")  # type: ignore[return-value]
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{option}: cannot read {str(path)!r} as Parquet: {error}") from error
+
+
+def _json_rows(path: Path, option: str) -> list[dict[str, Any]]:
+    rows = []
+    for number, line in enumerate(_read_text(path, option).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{option}: line {number} of {str(path)!r} is not JSON: {error.msg}"
+            ) from error
+        if not isinstance(row, dict):
+            raise ValueError(
+                f"{option}: line {number} of {str(path)!r} must be a JSON object, got {line[:60]!r}"
+            )
+        rows.append(row)
+    return rows
+
+
+def _column(rows: list[dict[str, Any]], column: str | None, option: str, path: Path) -> list[Any]:
+    if not rows:
+        raise ValueError(f"{option}: {str(path)!r} must hold at least one row, got none")
+    names = [column] if column else ["prompt", "text"]
+    available = sorted(set().union(*rows))
+    name = next((name for name in names if name in available), None)
+    if name is None:
+        raise ValueError(
+            f"{option}: {str(path)!r} must have a column {' or '.join(map(repr, names))}, "
+            f"got {available}"
+        )
+    missing = next((number for number, row in enumerate(rows, 1) if name not in row), None)
+    if missing:
+        raise ValueError(f"{option}: row {missing} of {str(path)!r} has no {name!r}")
+    return [row[name] for row in rows]

@@ -1,0 +1,98 @@
+"""Example episodes of an agent, as `studies.reporting.samples` reads them back for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+    from torch import Tensor
+
+    from agents import Agent
+    from rlhf_env import Rollout, Task
+
+# Advantages are relative to other episodes, so more are drawn than shown.
+PROMPTS = 8
+SHOWN = 1
+
+
+def example_episodes(
+    agent: Any, envs: VectorEnv[Any, Any, Any], stage: str
+) -> list[dict[str, Any]]:
+    """Return the first responses to the task's evaluation prompts.
+
+    Args:
+        agent: one of this project's agents; of others there are none.
+        envs: the agent's environment.
+        stage: "before" or "after" training.
+    """
+    from agents import Agent, collect
+    from agents.rollouts.kl_reward import close_kl
+
+    if not isinstance(agent, Agent):
+        return []
+    group_size = agent.config.group_size
+    rollout = collect(
+        envs,
+        agent.policy,
+        PROMPTS * group_size,
+        seed=0,
+        group_size=group_size,
+        prompts=agent.base.task.eval_prompts,
+    )
+    if agent.base.mdp.options.kl_penalty == "reference":
+        rollout = close_kl(rollout, agent.base.kl_coef)
+    extras = _per_token(agent, rollout)
+    return [
+        {
+            "stage": stage,
+            **_episode(rollout, agent.base.task, extras, row * agent.config.group_size),
+        }
+        for row in range(SHOWN)
+    ]
+
+
+def _episode(rollout: Rollout, task: Task, extras: dict[str, Tensor], row: int) -> dict[str, Any]:
+    chosen = rollout.is_action[row]
+    terms = {name: term[row][chosen].tolist() for name, term in rollout.reward_terms.items()}
+    nats = rollout.logprobs[row] - rollout.ref_logprobs[row]
+    return {
+        "prompt": task.decode(rollout.prompts()[row]),
+        "tokens": [
+            task.tokenizer.decode([token]) for token in rollout.tokens[row][chosen].tolist()
+        ],
+        "reward_terms": terms,
+        "score": float(rollout.score[row]),
+        **_gold(rollout, task, row),
+        "kl": nats[chosen].tolist(),
+        **{name: values[row][chosen].tolist() for name, values in extras.items()},
+    }
+
+
+def _gold(rollout: Rollout, task: Task, row: int) -> dict[str, float]:
+    """Return what the true objective says of an episode, where the task has one."""
+    from rlhf_env.rewards.protocol import score
+
+    if task.gold is None:
+        return {}
+    judged = score(task.gold, [rollout.prompts()[row]], [rollout.responses()[row]])
+    return {"gold": float(judged[0])}
+
+
+def _per_token(agent: Agent, rollout: Rollout) -> dict[str, Tensor]:
+    """Return [B, L] advantages, and values where the algorithm has them, of every token."""
+    old = agent.policy.describe_all(rollout.tokens, rollout.is_action)
+    targets = agent.learner.algorithm.targets(rollout, old, agent.base.mdp.reference)
+    found = {name: vars(targets).get(name) for name in ("advantages", "values")}
+    index = rollout.decision.clamp(min=0)
+    return {
+        name: _total(field).gather(1, index) for name, field in found.items() if field is not None
+    }
+
+
+def _total(field: Tensor | Mapping[str, Tensor]) -> Tensor:
+    """Return what all of a critic's outputs say together; a tensor as it is."""
+    import torch
+
+    return torch.stack(list(field.values())).sum(0) if isinstance(field, Mapping) else field

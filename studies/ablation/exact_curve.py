@@ -1,0 +1,88 @@
+"""How near the exact optimum runs come, on tasks small enough to be enumerated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlhf_env import Task
+
+EXACT_POINTS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExactCurve:
+    """How near the exact optimum an agent comes, on tasks that can be enumerated.
+
+    The objective is the same for every run: the score minus beta times the KL, undiscounted.
+
+    Attributes:
+        task: the task; None where it cannot be enumerated.
+        kl_coef: beta.
+        optimum: J*, of the optimal policy.
+        every: updates between two measurements.
+        points: update -> what was measured.
+    """
+
+    task: Task | None
+    kl_coef: float
+    optimum: float
+    every: int
+    points: dict[int, dict[str, float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, task: Task, kl_coef: float, updates: int) -> ExactCurve:
+        """Solve the task, if it is small enough."""
+        from rlhf_env.exact import solve
+
+        every = max(1, updates // EXACT_POINTS)
+        if not is_enumerable(task):
+            return cls(task=None, kl_coef=kl_coef, optimum=0.0, every=every)
+        optimum = solve(task, kl_coef).objective
+        return cls(task=task, kl_coef=kl_coef, optimum=optimum, every=every)
+
+    def record(self, agent: Any, metrics: dict[str, float]) -> None:
+        """Measure the agent if it is time to; called after every update."""
+        update = int(metrics["update"])
+        if update == 1 or update % self.every == 0:
+            self.points[update] = self.measure(agent)
+
+    def measure(self, agent: Any) -> dict[str, float]:
+        """Return J, J/J* and J* − J of an agent; nothing where they are not known."""
+        from rlhf_env.exact import evaluate
+        from rlhf_env.exact.enumerated import TokenProbabilities
+
+        if self.task is None or not isinstance(agent, TokenProbabilities):
+            return {}
+        objective = evaluate(self.task, agent, self.kl_coef).objective
+        return {
+            "objective": objective,
+            "j_ratio": objective / self.optimum,
+            "regret": self.optimum - objective,
+        }
+
+
+def is_enumerable(task: Task) -> bool:
+    """Return True where the exact optimum can be computed."""
+    from rlhf_env.exact.response_tree import check_enumerable
+
+    try:
+        check_enumerable(task.vocab_size, task.max_new_tokens)
+    except ValueError:
+        return False
+    return len(task.prompts) == 1
+
+
+def exact_frontier(task: Task) -> list[dict[str, float]]:
+    """Return the highest score at each KL, as the optimal policies trace it, by growing KL.
+
+    Args:
+        task: the list is empty where it cannot be enumerated.
+    """
+    from rlhf_env.exact import solve
+
+    if not is_enumerable(task):
+        return []
+    solutions = [solve(task, 2.0 ** (6 - 0.1 * step)) for step in range(110)]
+    return [{"kl": solution.kl, "score": solution.reward} for solution in solutions]

@@ -1,0 +1,125 @@
+"""Running what a folder does not hold yet of a grid, with a bar and a line per run."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Generator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from studies.ablation.events import write_events
+from studies.ablation.grid import VARIED, RunSettings
+from studies.ablation.pool import Outcome
+from studies.ablation.results import Record, read_record, write_curves, write_record, write_results
+from studies.training.problem import OwnTask
+
+# Runs everything and yields what ends, in the order it ends.
+Executor = Callable[[list[RunSettings]], Generator[Outcome, None, None]]
+
+SHOWN = ("j_ratio", "score", "gold", "kl")
+
+
+def run_missing(
+    runs: list[RunSettings],
+    executor: Executor,
+    folder: Path,
+    *,
+    threads: int,
+    retry_failed: bool,
+    tensorboard: bool,
+) -> list[Record]:
+    """Run everything that has no record yet, and keep each run as soon as it ends.
+
+    Args:
+        runs: the whole grid.
+        executor: runs what it is given.
+        folder: holds the records.
+        threads: of each run, which its command repeats.
+        retry_failed: whether a record of a failure counts as none.
+        tensorboard: whether to write each run's curve for TensorBoard.
+
+    Returns:
+        The records of the whole grid, in its order.
+    """
+    records = _kept(runs, folder, retry_failed)
+    missing = [run for run in runs if run not in records]
+    bar = tqdm(total=len(runs), initial=len(records), unit="run", file=sys.stderr, leave=False)
+    with bar:
+        try:
+            with closing(executor(missing)) as ended:
+                for outcome in ended:
+                    record = as_record(outcome, folder, threads)
+                    if tensorboard:
+                        write_events(folder, record)
+                    write_record(folder, record)
+                    records[outcome.run] = record
+                    write_results(folder, _in_order(runs, records))
+                    bar.update()
+                    bar.write(_line(record, len(records), len(runs)), file=sys.stderr)
+        finally:
+            write_results(folder, _in_order(runs, records))
+            write_curves(folder, _in_order(runs, records))
+    return _in_order(runs, records)
+
+
+def as_record(outcome: Outcome, folder: Path, threads: int = 1) -> Record:
+    """Return what is kept of a run that ended."""
+    result = outcome.result
+    return Record(
+        run=outcome.run,
+        status="failed" if result is None else "ok",
+        error=outcome.error,
+        seconds=round(outcome.seconds, 3),
+        command=command(outcome.run, folder, threads),
+        row={} if result is None else result.row,
+        curve=[] if result is None else result.curve,
+        samples=[] if result is None else result.samples,
+        traceback=outcome.traceback,
+    )
+
+
+def command(run: RunSettings, folder: Path, threads: int) -> str:
+    """Return what to type to run one run of a grid alone, into a folder of its own.
+
+    It gives the same figures to the last bit, where machine and libraries are the same.
+    """
+    budget = dict(vars(run.budget))
+    own, usual = budget.pop("own").to_json(), OwnTask().to_json()
+    options: dict[str, Any] = {"agent": run.agent, "task": budget.pop("task") or None}
+    options |= {name: getattr(run, name) for name in VARIED}
+    options |= {"seeds": 1, "first_seed": run.seed, **budget}
+    options |= {name: value for name, value in own.items() if value != usual[name]}
+    options |= {"jobs": 1, "threads": threads}
+    options |= {"out": folder.with_name(f"{folder.name}-{run.run_id}")}
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    words = [word for name, value in given.items() for word in (_flag(name), value)]
+    return shlex.join(["python", "scripts/ablate.py", *words])
+
+
+def _kept(runs: list[RunSettings], folder: Path, retry_failed: bool) -> dict[RunSettings, Record]:
+    found = ((run, read_record(folder, run)) for run in runs)
+    return {
+        run: record
+        for run, record in found
+        if record is not None and not (retry_failed and record.status == "failed")
+    }
+
+
+def _in_order(runs: list[RunSettings], records: dict[RunSettings, Record]) -> list[Record]:
+    return [records[run] for run in runs if run in records]
+
+
+def _line(record: Record, done: int, total: int) -> str:
+    head = f"[{done}/{total}] {record.run.run_id}"
+    if record.status == "failed":
+        return f"{head}  FAILED: {record.error}"
+    numbers = [f"{name} {record.row[name]:.3f}" for name in SHOWN if name in record.row]
+    return "  ".join([head, *numbers, f"{record.seconds:.1f} s"])
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,215 @@
+"""One run of an ablation: build the environment, the wrappers and the agent; train; evaluate.
+
+The only place in `scripts` that an ablation uses agents and environments from. They are imported
+when a run starts, so that a command line is read without them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from studies.ablation.agent_names import (
+    BUILT_IN,
+    custom_class,
+    import_object,
+    is_custom,
+    parameters,
+)
+from studies.ablation.checks import check_horizon
+from studies.ablation.episodes import example_episodes
+from studies.ablation.exact_curve import ExactCurve
+from studies.ablation.grid import RunSettings
+from studies.ablation.names import entropy_threshold, tokens_per_action
+from studies.training.own_task import learn_reward, load_own_task
+from studies.training.problem import OwnTask
+
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
+    from rlhf_env import Task
+    from rlhf_env.rewards.text_regression import TextRegressionReward
+    from studies.training.material import Material
+
+MAX_ENVS = 64
+# Tables of logits learn with far larger steps than transformers do.
+LEARNING_RATES = {"toy15": 0.05}
+# Pretrained models leave their reference far behind in one update of the agents' own step size.
+# PPO takes many steps per update, the others one.
+MODEL_LEARNING_RATES = {"ppo": 3e-5, "kl_penalty_ppo": 3e-5}
+MODEL_LEARNING_RATE = 1e-4
+# Of agents without a discount.
+NO_DISCOUNT = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a run found.
+
+    Attributes:
+        row: numbers of the evaluation after training.
+        curve: numbers of every update, each with "update".
+        samples: example episodes, as `studies.reporting.samples` reads them.
+    """
+
+    row: dict[str, float]
+    curve: list[dict[str, float]]
+    samples: list[dict[str, Any]] = field(default_factory=list)
+
+
+def execute(run: RunSettings) -> RunResult:
+    """Train and evaluate one agent."""
+    from agents import train
+    from agents.rollouts.collect import base_environment
+
+    task = run_task(run)
+    for name in (run.density, run.granularity):
+        check_horizon(name, run.budget.every_k, task.max_new_tokens)
+    envs = make_envs(run, task)
+    agent = make_agent(run, envs)
+    truth = ExactCurve.of(task, base_environment(envs).kl_coef, run.budget.updates)
+    before = example_episodes(agent, envs, "before")
+    size = run.budget.episodes_per_update
+    metrics = train(
+        agent,
+        envs,
+        run.budget.updates * size,
+        episodes_per_update=size,
+        progress=False,
+        callback=truth.record,
+    )
+    return RunResult(
+        row=_numbers(evaluate(agent, envs, run.budget.eval_episodes)) | truth.measure(agent),
+        curve=[_numbers(point) | truth.points.get(int(point["update"]), {}) for point in metrics],
+        samples=[*before, *example_episodes(agent, envs, "after")],
+    )
+
+
+def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    # Somebody's agent may report numbers of NumPy or torch, which no record can hold.
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def evaluate(agent: Any, envs: VectorEnv[Any, Any, Any], episodes: int) -> dict[str, float]:
+    """Return what an agent is worth on the task's evaluation prompts; anybody's agent can act."""
+    from agents import Agent, collect
+    from agents.evaluation.metrics import rollout_metrics
+    from agents.rollouts.collect import base_environment
+
+    if isinstance(agent, Agent):
+        return agent.evaluate(episodes)
+    task = base_environment(envs).task
+    return rollout_metrics(collect(envs, agent, episodes, prompts=task.eval_prompts, seed=0), task)
+
+
+def run_task(run: RunSettings) -> Task:
+    """Return the task of a run: that of its model, or the one it names."""
+    from transformers.utils.logging import disable_progress_bar
+
+    budget = run.budget
+    if budget.model is None:
+        return shortened(make_task(budget.task), budget.own.max_new_tokens)
+    # Folders load in a moment; their bar would stand between the lines of finished runs.
+    disable_progress_bar()
+    material, learned = own_material(budget.own)
+    return load_own_task(budget.model, budget.own, material, learned, run.kl_coef)
+
+
+@functools.cache
+def own_material(own: OwnTask) -> tuple[Material, TextRegressionReward | None]:
+    """Return prompts and reward; read, and learned, once per process."""
+    from studies.training.material import read_material
+
+    material = read_material(own)
+    return material, None if material.ratings is None else learn_reward(material.ratings)[0]
+
+
+def shortened(task: Task, max_new_tokens: int | None) -> Task:
+    """Return a task with another horizon; None leaves it as it is."""
+    if max_new_tokens is None:
+        return task
+    return dataclasses.replace(task, max_new_tokens=max_new_tokens)
+
+
+def make_task(name: str) -> Task:
+    """Return a built-in task, or what ``module:function`` returns."""
+    from rlhf_env import Task, load_task
+
+    if not is_custom(name):
+        return load_task(name)
+    made = import_object(name, "task")()
+    if not isinstance(made, Task):
+        raise ValueError(f"task must return a rlhf_env.Task, got a {type(made).__name__}")
+    return made
+
+
+def make_envs(run: RunSettings, task: Task) -> VectorEnv[Any, Any, Any]:
+    """Return the vector environment with the density inside and the granularity outside.
+
+    Shaping is outside of both: its discount is the agent's, per decision.
+    """
+    import gymnasium as gym
+
+    import rlhf_env  # noqa: F401  (registers RLHF-v0)
+    from wrappers import vector
+
+    rows = min(run.budget.episodes_per_update, MAX_ENVS)
+    envs = gym.make_vec("RLHF-v0", num_envs=rows, task=task, kl_coef=run.kl_coef)
+    if run.every_k is not None:
+        envs = vector.EveryK(envs, k=run.every_k)
+    envs = with_granularity(envs, run.granularity)
+    if run.density == "potential":
+        envs = vector.PotentialShaping(envs, gamma=NO_DISCOUNT if run.gamma is None else run.gamma)
+    return envs
+
+
+def with_granularity(envs: VectorEnv[Any, Any, Any], granularity: str) -> VectorEnv[Any, Any, Any]:
+    """Return the environment with actions of several tokens, where the name says so."""
+    from wrappers import boundaries, vector
+
+    if (tokens := tokens_per_action(granularity)) is not None:
+        return vector.MacroAction(envs, n=tokens)
+    if (threshold := entropy_threshold(granularity)) is not None:
+        unsure = boundaries.high_reference_entropy(threshold)
+        return vector.MacroAction(envs, boundary=unsure)
+    if granularity == "macro_punctuation":
+        return vector.MacroAction(envs, boundary=boundaries.punctuation)
+    if granularity == "macro_space_led":
+        return vector.MacroAction(envs, boundary=boundaries.space_led)
+    return vector.SequenceBandit(envs) if granularity == "bandit" else envs
+
+
+def make_agent(run: RunSettings, envs: VectorEnv[Any, Any, Any]) -> Any:
+    """Return the agent with the settings it has."""
+    import agents
+
+    offered = {
+        "gamma": run.gamma,
+        "gae_lambda": run.gae_lambda,
+        "group_size": run.group_size,
+        "kl_coef": run.kl_coef,
+        "kl_placement": run.kl_placement,
+        "kl_estimator": run.kl_estimator,
+        "episodes_per_update": run.budget.episodes_per_update,
+        "learning_rate": learning_rate(run),
+        "seed": run.seed,
+    }
+    given = {name: value for name, value in offered.items() if value is not None}
+    if is_custom(run.agent):
+        custom = custom_class(run.agent)
+        return custom(envs, **{k: v for k, v in given.items() if k in parameters(custom)})
+    known = BUILT_IN[run.agent]
+    made: Callable[..., Any] = getattr(agents, known.class_name)
+    return made(envs, **{**known.preset, **given})
+
+
+def learning_rate(run: RunSettings) -> float | None:
+    """Return the step size that was asked for, or one that suits the task; None if any does."""
+    if run.budget.learning_rate is not None:
+        return run.budget.learning_rate
+    if run.budget.model is not None:
+        return MODEL_LEARNING_RATES.get(run.agent, MODEL_LEARNING_RATE)
+    return LEARNING_RATES.get(run.budget.task)

@@ -1,0 +1,145 @@
+"""Two saved agents on the same prompts with the same random numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from agents import Agent
+from rlhf_env.files import write_atomically
+from rlhf_env.mdp.render import printable
+from studies.evaluation.evaluation import means
+from studies.evaluation.folder import COMPARISON, PAGE, write_json
+from studies.evaluation.intervals import win_rate
+from studies.evaluation.page import as_html
+from studies.evaluation.responses import respond
+from studies.evaluation.settings import Compare
+from studies.reporting.intervals import Estimate
+from studies.training.folder import write_samples
+from studies.training.printed import MEASURES, cut
+
+# What depends on nothing but the response; a return depends on an agent's own KL coefficient.
+COMPARED = ("score", "gold", "kl", "response_length", "eos_rate", "entropy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What one agent is worth beside another.
+
+    Attributes:
+        judge: what wins are counted by: "gold", else "score".
+        wins: how often the first agent's response is better, ties counting half.
+        first: measure -> mean over the first agent's responses.
+        second: the same of the second.
+        differences: measure -> mean of the first's less the second's on the same prompt.
+        pairs: both agents' responses to each prompt, as the rows of ``samples.jsonl``.
+    """
+
+    judge: str
+    wins: Estimate
+    first: dict[str, Estimate]
+    second: dict[str, Estimate]
+    differences: dict[str, Estimate]
+    pairs: list[tuple[dict[str, Any], dict[str, Any]]]
+
+
+def compare(first: Agent, second: Agent, episodes: int, seed: int) -> Comparison:
+    """Let both agents answer with the same random numbers, and judge them pair by pair."""
+    ours = respond(first, first.policy, "first", episodes, seed)
+    theirs = respond(second, second.policy, "second", episodes, seed)
+    names = [name for name in COMPARED if name in ours.figures]
+    a, b = ours.figures.filter(names), theirs.figures.filter(names)
+    judge = "gold" if "gold" in names else "score"
+    return Comparison(
+        judge=judge,
+        wins=win_rate(a[judge], b[judge]),
+        first=means(a),
+        second=means(b),
+        differences=paired(a, b),
+        pairs=list(zip(ours.records, theirs.records, strict=True)),
+    )
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Estimate]:
+    """Return the mean difference of each column, whose interval is of the differences."""
+    return means(first - second)
+
+
+def rows(comparison: Comparison) -> list[tuple[str, str, str, str]]:
+    """Return measure, first, second and difference as they are shown."""
+    return [
+        (
+            MEASURES[name],
+            str(comparison.first[name]),
+            str(comparison.second[name]),
+            str(comparison.differences[name]),
+        )
+        for name in comparison.differences
+    ]
+
+
+def verdict(comparison: Comparison) -> str:
+    """Return how often the first agent wins, as a sentence."""
+    judge = "gold score" if comparison.judge == "gold" else "score"
+    return (
+        f"The first wins {comparison.wins} of {comparison.wins.count} pairs by the {judge}, ties "
+        "counting half."
+    )
+
+
+def show(comparison: Comparison, samples: int, console: Console) -> None:
+    """Print the verdict, the table, and responses to the same prompts side by side."""
+    table = Table("measure", box=None, pad_edge=False)
+    for name in ("first", "second", "first − second"):
+        table.add_column(name, justify="right")
+    for measure, *numbers in rows(comparison):
+        # The interval below its mean, so that a narrow terminal has room for both.
+        table.add_row(measure, *(number.replace(" [", "\n[") for number in numbers))
+    console.print(verdict(comparison), markup=False)
+    console.print(table)
+    console.print("In brackets: 95 % intervals over responses.")
+    for pair in comparison.pairs[:samples]:
+        prompt = cut(printable(pair[0]["prompt"])) or "(empty prompt)"
+        console.print(Text(f"\n> {prompt}", style="bold"))
+        sides = Table(box=None, pad_edge=False, show_header=False, expand=True)
+        sides.add_column(ratio=1)
+        sides.add_column(ratio=1)
+        sides.add_row(*map(_side, pair))
+        console.print(sides)
+
+
+def write(comparison: Comparison, settings: Compare, task: str, out: Path) -> None:
+    """Write ``comparison.json``, ``samples.jsonl`` and ``comparison.html``, replacing old ones.
+
+    Raises:
+        OSError: if they cannot be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    write_samples(out, [record for pair in comparison.pairs for record in pair])
+    names = {"first": str(settings.first), "second": str(settings.second), "task": task}
+    fields = {
+        "agents": names,
+        "episodes": settings.question.episodes,
+        "seed": settings.question.seed,
+        "judge": comparison.judge,
+        "wins": comparison.wins,
+        "first": comparison.first,
+        "second": comparison.second,
+        "differences": comparison.differences,
+    }
+    write_json(out / COMPARISON, fields)
+    page = as_html(names, verdict(comparison), rows(comparison), comparison.pairs)
+    write_atomically(out / PAGE, page.encode(errors="xmlcharrefreplace"))
+
+
+def _side(record: dict[str, Any]) -> Text:
+    gold = f", gold {record['gold']:+.2f}" if "gold" in record else ""
+    head = f"{record['stage']} (score {record['score']:+.2f}{gold}): "
+    end = "" if record["finish_reason"] == "eos" else " …"
+    return Text.assemble((head, "dim"), cut(printable(record["response"])) + end)

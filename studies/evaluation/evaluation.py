@@ -1,0 +1,101 @@
+"""The evaluation of one saved agent, beside the reference it was held near."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from agents import Agent
+from studies.evaluation.folder import EVALUATION, write_json
+from studies.evaluation.intervals import mean, win_rate
+from studies.evaluation.responses import reference_policy, respond
+from studies.evaluation.saved import Saved
+from studies.evaluation.settings import Question
+from studies.reporting.intervals import Estimate
+from studies.training.folder import write_samples
+from studies.training.printed import MEASURES, print_samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What an agent and its reference are worth.
+
+    Attributes:
+        agent: measure -> mean over its responses.
+        reference: the same of the reference.
+        records: the responses, those of the agent first.
+    """
+
+    agent: dict[str, Estimate]
+    reference: dict[str, Estimate]
+    records: list[dict[str, Any]]
+
+
+def evaluate(agent: Agent, episodes: int, seed: int) -> Evaluation:
+    """Let agent and reference answer with the same random numbers, and judge both."""
+    ours = respond(agent, agent.policy, "agent", episodes, seed)
+    theirs = respond(agent, reference_policy(agent), "reference", episodes, seed)
+    judge = "gold" if "gold" in ours.figures else "score"
+    won = win_rate(ours.figures[judge], theirs.figures[judge])
+    return Evaluation(
+        agent=means(ours.figures) | {"win_rate": won},
+        reference=means(theirs.figures),
+        records=[*ours.records, *theirs.records],
+    )
+
+
+def means(figures: pd.DataFrame) -> dict[str, Estimate]:
+    """Return the mean of each column with its interval.
+
+    A column with numbers that are not finite is left out: not every agent knows its KL.
+    """
+    columns = {str(name): figures[name].to_numpy(dtype=float) for name in figures}
+    return {name: mean(column) for name, column in columns.items() if np.isfinite(column).all()}
+
+
+def show(evaluation: Evaluation, samples: int, console: Console) -> None:
+    """Print the table, and the first responses of agent and reference."""
+    console.print(measures_table({"agent": evaluation.agent, "reference": evaluation.reference}))
+    console.print("In brackets: 95 % intervals over responses.")
+    count = len(evaluation.records) // 2
+    shown = min(samples, count)
+    print_samples(console, [evaluation.records[:shown], evaluation.records[count:][:shown]])
+
+
+def measures_table(columns: Mapping[str, Mapping[str, Estimate]]) -> Table:
+    """Return one row per measure that any column has."""
+    table = Table("measure", box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right")
+    for measure, label in MEASURES.items():
+        found = [column.get(measure) for column in columns.values()]
+        if any(value is not None for value in found):
+            table.add_row(label, *("" if value is None else str(value) for value in found))
+    return table
+
+
+def write(evaluation: Evaluation, saved: Saved, task: str, question: Question, out: Path) -> None:
+    """Write ``evaluation.json`` and ``samples.jsonl``; what is there is replaced.
+
+    Raises:
+        OSError: if they cannot be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    write_samples(out, evaluation.records)
+    fields = {
+        "agent": str(saved.folder),
+        "checkpoint": str(saved.checkpoint),
+        "task": task,
+        "episodes": question.episodes,
+        "seed": question.seed,
+        "figures": evaluation.agent,
+        "reference": evaluation.reference,
+    }
+    write_json(out / EVALUATION, fields)

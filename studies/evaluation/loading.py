@@ -1,0 +1,124 @@
+"""From a saved agent to one that answers: its task, its environment, its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studies.ablation.checks import check_task
+from studies.evaluation.saved import Saved
+from studies.training.folder import REWARD
+from studies.training.problem import Problem
+
+if TYPE_CHECKING:
+    from agents import Agent
+    from rlhf_env import Task
+    from studies.training.material import Material
+
+MAX_ENVS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a task is to be made of, read but not loaded.
+
+    Attributes:
+        problem: names it.
+        material: what was read for a model; None for a built-in task.
+        reward: the file of a reward that was learned before; None where there is none.
+    """
+
+    problem: Problem
+    material: Material | None
+    reward: Path | None
+
+
+def read_source(saved: Saved, asked: Problem) -> Source:
+    """Return what the command line asks, else what the agent was trained on.
+
+    Raises:
+        ValueError: if neither is known, or the files cannot be used or are not those that the
+            agent was trained on.
+    """
+    if asked.task is not None or asked.model is not None:
+        return Source(problem=asked, material=_material(asked), reward=None)
+    _check_no_more(asked)
+    if saved.run is None:
+        raise ValueError(
+            f"--task or --model must say what to ask, got neither, and {saved.folder} does not "
+            "tell either; give --task, or --model with --prompts and a reward"
+        )
+    problem = saved.run.problem
+    if problem.model is None:
+        problem = replace(problem, task=saved.run.task_name)
+    material = _material(problem)
+    if material is not None:
+        _check_unchanged(saved, material.digests)
+    reward = saved.run.out / REWARD
+    return Source(problem=problem, material=material, reward=reward if reward.is_file() else None)
+
+
+def load_task(source: Source) -> Task:
+    """Load the model, if there is one, and make the task.
+
+    Raises:
+        ValueError: if the model, the reward or all prompts cannot be used.
+    """
+    from rlhf_env.rewards.text_regression import TextRegressionReward
+    from studies.ablation.runs import make_task, shortened
+    from studies.training.own_task import learn_reward, load_own_task
+
+    problem, material = source.problem, source.material
+    if material is None:
+        return shortened(make_task(problem.task or ""), problem.own.max_new_tokens)
+    learned = None
+    if source.reward is not None:
+        learned = TextRegressionReward.load(source.reward)
+    elif material.ratings is not None:
+        learned = learn_reward(material.ratings)[0]
+    return load_own_task(problem.model or "", problem.own, material, learned, problem.kl_coef)
+
+
+def load_agent(saved: Saved, task: Task) -> Agent:
+    """Return the saved agent in an environment that pays the score at the end.
+
+    Raises:
+        ValueError: if its weights do not fit the task's model.
+    """
+    import gymnasium as gym
+
+    import agents
+    import rlhf_env  # noqa: F401  (registers RLHF-v0)
+
+    kind: Any = getattr(agents, saved.agent)
+    return kind.load(saved.checkpoint, gym.make_vec("RLHF-v0", num_envs=MAX_ENVS, task=task))
+
+
+def _material(problem: Problem) -> Material | None:
+    from studies.training.material import read_material
+
+    if problem.model is not None:
+        return read_material(problem.own)
+    check_task(problem.task or "")
+    return None
+
+
+def _check_no_more(asked: Problem) -> None:
+    usual = Problem().to_json()
+    for name, value in asked.to_json().items():
+        if value != usual[name]:
+            raise ValueError(
+                f"--{name.replace('_', '-')} goes with --task or --model, got {value!r} without "
+                "one; name one, or leave it out"
+            )
+
+
+def _check_unchanged(saved: Saved, digests: Mapping[str, str]) -> None:
+    for option, digest in digests.items():
+        if saved.digests.get(option) != digest:
+            raise ValueError(
+                f"--{option} must be as it was when {saved.folder} was trained, got another "
+                "content; put the file back, or give --model and all that goes with it"
+            )

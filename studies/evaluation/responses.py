@@ -1,0 +1,90 @@
+"""What agents answer to a task's evaluation prompts, and the figures of each response."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+
+from agents import Agent, Policy, collect
+from agents.rollouts.kl_reward import close_kl
+from rlhf_env.rewards.protocol import score
+from rlhf_env.rollout import Rollout
+from studies.training.printed import sample_records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Responses:
+    """One policy's responses.
+
+    Attributes:
+        figures: one row per response.
+        records: the responses as the rows of ``samples.jsonl``.
+    """
+
+    figures: pd.DataFrame
+    records: list[dict[str, Any]]
+
+
+def respond(agent: Agent, policy: Policy, name: str, episodes: int, seed: int) -> Responses:
+    """Let a policy answer the evaluation prompts in turn.
+
+    Policies that are given the same seed answer with the same random numbers.
+
+    Args:
+        agent: whose environment judges.
+        policy: who answers; its own one or the reference.
+        name: of the policy, in the records.
+        episodes: responses.
+        seed: of the responses.
+    """
+    task = agent.base.task
+    if policy is agent.policy and type(agent).sample is not Agent.sample:
+        # It answers otherwise than its policy does, such as with the best of several responses.
+        prompts = itertools.islice(itertools.cycle(task.eval_prompts), episodes)
+        rollout = agent.sample(list(prompts), seed=seed)
+    else:
+        rollout = collect(agent.envs, policy, episodes, seed=(seed,), prompts=task.eval_prompts)
+    if agent.base.mdp.options.kl_penalty == "reference":
+        rollout = close_kl(rollout, agent.base.kl_coef)
+    gold = None
+    if task.gold is not None:
+        gold = score(task.gold, rollout.prompts(), rollout.responses()).tolist()
+    figures = response_figures(rollout, policy, task.eos_id)
+    if gold is not None:
+        figures["gold"] = gold
+    return Responses(figures=figures, records=sample_records(rollout, task, gold, name))
+
+
+def reference_policy(agent: Agent) -> Policy:
+    """Return the reference as a policy of the agent's temperature."""
+    model, size = agent.base.mdp.reference.model, agent.base.task.vocab_size
+    return Policy(model, size, agent.policy.temperature)
+
+
+def response_figures(rollout: Rollout, policy: Policy, eos_id: int) -> pd.DataFrame:
+    """Return score, return, KL, length, entropy and ending of each response.
+
+    Args:
+        rollout: B episodes of the policy.
+        policy: whose entropy is asked.
+        eos_id: the token that ends a response.
+
+    Returns:
+        B rows; "kl" in nats per response (k1), "entropy" in nats per token, "eos_rate" 1 or 0.
+    """
+    log_ratios = torch.where(rollout.is_action, rollout.logprobs - rollout.ref_logprobs, 0.0)
+    entropy = policy.describe_all(rollout.tokens, rollout.is_action).entropy
+    lengths = rollout.is_action.sum(1)
+    columns = {
+        "score": rollout.score,
+        "return": rollout.rewards.sum(1),
+        "kl": log_ratios.sum(1),
+        "response_length": lengths,
+        "eos_rate": rollout.tokens[rollout.last_action] == eos_id,
+        "entropy": entropy.sum(1) / lengths,
+    }
+    return pd.DataFrame({name: column.double().tolist() for name, column in columns.items()})

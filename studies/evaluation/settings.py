@@ -1,0 +1,73 @@
+"""What `scripts/evaluate.py` and `scripts/compare.py` can be told. Nothing is read here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from studies.training.problem import Problem
+from studies.training.problem_checks import check_problem, whole_number
+
+MAX_SEED = 2**63 - 1
+MAX_EPISODES = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What agents are asked. A run of scripts/train.py says itself what its task is."""
+
+    problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
+    episodes: int = 256
+    """Responses of each agent; the evaluation prompts are used in turn."""
+    seed: int = 0
+    """Of all responses."""
+    samples: int = 4
+    """Prompts whose responses are shown."""
+    version: bool = False
+    """Print the version and leave."""
+
+
+def _folder(name: str, text: str) -> object:
+    return tyro.conf.arg(metavar=name, help=text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Evaluate a saved agent."""
+
+    folder: Annotated[
+        tyro.conf.Positional[Path],
+        _folder("FOLDER", "What agent.save wrote, or the --out of scripts/train.py."),
+    ]
+    question: tyro.conf.OmitArgPrefixes[Question]
+    out: Path | None = None
+    """Folder for the results (none given: FOLDER-evaluation)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Compare two saved agents."""
+
+    first: Annotated[
+        tyro.conf.Positional[Path],
+        _folder("FIRST", "What agent.save wrote, or the --out of scripts/train.py."),
+    ]
+    second: Annotated[tyro.conf.Positional[Path], _folder("SECOND", "The same of its opponent.")]
+    question: tyro.conf.OmitArgPrefixes[Question]
+    out: Path | None = None
+    """Folder for the results (none given: FIRST-against-SECOND)."""
+
+
+def check_question(question: Question) -> None:
+    """Refuse numbers and tasks that cannot be.
+
+    Raises:
+        ValueError: one sentence with the option, what it got, and what would be right.
+    """
+    whole_number("--episodes", question.episodes, 1, MAX_EPISODES)
+    whole_number("--seed", question.seed, 0, MAX_SEED)
+    whole_number("--samples", question.samples, 0)
+    check_problem(question.problem)

@@ -1,0 +1,172 @@
+"""The rounds one after the other: sample, label, learn the reward, train the policy, measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from rich.console import Console
+from rich.table import Table
+
+from agents.policy import Policy
+from agents.rollouts.collect import base_environment
+from rlhf_env.rewards.feedback.records import Comparison
+from rlhf_env.rewards.training.trained import load_reward, save_reward
+from rlhf_env.task import Task
+from studies.ablation.runs import make_task
+from studies.feedback_rounds.folder import (
+    RoundFolder,
+    read_figures,
+    write_figures,
+    write_tables,
+)
+from studies.feedback_rounds.labels import read_labels, read_pairs, write_pairs
+from studies.feedback_rounds.pairs import gold_preferences, sample_pairs
+from studies.feedback_rounds.policy import (
+    make_envs,
+    model_before,
+    reference_rollout,
+    train_policy,
+    unjudged,
+)
+from studies.feedback_rounds.reward import accuracy, check_learnable, fit_reward
+from studies.feedback_rounds.settings import Settings
+from studies.training.folder import claim
+
+# What each round draws from a stream of its own.
+_PAIRS, _LABELS, _REWARD, _POLICY = range(4)
+# Of an evaluation: what is kept of a round.
+KEPT = (
+    "gold",
+    "kl",
+    "kl_exact",
+    "win_rate",
+    "response_length",
+    "eos_rate",
+    "distinct_2",
+    "reference_gold",
+)
+SHOWN = ("round", "pairs", "held_out_accuracy", "previous_accuracy", "proxy", "gold", "kl")
+
+
+def prepare(settings: Settings) -> Task:
+    """Load the task, and see that it can be run.
+
+    Raises:
+        ValueError: if it has no gold reward where that should label, or no reward can be learned.
+    """
+    task = make_task(settings.task)
+    check_learnable(task)
+    if settings.labels == "gold" and task.gold is None:
+        raise ValueError(
+            f"--labels gold needs a task with a gold reward, got {task.name!r} without; "
+            "choose --labels people"
+        )
+    return task
+
+
+def run(settings: Settings, task: Task, asked: dict[str, object], console: Console) -> None:
+    """Run all rounds that are not finished.
+
+    Raises:
+        LabelsMissing: if people are to label pairs first.
+        ValueError: if another process uses the folder, or its files cannot be used.
+        OSError: if it cannot be written.
+    """
+    with claim(settings.out, asked):
+        figures = []
+        for number in range(1, settings.rounds + 1):
+            folder = RoundFolder(out=settings.out, number=number)
+            if not folder.figures.exists():
+                folder.path.mkdir(exist_ok=True)
+                console.print(f"round {number} of {settings.rounds}")
+                _run_round(settings, task, folder)
+            figures.append(read_figures(folder.figures))
+            write_tables(settings.out, figures)
+    console.print(_table(figures))
+    console.print(f"results in {settings.out}", markup=False)
+
+
+def _run_round(settings: Settings, task: Task, folder: RoundFolder) -> None:
+    last = RoundFolder(out=folder.out, number=folder.number - 1) if folder.number > 1 else None
+    envs = make_envs(task, settings, unjudged)
+    model = model_before(last.policy if last else None, task, envs)
+    if not folder.pairs.exists():
+        _write_pairs(settings, envs, Policy(model, task.vocab_size), folder)
+    labels = _labels(folder)
+    if not folder.reward.exists():
+        _learn_reward(settings, envs, folder)
+    device = base_environment(envs).mdp.device
+    agreement: dict[str, Any] = {**read_figures(folder.reward_figures), "previous_accuracy": None}
+    if last is not None:
+        former = load_reward(last.reward, device)
+        agreement["previous_accuracy"] = accuracy(former, labels, task.tokenizer)
+    judged = make_envs(task, settings, load_reward(folder.reward, device))
+    seed = _seed(settings, folder, _POLICY)
+    evaluation = train_policy(model, judged, settings, seed, folder.policy).evaluate(
+        settings.eval_episodes
+    )
+    kept = {name: evaluation[name] for name in KEPT if name in evaluation}
+    figures = {"round": folder.number, **agreement, "proxy": evaluation["score"], **kept}
+    write_figures(folder.figures, figures)
+
+
+def _write_pairs(
+    settings: Settings, envs: VectorEnv[Any, Any, Any], policy: Policy, folder: RoundFolder
+) -> None:
+    """Sample the round's pairs, and label them if that is the gold reward's part."""
+    seed = _seed(settings, folder, _PAIRS)
+    sampled = sample_pairs(envs, policy, settings.pairs_per_round, (seed,))
+    preferred: Sequence[str | None] = [None] * len(sampled.pairs)
+    gold = base_environment(envs).task.gold
+    if settings.labels == "gold" and gold is not None:
+        generator = torch.Generator().manual_seed(_seed(settings, folder, _LABELS))
+        preferred = gold_preferences(sampled, gold, settings.gold_temperature, generator)
+    # The pairs come last: where they are, there is a file to fill in.
+    write_pairs(folder.labels, sampled.pairs, preferred)
+    write_pairs(folder.pairs, sampled.pairs, [None] * len(sampled.pairs))
+
+
+def _labels(folder: RoundFolder) -> list[Comparison]:
+    return read_labels(folder.labels, read_pairs(folder.pairs))
+
+
+def _learn_reward(settings: Settings, envs: VectorEnv[Any, Any, Any], folder: RoundFolder) -> None:
+    """Learn the reward from the labels of this round and those before, and write it down."""
+    task = base_environment(envs).task
+    folders = [RoundFolder(out=folder.out, number=n + 1) for n in range(folder.number)]
+    labels = [label for one in folders for label in _labels(one)]
+    seed = _seed(settings, folder, _REWARD)
+    reference = reference_rollout(envs, settings.pairs_per_round, (seed,))
+    fitted = fit_reward(task, labels, reference, settings, seed)
+    figures = {
+        "pairs": len(labels),
+        "train_pairs": fitted.train_pairs,
+        "held_out_pairs": len(fitted.held_out),
+        "held_out_accuracy": accuracy(fitted.reward, fitted.held_out, task.tokenizer),
+    }
+    # The reward comes last: where it is, its figures are.
+    write_figures(folder.reward_figures, figures)
+    save_reward(fitted.reward, folder.reward)
+
+
+def _seed(settings: Settings, folder: RoundFolder, stream: int) -> int:
+    """Return the seed of one step of one round."""
+    sequence = np.random.SeedSequence([settings.seed, folder.number, stream])
+    return int(sequence.generate_state(1)[0])
+
+
+def _table(rounds: Sequence[dict[str, Any]]) -> Table:
+    table = Table()
+    for name in SHOWN:
+        table.add_column(name.replace("_", " "), justify="right")
+    for figures in rounds:
+        table.add_row(*(_cell(figures.get(name)) for name in SHOWN))
+    return table
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:d}" if isinstance(value, int) else f"{value:.3f}"

@@ -1,0 +1,188 @@
+"""The report as one HTML page that loads and runs nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from studies.reporting.axes import rows_where, varied_axes
+from studies.reporting.improvement import Comparison, comparisons
+from studies.reporting.plots import DOTS_PER_INCH, Plot, png, webp
+from studies.reporting.samples import VIEWS, Samples
+from studies.reporting.sources import Source
+from studies.reporting.style import LIGHT
+from studies.reporting.tables import METRICS, Cell, cells, headline, metrics_of
+
+TEMPLATES = Path(__file__).parent / "templates"
+MAX_FAILURES = 50
+MAX_CELLS = 250
+# A column of more panels is no overview; the wide figure is scrolled then.
+MAX_STACKED = 16
+CSS_PIXELS_PER_INCH = 96
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A figure as the page embeds it.
+
+    Attributes:
+        plot: title, caption and table.
+        wide: the image as a data URI.
+        narrow: its panels in one column, for narrow screens; empty where there are too many.
+        width: at which it is shown, in CSS pixels, where there is room.
+        narrow_width: that of the narrow one.
+    """
+
+    plot: Plot
+    wide: str
+    narrow: str
+    width: int
+    narrow_width: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What the page shows of one task.
+
+    Attributes:
+        task: its name.
+        figures: the most important first.
+        cells: one per setting, at most `MAX_CELLS`.
+        hidden_cells: how many more there are.
+        axes: which of the settings' fields differ.
+        metrics: which were measured.
+        best: the settings with the highest headline metric, as the page writes it.
+        headline: the metric that settings are compared by.
+        comparisons: along each axis.
+    """
+
+    task: str
+    figures: list[Figure]
+    cells: list[Cell]
+    hidden_cells: int
+    axes: list[str]
+    metrics: list[str]
+    best: list[Cell]
+    headline: str
+    comparisons: list[Comparison]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything the page shows.
+
+    Attributes:
+        title: of the page.
+        settings: the grid's.
+        studies: one per task.
+        failures: run and error, at most `MAX_FAILURES`.
+        runs: how many ended well.
+        failed: how many did not.
+        samples: example episodes.
+    """
+
+    title: str
+    settings: dict[str, Any]
+    studies: list[Study]
+    failures: list[dict[str, str]]
+    runs: int
+    failed: int
+    samples: Samples
+
+
+def summarise(
+    results: pd.DataFrame, settings: dict[str, Any], studies: list[Study], samples: Samples
+) -> Report:
+    """Return what the page shows of the runs."""
+    failed = rows_where(results, results["status"] != "ok") if len(results) else results
+    errors = failed.head(MAX_FAILURES)[["run_id", "error", "command"]] if len(failed) else failed
+    # Only a grid has a number of seeds; one training run has a seed.
+    kind = "Ablation" if "seeds" in settings or studies else "Training"
+    tasks = ", ".join(study.task for study in studies if study.task)
+    return Report(
+        title=f"{kind} on {tasks or settings.get('task', 'an unknown task')}",
+        settings=settings,
+        studies=studies,
+        failures=errors.astype(str).to_dict("records"),  # type: ignore[arg-type]
+        runs=len(results) - len(failed),
+        failed=len(failed),
+        samples=samples,
+    )
+
+
+def study(source: Source, figures: list[Figure]) -> Study:
+    """Return what the page shows of one task's runs."""
+    found, metric = cells(source.results, MAX_CELLS), headline(source.results)
+    measured = metrics_of(found)
+    return Study(
+        task=source.task,
+        figures=figures,
+        cells=found[:MAX_CELLS],
+        hidden_cells=len(found[MAX_CELLS:]),
+        axes=varied_axes(source.results),
+        metrics=measured,
+        best=best_cells(found, metric),
+        headline=metric,
+        comparisons=comparisons(source.results, metric, measured),
+    )
+
+
+def best_cells(found: list[Cell], metric: str) -> list[Cell]:
+    """Return the settings with the highest metric; what the page writes alike is a tie."""
+    ranked = [cell for cell in found if metric in cell.estimates]
+    highest = max((cell.estimates[metric].value for cell in ranked), default=0.0)
+    return [cell for cell in ranked if f"{cell.estimates[metric].value:.3f}" == f"{highest:.3f}"]
+
+
+def as_html(report: Report) -> str:
+    """Return the page; every text in it is escaped, and it may load and run nothing."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return environment.get_template("report.html").render(
+        report=report,
+        style=Markup(style),
+        style_hash=f"sha256-{digest}",
+        names=METRICS,
+        views=VIEWS,
+    )
+
+
+def as_figure(plot: Plot, wide: bytes) -> Figure:
+    """Return a figure as the page embeds it, given its PNG file."""
+    if plot.panels > MAX_STACKED:
+        narrow, shown = "", shown_width(wide)
+    else:
+        image = png(plot, LIGHT, stacked=True)
+        narrow, shown = data_uri(image), shown_width(image)
+    return Figure(
+        plot=plot,
+        wide=data_uri(wide),
+        narrow=narrow,
+        width=shown_width(wide),
+        narrow_width=shown,
+    )
+
+
+def shown_width(image: bytes) -> int:
+    """Return how wide a PNG file is shown, in CSS pixels."""
+    # The file has its width in bytes 16 to 19.
+    return int.from_bytes(image[16:20], "big") * CSS_PIXELS_PER_INCH // DOTS_PER_INCH
+
+
+def data_uri(image: bytes) -> str:
+    """Return a PNG file as text that a page can hold."""
+    return f"data:image/webp;base64,{base64.b64encode(webp(image)).decode()}"

@@ -1,0 +1,149 @@
+"""The table of an ablation: one line per setting, interquartile means over its seeds."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from dataclasses import dataclass
+
+import pandas as pd
+
+from studies.reporting.axes import TASK, axes_of, groups, has, text_of, values, varied_axes
+from studies.reporting.intervals import Estimate, estimates
+
+# Column -> heading, in the order of the table. Only columns that were measured appear.
+METRICS = {
+    "j_ratio": "J/J*",
+    "regret": "regret",
+    "score": "score",
+    "gold": "gold",
+    "kl": "KL (nats)",
+    "win_rate": "win rate",
+    "response_length": "length (tokens)",
+    "entropy": "entropy (nats)",
+    "eos_rate": "EOS rate",
+}
+# Of the terminal's table.
+MAX_MEASURES = 5
+# What is not read on a terminal has room for all measures with their intervals.
+FILE_WIDTH = 160
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One setting of the grid.
+
+    Attributes:
+        settings: axis -> value, as text.
+        runs: how many runs ended well.
+        failed: how many failed.
+        estimates: metric -> interquartile mean over the runs, where there is one.
+    """
+
+    settings: dict[str, str]
+    runs: int
+    failed: int
+    estimates: dict[str, Estimate]
+
+
+def cells(results: pd.DataFrame, shown: int | None = None) -> list[Cell]:
+    """Return the settings of a grid in its order.
+
+    Args:
+        results: the table of `studies.ablation.results.write_results`; may be empty.
+        shown: how many of them are written out; the others get the headline metric alone. All
+            when None.
+    """
+    if results.empty:
+        return []
+    axes = [*_tasks(results), *axes_of(results)]
+    settings = list(groups(results, axes))
+    good = [rows[(rows["status"] == "ok").to_numpy()] for _, rows in settings]
+    measured = [name for name in METRICS if name in results]
+    wanted = {name: len(good) if name == headline(results) else shown for name in measured}
+    numbers = {name: estimates([rows[name] for rows in good[: wanted[name]]]) for name in measured}
+    return [
+        Cell(
+            settings={name: text_of(value) for name, value in zip(axes, key, strict=True)},
+            runs=len(good[place]),
+            failed=len(rows) - len(good[place]),
+            estimates={
+                name: found[0]
+                for name in measured
+                if (found := numbers[name][place : place + 1]) and found[0] is not None
+            },
+        )
+        for place, (key, rows) in enumerate(settings)
+    ]
+
+
+def headline(results: pd.DataFrame) -> str:
+    """Return the metric that the runs are best compared by: the truest that was measured."""
+    for name in ("j_ratio", "gold", "score"):
+        if has(results, name):
+            return name
+    return "score"
+
+
+def metrics_of(found: list[Cell]) -> list[str]:
+    """Return the metrics that any setting has, in the order of the table."""
+    return [name for name in METRICS if any(name in cell.estimates for cell in found)]
+
+
+def as_text(results: pd.DataFrame, width: int | None = None) -> str:
+    """Return the table for a terminal, one line per setting.
+
+    Where it is too wide, intervals are left out from the last measure to the first, then measures.
+
+    Args:
+        results: the table of `studies.ablation.results.write_results`; may be empty.
+        width: in characters; that of the terminal when None.
+    """
+    found = cells(results)
+    if not found:
+        return "no runs"
+    limit = shutil.get_terminal_size((FILE_WIDTH, 24)).columns if width is None else width
+    axes, measured = [*_tasks(results), *varied_axes(results)], metrics_of(found)
+    most = min(MAX_MEASURES, len(measured))
+    sizes = [(most, intervals) for intervals in range(most, 0, -1)]
+    sizes += [(count, 1) for count in range(most - 1, 0, -1)]
+    count, intervals = next(
+        (
+            size
+            for size in sizes
+            if _width(_table(found, axes, measured[: size[0]], size[1])) <= limit
+        ),
+        (min(most, 1), 0),
+    )
+    text = _table(found, axes, measured[:count], intervals)
+    left_out = [METRICS[name] for name in measured[count:]]
+    note = textwrap.fill(f"In results.csv also: {', '.join(left_out)}.", max(limit, 20))
+    return f"{text}\n{note}" if left_out else text
+
+
+def _tasks(results: pd.DataFrame) -> list[str]:
+    """Return the column of the task where there are several; their runs have no common mean."""
+    return [TASK] if TASK in results and len(values(results, TASK)) > 1 else []
+
+
+def _table(found: list[Cell], axes: list[str], names: list[str], intervals: int) -> str:
+    lines = [
+        {axis: cell.settings[axis] for axis in axes}
+        | {"runs": str(cell.runs) + (f" (+{cell.failed} failed)" if cell.failed else "")}
+        | {
+            METRICS[name]: _number(cell.estimates.get(name), index < intervals)
+            for index, name in enumerate(names)
+        }
+        for cell in found
+    ]
+    return pd.DataFrame(lines).to_string(index=False)
+
+
+def _width(text: str) -> int:
+    return max(map(len, text.splitlines()))
+
+
+def _number(found: Estimate | None, has_interval: bool) -> str:
+    if found is None:
+        return ""
+    return str(found) if has_interval else f"{found.value:.3f}"

@@ -1,0 +1,103 @@
+"""Refusals of what a person typed to `scripts/train.py`, before anything is read or loaded."""
+
+from __future__ import annotations
+
+from studies.ablation.agent_names import AGENT_AXES, BUILT_IN, agent_fields, did_you_mean
+from studies.ablation.checks import (
+    KL_ESTIMATORS,
+    KL_PLACEMENTS,
+    check_horizon,
+    check_task,
+    known_horizon,
+)
+from studies.ablation.names import DENSITIES, GRANULARITIES, check_name
+from studies.training.problem_checks import check_problem, number, whole_number
+from studies.training.settings import Learning, Settings
+
+MAX_SEED = 2**63 - 1
+NO_DISCOUNT = 1.0
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse settings that cannot be run.
+
+    Raises:
+        ValueError: one sentence with the option, what it got, and what would be right.
+    """
+    check_learning(settings.learning)
+    check_problem(settings.problem)
+    whole_number("--samples", settings.samples, 0)
+    if settings.task_name is not None:
+        check_task(settings.task_name)
+    if (horizon := known_horizon(settings.run.budget)) is not None:
+        check_lengths(settings.learning, horizon)
+
+
+def check_lengths(learning: Learning, horizon: int) -> None:
+    """Refuse a density or a granularity of more tokens than a response has.
+
+    Args:
+        learning: names them.
+        horizon: tokens of the longest response.
+    """
+    for name in (learning.density, learning.granularity):
+        check_horizon(name, learning.every_k, horizon)
+
+
+def check_learning(learning: Learning) -> None:
+    """Refuse an agent that does not exist, and settings that it does not have or cannot use."""
+    if learning.agent not in BUILT_IN and ":" not in learning.agent:
+        raise ValueError(
+            f"--agent must be one of {', '.join(BUILT_IN)}, got {learning.agent!r}"
+            f"{did_you_mean(learning.agent, list(BUILT_IN))}"
+        )
+    if ":" in learning.agent:
+        raise ValueError(
+            f"--agent must be the name of a built-in agent, got {learning.agent!r}; "
+            "scripts/ablate.py also runs agents of your own"
+        )
+    whole_number("--episodes", learning.episodes, 1)
+    whole_number("--episodes-per-update", learning.episodes_per_update, 1)
+    whole_number("--eval-episodes", learning.eval_episodes, 1)
+    whole_number("--every-k", learning.every_k, 1)
+    whole_number("--seed", learning.seed, 0, MAX_SEED)
+    number("--gamma", learning.gamma, 0.0, 1.0)
+    number("--learning-rate", learning.learning_rate, 0.0)
+    number("--gae-lambda", learning.gae_lambda, 0.0, 1.0)
+    check_name("--density", learning.density, DENSITIES)
+    check_name("--granularity", learning.granularity, GRANULARITIES)
+    if learning.kl_placement is not None:
+        check_name("--kl-placement", learning.kl_placement, KL_PLACEMENTS)
+    if learning.kl_estimator is not None:
+        check_name("--kl-estimator", learning.kl_estimator, KL_ESTIMATORS)
+    for name in sorted(AGENT_AXES - agent_fields(learning.agent)):
+        value = getattr(learning, name)
+        if value not in (None, NO_DISCOUNT if name == "gamma" else None):
+            raise ValueError(
+                f"--{name.replace('_', '-')} is no setting of {learning.agent}, got {value}; "
+                "leave it out or choose another agent"
+            )
+    _check_minibatches(learning.agent, learning.episodes_per_update)
+    if learning.group_size is not None:
+        _check_group(learning.group_size, learning.episodes_per_update)
+
+
+def _check_minibatches(agent: str, episodes: int) -> None:
+    count = BUILT_IN[agent].minibatches
+    if episodes % count:
+        below, above = episodes // count * count, -(-episodes // count) * count
+        choices = f"{below} or {above}" if below else str(above)
+        raise ValueError(
+            f"--episodes-per-update must be a multiple of {count} for {agent}, which takes {count} "
+            f"steps per pass, got {episodes}; choose {choices}"
+        )
+
+
+def _check_group(size: int, episodes: int) -> None:
+    whole_number("--group-size", size, 2)
+    if episodes % size:
+        sizes = [n for n in range(2, episodes + 1) if episodes % n == 0]
+        raise ValueError(
+            f"--group-size must divide --episodes-per-update = {episodes}, got {size}; choose one "
+            f"of {', '.join(map(str, sizes)) or 'none: raise --episodes-per-update'}"
+        )

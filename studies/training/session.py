@@ -1,0 +1,189 @@
+"""A training run: build task, environment and agent; evaluate; train; evaluate again.
+
+The only place in which `scripts/train.py` uses agents and environments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from agents import train
+from agents.rollouts.kl_reward import close_kl
+from rlhf_env.mdp.render import printable
+from rlhf_env.rewards.metrics.held_out import HeldOutFigures, held_out_figures
+from rlhf_env.rewards.protocol import score
+from rlhf_env.rewards.text_regression import TextRegressionReward
+from rlhf_env.task import Task
+from studies.ablation.runs import make_agent, make_envs, make_task, shortened
+from studies.training.checks import check_lengths
+from studies.training.folder import (
+    REWARD,
+    claim,
+    write_evaluation,
+    write_samples,
+)
+from studies.training.material import Material
+from studies.training.own_checks import hush, try_reward
+from studies.training.own_task import learn_reward, load_own_task
+from studies.training.printed import evaluation_table, print_samples, sample_records
+
+if TYPE_CHECKING:
+    from agents import Agent
+    from studies.training.settings import Settings
+
+# Updates that an interruption may cost; they are done again, with the same result.
+CHECKPOINT_EVERY = 10
+# Weights; threads wait for each other longer than they compute with so small a model.
+ONE_THREAD_BELOW = 5_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembly:
+    """Everything a run needs, built and tried out; no file has been made.
+
+    Attributes:
+        task: what is asked and who judges.
+        agent: who learns.
+        learned: the reward, where it was learned from ratings.
+        figures: how well it forecasts ratings held out.
+    """
+
+    task: Task
+    agent: Agent
+    learned: TextRegressionReward | None
+    figures: HeldOutFigures | None
+
+
+def assemble(settings: Settings, material: Material | None, console: Console) -> Assembly:
+    """Learn the reward if there are ratings, load the model, and make the agent.
+
+    Args:
+        settings: checked.
+        material: of the task, checked; None for a built-in one.
+        console: is told what is being waited for, and what was left out.
+
+    Raises:
+        ValueError: if the model or the reward cannot be used.
+    """
+    learned, figures = None, None
+    hush()
+    if material is not None and material.ratings is not None:
+        count = len(material.ratings)
+        console.print(f"learning a reward from {count:,} rated text{'s' if count > 1 else ''} ...")
+        learned, held_out = learn_reward(material.ratings)
+        figures = held_out_figures(
+            learned.predict(held_out.texts), held_out.values, learned.neutral
+        )
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always", UserWarning)
+        task = build_task(settings, material, learned)
+    for note in noted:
+        console.print(f"note: {printable(str(note.message))}", markup=False)
+    check_lengths(settings.learning, task.max_new_tokens)
+    if material is None:
+        try_reward(task.reward, [task.prompts[0], task.prompts[-1]], "--task")
+    weights = sum(parameter.numel() for parameter in task.reference.parameters())
+    if weights < ONE_THREAD_BELOW and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    agent = make_agent(settings.run, make_envs(settings.run, task))
+    return Assembly(task=task, agent=agent, learned=learned, figures=figures)
+
+
+def build_task(
+    settings: Settings, material: Material | None, learned: TextRegressionReward | None
+) -> Task:
+    """Return the built-in task, or one made of the model and the material.
+
+    Raises:
+        ValueError: if the model or all prompts cannot be used.
+    """
+    problem = settings.problem
+    if material is None:
+        return shortened(make_task(settings.task_name or ""), problem.own.max_new_tokens)
+    return load_own_task(problem.model or "", problem.own, material, learned, problem.kl_coef)
+
+
+def run(settings: Settings, assembly: Assembly, asked: dict[str, object], console: Console) -> None:
+    """Train in the run's folder, and tell how it went before and after.
+
+    Raises:
+        ValueError: if another process uses the folder.
+        OSError: if it cannot be written.
+    """
+    task, agent, learning = assembly.task, assembly.agent, settings.learning
+    with claim(settings.out, asked):
+        if assembly.learned is not None:
+            assembly.learned.save(settings.out / REWARD)
+        describe(assembly, console)
+        prompts = shown_prompts(task, settings)
+        before = agent.evaluate(learning.eval_episodes)
+        first = respond(assembly, prompts, "before")
+        console.print(evaluation_table({"before": before}))
+        print_samples(console, [first])
+        console.print()
+        train(
+            agent,
+            agent.envs,
+            learning.episodes,
+            log_dir=settings.out,
+            checkpoint_every=CHECKPOINT_EVERY,
+        )
+        after = agent.evaluate(learning.eval_episodes)
+        last = respond(assembly, prompts, "after")
+        write_samples(settings.out, [*first, *last])
+        figures = None if assembly.figures is None else dataclasses.asdict(assembly.figures)
+        evaluation = {
+            "episodes": learning.episodes,
+            "before": before,
+            "after": after,
+            "reward": figures,
+        }
+        write_evaluation(settings.out, evaluation)
+    console.print(evaluation_table({"before": before, "after": after}))
+    print_samples(console, [first, last])
+    console.print(f"\nresults in {settings.out}", markup=False)
+
+
+def describe(assembly: Assembly, console: Console) -> None:
+    """Print what is asked, who judges, and how well a learned reward does."""
+    task = assembly.task
+    weights = sum(parameter.numel() for parameter in task.reference.parameters())
+    console.print(
+        f"task {printable(task.name)}: {weights:,} weights, {len(task.prompts):,} prompts to "
+        f"train on and {len(task.eval_prompts):,} to evaluate on, up to {task.max_new_tokens} new "
+        "tokens, "
+        f"KL coefficient {assembly.agent.base.kl_coef:g}",
+        markup=False,
+    )
+    if assembly.figures is not None:
+        console.print(f"reward from ratings, {assembly.figures}", markup=False)
+    console.print()
+
+
+def shown_prompts(task: Task, settings: Settings) -> list[Any]:
+    """Return different evaluation prompts, the same at each call."""
+    generator = np.random.default_rng(settings.learning.seed)
+    count = min(settings.samples, len(task.eval_prompts))
+    rows = generator.choice(len(task.eval_prompts), size=count, replace=False)
+    return [task.eval_prompts[row] for row in rows]
+
+
+def respond(assembly: Assembly, prompts: list[Any], stage: str) -> list[dict[str, Any]]:
+    """Return the agent's response to each prompt, as the rows of ``samples.jsonl``."""
+    if not prompts:
+        return []
+    task = assembly.task
+    # The environment pays log pi_ref; the agent learns from it less its own log pi.
+    rollout = close_kl(assembly.agent.sample(prompts), assembly.agent.base.kl_coef)
+    gold = None
+    if task.gold is not None:
+        gold = score(task.gold, rollout.prompts(), rollout.responses()).tolist()
+    return sample_records(rollout, task, gold, stage)

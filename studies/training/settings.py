@@ -1,0 +1,134 @@
+"""What `scripts/train.py` can be told. Nothing is checked or read here."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from studies.ablation.agent_names import agent_fields
+from studies.ablation.grid import Budget, RunSettings
+from studies.ablation.names import DENSITIES
+from studies.training.problem import OwnTask, Problem
+
+DEFAULT_TASK = "reviews"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """Who learns, how, and for how long."""
+
+    agent: str = "ppo"
+    """The agent: ppo, grpo, ..."""
+    episodes: int = 4096
+    """Episodes (responses) to learn from; a larger number continues a finished run."""
+    episodes_per_update: int = 64
+    """Episodes that each update learns from."""
+    learning_rate: float | None = None
+    """Step size of the optimiser (none: the agent's own; with --model 3e-5 for ppo, else 1e-4)."""
+    gamma: float = 1.0
+    """Discount factor per decision, in [0, 1]."""
+    gae_lambda: float | None = None
+    """GAE's lambda in [0, 1], for agents with a critic (none given: the agent's own)."""
+    group_size: int | None = None
+    """Responses per prompt, for agents that compare within groups (none given: their own)."""
+    kl_placement: str | None = None
+    """Where the KL penalty stands: reward, loss (none given: the agent's own)."""
+    kl_estimator: str | None = None
+    """By what the KL is estimated from the tokens chosen: k1, k2, k3 (none given: the agent's)."""
+    density: str = "terminal"
+    """When the score is paid: terminal, every_k or every_8, prefix_difference, potential."""
+    every_k: int = 8
+    """Tokens between two payments under the density every_k."""
+    granularity: str = "token"
+    """What one decision is: token, macro_N (N tokens), macro_punctuation, macro_space_led,
+    macro_entropy_H (H nats), bandit (the whole response)."""
+    seed: int = 0
+    """Of all the agent's randomness and of the choice of prompts that are shown."""
+    eval_episodes: int = 256
+    """Episodes of the evaluations before and after training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Train one agent on one task."""
+
+    problem: tyro.conf.OmitArgPrefixes[Problem]
+    learning: tyro.conf.OmitArgPrefixes[Learning]
+    out: Path = Path("runs/train")
+    """Folder for the results; an unfinished run of the same settings in it is continued."""
+    samples: int = 4
+    """Prompts whose responses are shown before and after training."""
+    version: bool = False
+    """Print the version and leave."""
+
+    @property
+    def task_name(self) -> str | None:
+        """The built-in task; None where a model is given."""
+        return self.problem.task or (None if self.problem.model else DEFAULT_TASK)
+
+    @property
+    def run(self) -> RunSettings:
+        """The same settings as one run of an ablation, which knows the agents and wrappers."""
+        learning = self.learning
+        # Every token is every first token: one wrapper does both.
+        density = "every_1" if learning.density == "prefix_difference" else learning.density
+        return RunSettings(
+            agent=learning.agent,
+            gamma=learning.gamma if "gamma" in agent_fields(learning.agent) else None,
+            density=density,
+            granularity=learning.granularity,
+            gae_lambda=learning.gae_lambda,
+            kl_coef=self.problem.kl_coef,
+            group_size=learning.group_size,
+            kl_placement=learning.kl_placement,
+            kl_estimator=learning.kl_estimator,
+            seed=learning.seed,
+            budget=Budget(
+                task=self.task_name or "",
+                model=self.problem.model,
+                own=self.problem.own,
+                episodes_per_update=learning.episodes_per_update,
+                learning_rate=learning.learning_rate,
+                every_k=learning.every_k,
+                eval_episodes=learning.eval_episodes,
+            ),
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """Return what makes the run this run, as plain values."""
+        fields = self.problem.to_json() | dataclasses.asdict(self.learning)
+        return fields | {"task": self.task_name, "samples": self.samples}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any], out: Path) -> Settings:
+        """Return what `to_json` described, of a run in the folder ``out``.
+
+        Raises:
+            KeyError: if a field is missing.
+        """
+        names = [field.name for field in dataclasses.fields(Learning)]
+        learning = {name: fields[name] for name in names if name in fields}
+        return cls(
+            problem=Problem.from_json(fields),
+            learning=Learning(**learning),
+            out=out,
+            samples=fields["samples"],
+        )
+
+
+def as_typed(sentence: str) -> str:
+    """Return an error with its settings named as the command line has them: ``--kl-coef``."""
+    kinds = (Problem, OwnTask, Learning)
+    names = [field.name for kind in kinds for field in dataclasses.fields(kind)]
+    # A single word is an option where it opens the sentence only; it may be a word elsewhere, and
+    # every_k a value of --density.
+    long = "|".join(name for name in names if "_" in name and name not in DENSITIES)
+    first = rf"^({'|'.join(names)})(?= (?:must|goes|is|needs) )"
+    anywhere = rf"(?<![\w'\"./-])({long})(?![\w'\"./])"
+    return re.sub(f"{first}|{anywhere}", lambda found: f"--{found[0].replace('_', '-')}", sentence)

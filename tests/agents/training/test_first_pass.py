@@ -1,0 +1,88 @@
+"""The first optimiser step goes on from the pass that described the rollout: the same result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import agents.training.learner
+from agents import GRPO, PPO, KLPenaltyPPO, Reinforce
+from agents.agent import Agent
+from tests.agents.episodes import make_envs
+from tests.toys import tiny_gpt2_task, tiny_llama_task
+
+AGENTS: dict[str, tuple[type[Agent], dict[str, Any]]] = {
+    "PPO": (PPO, {"minibatches": 1}),
+    "PPO, one step": (PPO, {"minibatches": 1, "epochs": 1}),
+    "separate critic": (PPO, {"minibatches": 1, "critic": "separate"}),
+    "KLPenaltyPPO": (KLPenaltyPPO, {"minibatches": 1}),
+    "GRPO": (GRPO, {"epochs": 3, "group_size": 4}),
+    "Reinforce": (Reinforce, {"baseline": "value"}),
+}
+
+
+def make_agent(name: str) -> Agent:
+    kind, settings = AGENTS[name]
+    return kind(make_envs(tiny_gpt2_task(dropout=0.2), 8), episodes_per_update=8, **settings)
+
+
+@contextmanager
+def passes(agent: Agent) -> Iterator[list[int]]:
+    """How many episodes each pass of the policy over finished texts describes."""
+    seen: list[int] = []
+    original = agent.policy.describe
+
+    def describe(tokens: Tensor, is_action: Tensor) -> Any:
+        seen.append(len(tokens))
+        return original(tokens, is_action)
+
+    agent.policy.describe = describe  # type: ignore[method-assign]
+    yield seen
+    del agent.policy.describe
+
+
+def learned(agent: Agent) -> tuple[Tensor, dict[str, float]]:
+    metrics = agent.update(agent.collect())
+    return torch.cat([p.detach().flatten() for p in agent.policy.parameters()]), metrics
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_pass_of_its_own_has_the_same_result(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, metrics = learned(make_agent(name))
+    monkeypatch.setattr(agents.training.learner.Learner, "_first_pass", lambda *_: None)
+    apart, expected = learned(make_agent(name))
+    torch.testing.assert_close(weights, apart, atol=1e-6, rtol=1e-5)
+    assert metrics == pytest.approx(expected, abs=1e-5, rel=1e-4)
+
+
+@pytest.mark.parametrize(("minibatches", "expected"), [(1, [8] * 4), (2, [8] + [4] * 8)])
+def test_one_pass_less_where_it_is_the_same(minibatches: int, expected: list[int]) -> None:
+    """Four epochs: the first needs no pass of its own unless it is split."""
+    agent = PPO(
+        make_envs(tiny_llama_task(), 8), episodes_per_update=8, epochs=4, minibatches=minibatches
+    )
+    for _ in range(2):
+        rollout = agent.collect()
+        with passes(agent) as seen:
+            agent.update(rollout)
+        assert seen == expected
+
+
+def test_another_rollout_is_described_anew() -> None:
+    agent = PPO(make_envs(tiny_llama_task(), 8), episodes_per_update=8, minibatches=1, epochs=1)
+    first, second = agent.draw_rollout(0), agent.draw_rollout(1)
+    agent.learner.describe(first)
+    with passes(agent) as seen:
+        agent.update(second)
+        assert seen == [8]
+        old = agent.policy.describe_all(first.tokens, first.is_action)
+        agent.learner.describe(first)
+        targets = agent.learner.algorithm.targets(second, old, agent.base.mdp.reference)
+        del seen[:]
+        agent.learner.update(second, old, targets, None)  # type: ignore[arg-type]
+        assert seen == [8]

@@ -1,0 +1,22 @@
+__all__: list[str]
+
+from . import vector as vector
+from .boundaries import high_reference_entropy as high_reference_entropy
+from .boundaries import punctuation as punctuation
+from .boundaries import space_led as space_led
+from .decoded_text import DecodedText as DecodedText
+from .every_k import EveryK as EveryK
+from .hidden_state import HiddenState as HiddenState
+from .length_penalty import LengthPenalty as LengthPenalty
+from .macro_action import MacroAction as MacroAction
+from .normalize_score import NormalizeScore as NormalizeScore
+from .overlong_penalty import OverlongPenalty as OverlongPenalty
+from .potential_shaping import PotentialShaping as PotentialShaping
+from .prefix_difference import PrefixDifference as PrefixDifference
+from .prefix_reward import PrefixReward as PrefixReward
+from .record_episodes import RecordEpisodes as RecordEpisodes
+from .repetition_penalty import RepetitionPenalty as RepetitionPenalty
+from .sequence_bandit import SequenceBandit as SequenceBandit
+from .terminal_reward import TerminalReward as TerminalReward
+from .token_reward import TokenReward as TokenReward
+from .top_k_actions import TopKActions as TopKActions
