@@ -27,6 +27,9 @@ class PotentialShaping(RewardDensity, RecordConstructorArgs):
     Put it outside of `wrappers.MacroAction` and `wrappers.SequenceBandit`: the potential is then
     read where their actions begin and end. Inside is the same at gamma = 1 and refused otherwise.
 
+    ``env.shaping_gamma`` is gamma: an agent that discounts by another one can find it by walking
+    the stack of wrappers, and say that the optimum has moved.
+
     Example:
         >>> import gymnasium as gym, rlhf_env
         >>> from wrappers import PotentialShaping
@@ -56,6 +59,7 @@ class PotentialShaping(RewardDensity, RecordConstructorArgs):
             self, _disable_deepcopy=True, gamma=gamma, potential=potential
         )
         super().__init__(env, density, potential)
+        self.shaping_gamma = density.gamma
 
 
 def potential_shaping(gamma: float) -> Density:

@@ -5,10 +5,12 @@ import torch
 from torch import Tensor
 
 import wrappers
+import wrappers.vector
 from rlhf_env import exact
 from rlhf_env.env import RLHFEnv
 from rlhf_env.task import Task
 from rlhf_env.tasks.toy15 import reward as toy15_reward
+from rlhf_env.vector_env import RLHFVectorEnv
 from tests.toys import tiny_llama_task
 from tests.wrappers.episodes import (
     TOY15,
@@ -51,6 +53,14 @@ def test_the_potential_stays_where_an_episode_is_truncated(toy15: Task) -> None:
     # Phi = 0, 1, 2, 3 and no end; with EOS the third is terminal.
     assert paid(env, (1, 1, 1), "shaping") == pytest.approx([0.5, 0.0, -0.5], abs=1e-9)
     assert paid(env, (1, 1, 0), "shaping") == pytest.approx([0.5, 0.0, -2.0], abs=1e-9)
+
+
+def test_the_discount_can_be_read_from_the_wrapper(toy15: Task) -> None:
+    assert wrappers.PotentialShaping(RLHFEnv(toy15), gamma=0.9).shaping_gamma == 0.9
+    envs = wrappers.vector.PotentialShaping(RLHFVectorEnv(2, toy15), gamma=1)
+    assert envs.shaping_gamma == 1.0
+    # Other densities ask for no discount of their own.
+    assert not hasattr(wrappers.EveryK(RLHFEnv(toy15), k=2), "shaping_gamma")
 
 
 def test_the_potential_sees_the_prompt() -> None:

@@ -18,4 +18,6 @@ class PotentialShaping(RewardDensity):
         self, env: VectorEnv[Any, Any, Any], gamma: float, potential: PrefixScorer | None = None
     ) -> None:
         """Wrap a vector environment; the arguments are those of `wrappers.PotentialShaping`."""
-        super().__init__(env, potential_shaping(gamma), potential)
+        density = potential_shaping(gamma)
+        super().__init__(env, density, potential)
+        self.shaping_gamma = density.gamma
