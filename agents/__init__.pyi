@@ -31,7 +31,7 @@ from .algorithms.trpo import TRPO as TRPO
 from .algorithms.trpo import TRPOAlgorithm as TRPOAlgorithm
 from .algorithms.trpo import TRPOConfig as TRPOConfig
 from .config import AgentConfig as AgentConfig
-from .policy import Description as Description
 from .policy import Policy as Policy
+from .policy import PolicyOutput as PolicyOutput
 from .rollouts.collect import collect as collect
 from .training.train import train as train

@@ -17,7 +17,7 @@ from agents.config import AgentConfig, make_config
 from agents.evaluation.evaluate import evaluate
 from agents.evaluation.metrics import mean_kl
 from agents.math import adaptive_kl_coef
-from agents.policy import Description, Policy
+from agents.policy import Policy, PolicyOutput
 from agents.rollouts.collect import base_environment, collect
 from agents.rollouts.contract import check_observation
 from agents.rollouts.kl_reward import learned_kl
@@ -109,9 +109,9 @@ class Agent:
 
     def collect(self) -> Rollout:
         """Return the rollout of the next update."""
-        return self.draw_rollout(0)
+        return self.resample(0)
 
-    def draw_rollout(self, draw: int) -> Rollout:
+    def resample(self, draw: int) -> Rollout:
         """Return one of the rollouts that the next update may learn from, by number.
 
         The first has number 0. Others are drawn where an agent wants more episodes than it keeps.
@@ -140,7 +140,7 @@ class Agent:
             rollout,
             self.config.kl_placement,
             self.config.kl_estimator,
-            is_closed=self.base.mdp.options.kl_penalty != "reference",
+            includes_policy_logprob=self.base.mdp.options.kl_penalty != "reference",
         )
         self.policy.eval()
         old = self._describe(rollout)
@@ -230,11 +230,11 @@ class Agent:
             raise ValueError("Agent needs algorithm=, got None; PPO and GRPO bring their own")
         return self.algorithm_class(self.config)
 
-    def _describe(self, rollout: Rollout) -> Description:
+    def _describe(self, rollout: Rollout) -> PolicyOutput:
         """Return what the policy that acted says, as far as the learning rule reads it."""
         if getattr(self.learner.algorithm, "reads_old", True):
             return self.learner.describe(rollout)
-        return self.policy.silence(rollout)
+        return self.policy.sampler_only(rollout)
 
     def _own_model(self, policy: nn.Module | None) -> nn.Module:
         """Return the model to train: the one given, or made from the reference."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
-from agents.policy import Description
+from agents.policy import PolicyOutput
 from agents.rollouts.contract import check_methods
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.rollout import Rollout
@@ -28,7 +28,7 @@ class Algorithm(Protocol):
     ``old`` then holds the sampler's log-probabilities and zeros, which saves a pass.
     """
 
-    def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> Any:
+    def targets(self, rollout: Rollout, old: PolicyOutput, reference: LanguageModel) -> Any:
         """Return what the learner aims at.
 
         Args:
@@ -42,7 +42,7 @@ class Algorithm(Protocol):
         ...
 
     def loss(
-        self, rollout: Rollout, new: Description, old: Description, targets: Any
+        self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: Any
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of some of the rows.
 
@@ -127,7 +127,7 @@ def checked_loss(answer: Any, count: int) -> tuple[Tensor, Mapping[str, Tensor]]
     return losses, metrics
 
 
-def check_finite(losses: Tensor, rollout: Rollout, new: Description, episodes: Tensor) -> None:
+def check_finite(losses: Tensor, rollout: Rollout, new: PolicyOutput, episodes: Tensor) -> None:
     """Raise ValueError if a loss is no finite number, saying of which episode and why.
 
     Args:

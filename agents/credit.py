@@ -134,7 +134,7 @@ def _totals(rollout: Rollout) -> Tensor:
 def _logprobs(rollout: Rollout, source: Policy | Tensor, name: str) -> Tensor:
     """Return somebody's log-probabilities of the actions, [B, L] float64."""
     if isinstance(source, Policy):
-        return source.describe_all(rollout.tokens, rollout.is_action).logprobs.double()
+        return source.evaluate_episodes(rollout.tokens, rollout.is_action).logprobs.double()
     if source.shape != rollout.tokens.shape:
         raise ValueError(
             f"{name} must be a Policy or log-probabilities of shape {list(rollout.tokens.shape)}, "

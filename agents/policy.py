@@ -19,7 +19,7 @@ _LARGE_VOCABULARY = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
-class Description:
+class PolicyOutput:
     """What a policy says about finished episodes; 0 where there is no action.
 
     Attributes:
@@ -39,7 +39,7 @@ class Description:
     last_term_values: Mapping[str, Tensor]
 
 
-def detached(description: Description) -> Description:
+def detached(description: PolicyOutput) -> PolicyOutput:
     """Return a description without its gradient."""
 
     def cut(value: Any) -> Any:
@@ -47,8 +47,8 @@ def detached(description: Description) -> Description:
             return value.detach()
         return {name: part.detach() for name, part in value.items()}
 
-    cuts = {each.name: cut(getattr(description, each.name)) for each in fields(Description)}
-    return Description(**cuts)
+    cuts = {each.name: cut(getattr(description, each.name)) for each in fields(PolicyOutput)}
+    return PolicyOutput(**cuts)
 
 
 class Policy(nn.Module):
@@ -77,11 +77,11 @@ class Policy(nn.Module):
             model: a causal language model.
             vocab_size: V.
             temperature: divides the logits.
-            precision: "fp32", or "bf16" for `describe`: matrices are multiplied in 16 bits.
+            precision: "fp32", or "bf16" for `evaluate_tokens`: matrices are multiplied in 16 bits.
             gradient_checkpointing: keep of each layer only what goes in, and run it again for the
                 gradient; also where the model itself has it switched on.
-            shares_prompts: let `describe` run a prompt once for all its responses in a batch, which
-                rounds otherwise than to run it for each.
+            shares_prompts: let `evaluate_tokens` run a prompt once for all its responses in a
+                batch, which rounds differently from running it for each.
             value_names: what the value head predicts, one output each.
             critic: a language model whose trunk the value head stands on; the policy's own when
                 None.
@@ -120,7 +120,7 @@ class Policy(nn.Module):
             [N] tokens and [N] their log-probabilities under the distribution they came from,
             that of the policy also where the most likely token is taken.
         """
-        logits = self.lm.engine.lend(tokens, lengths)
+        logits = self.lm.engine.logits_view(tokens, lengths)
         if uniforms is not None and self.lm.vocab_size >= _LARGE_VOCABULARY:
             return draw_tokens(logits, uniforms, self.temperature)
         logprobs = (logits / self.temperature).log_softmax(dim=-1)
@@ -137,7 +137,7 @@ class Policy(nn.Module):
         logits = self.lm.next_logits(tokens, lengths).double() / self.temperature
         return logits.softmax(dim=-1)
 
-    def describe(self, tokens: Tensor, is_action: Tensor) -> Description:
+    def evaluate_tokens(self, tokens: Tensor, is_action: Tensor) -> PolicyOutput:
         """Return log-probabilities, entropies and values of one batch, with gradient.
 
         Args:
@@ -145,15 +145,17 @@ class Policy(nn.Module):
             is_action: [B, L] bool.
         """
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            return self._describe(tokens, is_action)
+            return self._evaluate_tokens(tokens, is_action)
 
-    def _describe(self, tokens: Tensor, is_action: Tensor) -> Description:
+    def _evaluate_tokens(self, tokens: Tensor, is_action: Tensor) -> PolicyOutput:
         states, ends = _states(is_action)
         wanted, texts = states | ends, tokens[:, : states.shape[1]]
         hidden = self.lm.packed_hidden(texts, wanted)
         is_end = ends[wanted]
         is_before = ~is_end
-        logprobs, entropy = self.lm.describe(hidden[is_before], tokens[is_action], self.temperature)
+        logprobs, entropy = self.lm.logprob_and_entropy(
+            hidden[is_before], tokens[is_action], self.temperature
+        )
         if self.critic is not None:
             hidden = self._critic_lm.packed_hidden(texts, wanted)
         zeros = torch.zeros(tokens.shape, device=tokens.device)
@@ -162,7 +164,7 @@ class Policy(nn.Module):
             for name, value in self._values(hidden[is_before]).items()
         }
         last_values = self._values(hidden[is_end])
-        return Description(
+        return PolicyOutput(
             logprobs=zeros.masked_scatter(is_action, logprobs),
             entropy=zeros.masked_scatter(is_action, entropy),
             values=_sum(values),
@@ -171,26 +173,26 @@ class Policy(nn.Module):
             last_term_values=last_values,
         )
 
-    def silence(self, rollout: Rollout) -> Description:
+    def sampler_only(self, rollout: Rollout) -> PolicyOutput:
         """Return a description that says nothing but the sampler's log-probabilities."""
         return replace(self._blank(rollout.tokens), logprobs=rollout.logprobs)
 
     @torch.no_grad()
-    def describe_all(self, tokens: Tensor, is_action: Tensor) -> Description:
+    def evaluate_episodes(self, tokens: Tensor, is_action: Tensor) -> PolicyOutput:
         """Return the same of many episodes, in micro-batches and without gradient."""
         whole = self._blank(tokens)
         for rows, _ in length_batches(is_action):
-            _put(whole, self.describe(tokens[rows], is_action[rows]), rows)
+            _put(whole, self.evaluate_tokens(tokens[rows], is_action[rows]), rows)
         return whole
 
-    def _blank(self, tokens: Tensor) -> Description:
+    def _blank(self, tokens: Tensor) -> PolicyOutput:
         def per_token() -> Tensor:
             return torch.zeros(tokens.shape, device=tokens.device)
 
         def per_episode() -> Tensor:
             return torch.zeros(len(tokens), device=tokens.device)
 
-        return Description(
+        return PolicyOutput(
             logprobs=per_token(),
             entropy=per_token(),
             values=per_token(),
@@ -266,9 +268,9 @@ def _sum(values: Mapping[str, Tensor]) -> Tensor:
     return first
 
 
-def _put(whole: Description, part: Description, rows: Tensor) -> None:
+def _put(whole: PolicyOutput, part: PolicyOutput, rows: Tensor) -> None:
     """Write a description of some rows into that of all."""
-    for field in fields(Description):
+    for field in fields(PolicyOutput):
         target, source = getattr(whole, field.name), getattr(part, field.name)
         if isinstance(target, Tensor):
             target[rows] = source

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from gymnasium.error import ResetNeeded
 
-from rlhf_env.mdp.lock import Turn
+from rlhf_env.mdp.lock import PicklableRLock
 from rlhf_env.mdp.mdp import StepResult, TokenMDP
 from rlhf_env.mdp.options import Options, check_choice, check_number
 from rlhf_env.mdp.render import ansi
@@ -63,7 +63,7 @@ class RLHFEnv(gym.Env[Any, Any]):
         self.action_space = action_space(self.mdp)
         self._steps: list[dict[str, float]] = []
         self._closed = False
-        self._turn = Turn()
+        self._lock = PicklableRLock()
 
     @property
     def task(self) -> Task:
@@ -94,7 +94,7 @@ class RLHFEnv(gym.Env[Any, Any]):
         """
         self._check_open()
         chosen = chosen_prompt(self.task, **checked_options(options, ("prompt", "prompt_index")))
-        with self._turn:
+        with self._lock:
             super().reset(seed=check_seed(seed))
             prompt, index = chosen or draw_prompt(self.task, self.np_random)
             self.mdp.start(0, prompt, index)
@@ -112,7 +112,7 @@ class RLHFEnv(gym.Env[Any, Any]):
             ValueError: if the action is not in the action space; no step has been taken then.
             gymnasium.error.ResetNeeded: if no episode is open.
         """
-        with self._turn:
+        with self._lock:
             return self._step(action)
 
     def _step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -144,7 +144,7 @@ class RLHFEnv(gym.Env[Any, Any]):
 
     def close(self) -> None:
         """Drop the caches; a closed environment cannot be used again."""
-        self.mdp.reference.engine.forget()
+        self.mdp.reference.engine.reset_cache()
         self._closed = True
 
     def _observation(self) -> Observation:

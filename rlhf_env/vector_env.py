@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from rlhf_env.env import make_options, make_task
-from rlhf_env.mdp.lock import Turn
+from rlhf_env.mdp.lock import PicklableRLock
 from rlhf_env.mdp.mdp import StepResult, TokenMDP
 from rlhf_env.mdp.options import check_choice, check_count, check_number
 from rlhf_env.mdp.render import ansi
@@ -90,7 +90,7 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
         self._begun = torch.zeros(num_envs, dtype=torch.bool, device=self.mdp.device)
         self._held = torch.zeros_like(self._begun)
         self._steps: list[list[dict[str, float]]] = [[] for _ in range(num_envs)]
-        self._turn = Turn()
+        self._lock = PicklableRLock()
 
     @property
     def task(self) -> Task:
@@ -130,7 +130,7 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
         values = {name: per_row(name, value, self.num_envs) for name, value in given.items()}
         rows = mask.nonzero()[0].tolist()
         chosen = [self._chosen(row, values) for row in rows]
-        with self._turn:
+        with self._lock:
             for row, start in zip(rows, chosen, strict=True):
                 if seeds[row] is not None:
                     self._generators[row] = seeding.np_random(seeds[row])[0]
@@ -150,7 +150,7 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
             ValueError: if the actions are not in the action space; no row has changed then.
             gymnasium.error.ResetNeeded: if a row has no open episode and none is due.
         """
-        with self._turn:
+        with self._lock:
             return self._step(actions)
 
     def _step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -213,7 +213,7 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Drop the caches."""
-        self.mdp.reference.engine.forget()
+        self.mdp.reference.engine.reset_cache()
 
     def _due_rows(self, is_open: Tensor) -> Tensor:
         """[N] bool, the rows that NEXT_STEP resets now; every other row must be open."""

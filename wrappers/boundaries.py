@@ -138,7 +138,7 @@ def next_entropies(
     entropies = torch.zeros(tokens.shape, dtype=torch.float32, device=tokens.device)
     for rows, width in length_batches(is_asked):
         texts, asked = tokens[rows, :width], is_asked[rows, :width]
-        _, found = model.describe(model.hidden(texts)[asked], texts[asked], temperature)
+        _, found = model.logprob_and_entropy(model.hidden(texts)[asked], texts[asked], temperature)
         entropies[rows, :width] = torch.zeros_like(asked, dtype=found.dtype).masked_scatter(
             asked, found
         )

@@ -14,16 +14,16 @@ from agents.agent import Agent
 from agents.algorithms.surrogate import SurrogateTargets, decisions_of, mean_over_decisions
 from agents.config import AgentConfig
 from agents.math import clipped_value_loss, explained_variance, gae, squared_value_loss, whiten
-from agents.policy import Description, Policy
+from agents.policy import Policy, PolicyOutput
 from agents.rollouts.decisions import first_of_decision, is_decision
 from agents.rollouts.discounting import (
     GRADIENT_FORMS,
     Discount,
+    apply_discount,
     check_discount,
     discounted_terms,
     sum_of_terms,
     value_names,
-    weigh,
 )
 from rlhf_env.mdp.options import check_choice, check_number
 from rlhf_env.rollout import Rollout
@@ -80,7 +80,7 @@ class ActorCriticTargets(SurrogateTargets):
 
 
 def actor_critic_targets(
-    rollout: Rollout, old: Description, config: ActorCriticConfig
+    rollout: Rollout, old: PolicyOutput, config: ActorCriticConfig
 ) -> ActorCriticTargets:
     """Return generalised advantages, and the returns that they imply.
 
@@ -106,7 +106,7 @@ def actor_critic_targets(
             gae_lambda=config.gae_lambda,
         )
         returns[term.name], values[term.name] = estimate + value, value
-        advantages = advantages + weigh(estimate, mask, term.gamma, config.gradient_form)
+        advantages = advantages + apply_discount(estimate, mask, term.gamma, config.gradient_form)
     predicted = explained_variance(sum_of_terms(values), sum_of_terms(returns), mask)
     return ActorCriticTargets(
         **decisions_of(rollout, old, config),
@@ -119,7 +119,7 @@ def actor_critic_targets(
 
 
 def critic_loss(
-    rollout: Rollout, new: Description, targets: ActorCriticTargets, clip_range: float | None
+    rollout: Rollout, new: PolicyOutput, targets: ActorCriticTargets, clip_range: float | None
 ) -> Tensor:
     """Return the critic's loss of each episode, [b], summed over its outputs.
 

@@ -24,7 +24,7 @@ from agents.algorithms.group_returns import check_terminated
 from agents.config import AgentConfig
 from agents.evaluation.evaluate import against_reference
 from agents.evaluation.metrics import distinct_ngrams, mean_kl, rollout_metrics
-from agents.policy import Description, Policy, inverse_cdf
+from agents.policy import Policy, PolicyOutput, inverse_cdf
 from agents.rollouts.collect import collect
 from agents.rollouts.contract import check_observation
 from agents.rollouts.kl_reward import estimated_kl
@@ -78,12 +78,12 @@ class NoLearning:
 
     config: BestOfNConfig
 
-    def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> NoTargets:
+    def targets(self, rollout: Rollout, old: PolicyOutput, reference: LanguageModel) -> NoTargets:
         """Return nothing to aim at; see `Algorithm.targets`."""
         return NoTargets()
 
     def loss(
-        self, rollout: Rollout, new: Description, old: Description, targets: NoTargets
+        self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: NoTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return zeros; see `Algorithm.loss`."""
         return 0.0 * new.logprobs.sum(dim=1), {}
@@ -104,7 +104,7 @@ class BestOfN(Agent):
     algorithm_class = NoLearning
     _exact: BestOfNEvaluation | None = None
 
-    def draw_rollout(self, draw: int) -> Rollout:
+    def resample(self, draw: int) -> Rollout:
         """Return answers to prompts of the task; see `sample` for their log-probabilities."""
         seed = (self.config.seed, Stream.ROLLOUT, self.updates, *([draw] if draw else []))
         return self._answers(self._choose(self.config.episodes_per_update, seed))
@@ -113,7 +113,7 @@ class BestOfN(Agent):
         """Count the episodes and return what they say; nothing is learned."""
         self.updates += 1
         self.episodes += len(rollout)
-        drawn = self.policy.describe_all(rollout.tokens, rollout.is_action).logprobs
+        drawn = self.policy.evaluate_episodes(rollout.tokens, rollout.is_action).logprobs
         return {
             "entropy": self._entropy(rollout),
             "return": float(self._paid(rollout).rewards.sum(1).mean()),

@@ -17,7 +17,7 @@ from agents.rollouts.collect import rollout_transforms, unpaid_rollout
 from agents.rollouts.decisions import first_of_decision, is_decision
 from agents.rollouts.discounting import returns_to_go
 from agents.rollouts.kl_reward import learned_kl
-from agents.rollouts.sampling_plan import Draw
+from agents.rollouts.sampling_plan import SamplingPlan
 from rlhf_env.mdp.options import check_count
 from rlhf_env.rollout import Rollout
 
@@ -91,7 +91,7 @@ def check_critic(
         )
     generator = np.random.default_rng(seed)
     episode, decision = _draw_states(rollout, states, generator)
-    described = agent.policy.describe_all(rollout.tokens, rollout.is_action)
+    described = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     values = first_of_decision(described.values, rollout)[episode, decision]
     resumed = _resume(agent, rollout, episode, decision, samples, generator)
     resumed = agent.base.evaluate(resumed)
@@ -101,7 +101,7 @@ def check_critic(
         resumed,
         agent.config.kl_placement,
         agent.config.kl_estimator,
-        is_closed=agent.base.mdp.options.kl_penalty != "reference",
+        includes_policy_logprob=agent.base.mdp.options.kl_penalty != "reference",
     )
     to_go = returns_to_go(resumed, is_decision(resumed), agent.config.gamma)
     asked = decision.repeat_interleave(samples)[:, None]
@@ -155,7 +155,7 @@ def _resume(
         logprobs[going, lengths[going]] = logprob[going]
         lengths[going] += 1
         is_open = is_open & (chosen != mdp.task.eos_id) & (lengths < limits)
-    draw = Draw(
+    draw = SamplingPlan(
         prompts=[],
         prompt_index=rollout.prompt_index[episode],
         group=rollout.group[episode],

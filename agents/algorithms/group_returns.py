@@ -15,11 +15,11 @@ class GroupTargets(SurrogateTargets):
     """What agents aim at that compare within groups, beside `SurrogateTargets`.
 
     Attributes:
-        equal_returns: [B] 1.0 where all episodes of the group have one return, and so teach
+        frac_reward_zero_std: [B] 1.0 where all episodes of the group have one return, and so teach
             nothing; else 0.0.
     """
 
-    equal_returns: Tensor
+    frac_reward_zero_std: Tensor
 
 
 def decision_advantages(

@@ -27,7 +27,7 @@ from agents.algorithms.surrogate import (
 )
 from agents.config import AgentConfig
 from agents.math import group_centered, group_deviation
-from agents.policy import Description
+from agents.policy import PolicyOutput
 from agents.rollouts.discounting import GRADIENT_FORMS, Discount, check_discount, returns_to_go
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.mdp.options import check_choice, check_count, check_number
@@ -105,7 +105,9 @@ class GRPOAlgorithm:
         """Whether the update leaves the policy that acted; see `Algorithm`."""
         return not self.config.is_single_step
 
-    def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> GroupTargets:
+    def targets(
+        self, rollout: Rollout, old: PolicyOutput, reference: LanguageModel
+    ) -> GroupTargets:
         """Return advantages within groups; see `Algorithm.targets`.
 
         Raises:
@@ -126,11 +128,11 @@ class GRPOAlgorithm:
                 per_episode, to_go, mask, self.config.gradient_form, scale
             ),
             weight=self._weights(rollout, mask),
-            equal_returns=are_equal(returns, group),
+            frac_reward_zero_std=are_equal(returns, group),
         )
 
     def loss(
-        self, rollout: Rollout, new: Description, old: Description, targets: GroupTargets
+        self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: GroupTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of each episode; see `Algorithm.loss`."""
         config = self.config
@@ -140,7 +142,7 @@ class GRPOAlgorithm:
             logprobs, targets, config.clip_range, high, ratio=config.ratio
         )
         loss = loss + kl_loss(logprobs, targets, config)
-        return loss, metrics | {"equal_returns": targets.equal_returns}
+        return loss, metrics | {"frac_reward_zero_std": targets.frac_reward_zero_std}
 
     def _weights(self, rollout: Rollout, mask: Tensor) -> Tensor:
         """[B] what each episode's sum over decisions counts in the mean over episodes."""
@@ -184,7 +186,7 @@ class GRPO(Agent):
         while self.config.dynamic_sampling and draws < self.config.max_draws:
             if not are_equal(rollout.score, rollout.group).any():
                 return rollout
-            rollout = self._with_varied_groups(rollout, self.draw_rollout(draws))
+            rollout = self._with_varied_groups(rollout, self.resample(draws))
             draws += 1
         equal = int(are_equal(rollout.score, rollout.group).sum()) // self.config.group_size
         if self.config.dynamic_sampling and equal:

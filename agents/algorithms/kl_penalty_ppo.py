@@ -19,7 +19,7 @@ from agents.algorithms.actor_critic import (
 )
 from agents.algorithms.surrogate import kl_loss, surrogate_loss
 from agents.math import masked_mean
-from agents.policy import Description, Policy
+from agents.policy import Policy, PolicyOutput
 from agents.rollouts.contract import check_methods
 from agents.rollouts.decisions import is_decision, sum_per_decision
 from agents.training.learner import Learner
@@ -105,13 +105,13 @@ class KLPenaltyPPOAlgorithm:
         self.penalty_coef = config.penalty_coef
 
     def targets(
-        self, rollout: Rollout, old: Description, reference: LanguageModel
+        self, rollout: Rollout, old: PolicyOutput, reference: LanguageModel
     ) -> ActorCriticTargets:
         """Return advantages and returns; see `Algorithm.targets`."""
         return actor_critic_targets(rollout, old, self.config)
 
     def loss(
-        self, rollout: Rollout, new: Description, old: Description, targets: ActorCriticTargets
+        self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: ActorCriticTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of each episode; see `Algorithm.loss`."""
         config = self.config
@@ -148,7 +148,7 @@ class KLPenaltyLearner(Learner):
         super().__init__(policy, algorithm, *others)
 
     def update(
-        self, rollout: Rollout, old: Description, targets: Any, generator: np.random.Generator
+        self, rollout: Rollout, old: PolicyOutput, targets: Any, generator: np.random.Generator
     ) -> dict[str, float]:
         """Run all epochs on one rollout; see `Learner.update`.
 
@@ -157,7 +157,7 @@ class KLPenaltyLearner(Learner):
             ``penalty_coef`` that it was made with.
         """
         metrics = super().update(rollout, old, targets, generator)
-        new = self.policy.describe_all(rollout.tokens, rollout.is_action)
+        new = self.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
         log_ratio = sum_per_decision(new.logprobs - old.logprobs, rollout)
         observed = float(masked_mean(kl_to_old(log_ratio), is_decision(rollout)))
         penalty_coef = self.algorithm.penalty_coef

@@ -14,7 +14,7 @@ from agents.algorithms.actor_critic import (
     critic_loss,
 )
 from agents.algorithms.surrogate import kl_loss, surrogate_loss
-from agents.policy import Description
+from agents.policy import PolicyOutput
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.mdp.options import check_number
 from rlhf_env.rollout import Rollout
@@ -49,13 +49,13 @@ class PPOAlgorithm:
     config: PPOConfig
 
     def targets(
-        self, rollout: Rollout, old: Description, reference: LanguageModel
+        self, rollout: Rollout, old: PolicyOutput, reference: LanguageModel
     ) -> ActorCriticTargets:
         """Return advantages and returns; see `Algorithm.targets`."""
         return actor_critic_targets(rollout, old, self.config)
 
     def loss(
-        self, rollout: Rollout, new: Description, old: Description, targets: ActorCriticTargets
+        self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: ActorCriticTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of each episode; see `Algorithm.loss`."""
         config = self.config

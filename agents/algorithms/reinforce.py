@@ -21,18 +21,18 @@ from agents.algorithms.group_returns import check_terminated
 from agents.algorithms.surrogate import decisions_of, kl_loss, mean_over_decisions, surrogate_loss
 from agents.config import AgentConfig
 from agents.math import discounted_returns, explained_variance, gae, masked_mean
-from agents.policy import Description, Policy
+from agents.policy import Policy, PolicyOutput
 from agents.rollouts.collect import collect
 from agents.rollouts.decisions import first_of_decision, is_decision
 from agents.rollouts.discounting import (
     GRADIENT_FORMS,
     Discount,
     DiscountedTerm,
+    apply_discount,
     check_discount,
     discounted_terms,
     sum_of_terms,
     value_names,
-    weigh,
 )
 from agents.rollouts.kl_reward import learned_kl
 from rlhf_env.engine.language_model import LanguageModel
@@ -122,7 +122,7 @@ class ReinforceAlgorithm:
         return self.config.baseline == "value" or not self.config.is_single_step
 
     def targets(
-        self, rollout: Rollout, old: Description, reference: LanguageModel
+        self, rollout: Rollout, old: PolicyOutput, reference: LanguageModel
     ) -> ReinforceTargets:
         """Return returns less their baseline; see `Algorithm.targets`.
 
@@ -141,7 +141,7 @@ class ReinforceAlgorithm:
             # With lambda 1 the values telescope, and nothing is left of them but -V(s_t).
             excess = gae(term.rewards, baselines[term.name], mask, bootstrap, term.gamma, 1.0)
             returns[term.name] = excess + baselines[term.name]
-            advantages = advantages + weigh(excess, mask, term.gamma, config.gradient_form)
+            advantages = advantages + apply_discount(excess, mask, term.gamma, config.gradient_form)
         predicted = explained_variance(sum_of_terms(baselines), sum_of_terms(returns), mask)
         return ReinforceTargets(
             **decisions_of(rollout, old, config, is_on_policy=config.is_single_step),
@@ -154,7 +154,7 @@ class ReinforceAlgorithm:
         )
 
     def loss(
-        self, rollout: Rollout, new: Description, old: Description, targets: ReinforceTargets
+        self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: ReinforceTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of each episode; see `Algorithm.loss`."""
         config = self.config
@@ -169,7 +169,7 @@ class ReinforceAlgorithm:
         return loss, metrics
 
     def _baselines(
-        self, rollout: Rollout, old: Description, mask: Tensor
+        self, rollout: Rollout, old: PolicyOutput, mask: Tensor
     ) -> tuple[dict[str, Tensor], int]:
         """Return [B, D] baselines under each discount, and the tokens decoded for them."""
         terms = discounted_terms(rollout, self.config.gamma)
@@ -215,7 +215,7 @@ class Reinforce(Agent):
             episodes,
             self.config.kl_placement,
             self.config.kl_estimator,
-            is_closed=self.base.mdp.options.kl_penalty != "reference",
+            includes_policy_logprob=self.base.mdp.options.kl_penalty != "reference",
         )
         return GreedyResponses(
             episodes=episodes, row=torch.tensor(rows, device=rollout.tokens.device)

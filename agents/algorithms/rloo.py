@@ -21,7 +21,7 @@ from agents.algorithms.group_returns import (
 from agents.algorithms.surrogate import decisions_of, kl_loss, mean_over_decisions, surrogate_loss
 from agents.config import AgentConfig
 from agents.math import leave_one_out, whiten
-from agents.policy import Description
+from agents.policy import PolicyOutput
 from agents.rollouts.discounting import GRADIENT_FORMS, Discount, check_discount, returns_to_go
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.mdp.options import check_choice, check_count, check_number
@@ -70,7 +70,9 @@ class RLOOAlgorithm:
         """Whether the update leaves the policy that acted; see `Algorithm`."""
         return not self.config.is_single_step
 
-    def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> GroupTargets:
+    def targets(
+        self, rollout: Rollout, old: PolicyOutput, reference: LanguageModel
+    ) -> GroupTargets:
         """Return advantages over the other responses of a group; see `Algorithm.targets`.
 
         Raises:
@@ -89,18 +91,18 @@ class RLOOAlgorithm:
             **decisions,
             advantages=whiten(advantages, mask) if config.whiten_advantages else advantages,
             weight=mean_over_decisions(mask),
-            equal_returns=are_equal(returns, rollout.group),
+            frac_reward_zero_std=are_equal(returns, rollout.group),
         )
 
     def loss(
-        self, rollout: Rollout, new: Description, old: Description, targets: GroupTargets
+        self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: GroupTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of each episode; see `Algorithm.loss`."""
         clip = math.inf if self.config.clip_range is None else self.config.clip_range
         logprobs = targets.of_decisions(new.logprobs, rollout)
         loss, metrics = surrogate_loss(logprobs, targets, clip, clip)
         loss = loss + kl_loss(logprobs, targets, self.config)
-        return loss, metrics | {"equal_returns": targets.equal_returns}
+        return loss, metrics | {"frac_reward_zero_std": targets.frac_reward_zero_std}
 
 
 class RLOO(Agent):

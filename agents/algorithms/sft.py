@@ -15,9 +15,9 @@ from torch import Tensor
 from agents.agent import Agent
 from agents.algorithms.demonstrations import Demonstration, encode_demonstrations
 from agents.config import AgentConfig
-from agents.policy import Description
+from agents.policy import PolicyOutput
 from agents.rollouts.collect import unpaid_rollout
-from agents.rollouts.sampling_plan import Draw, Stream
+from agents.rollouts.sampling_plan import SamplingPlan, Stream
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.rollout import Rollout
 
@@ -47,13 +47,13 @@ class SFTAlgorithm:
     config: SFTConfig
     reads_old: bool = False
 
-    def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> SFTTargets:
+    def targets(self, rollout: Rollout, old: PolicyOutput, reference: LanguageModel) -> SFTTargets:
         """Return the weights; see `Algorithm.targets`."""
         weight = len(rollout) / rollout.is_action.sum()
         return SFTTargets(weight=weight.expand(len(rollout)))
 
     def loss(
-        self, rollout: Rollout, new: Description, old: Description, targets: SFTTargets
+        self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: SFTTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of each episode, nats per token; see `Algorithm.loss`."""
         losses = -new.logprobs.sum(dim=1) * targets.weight
@@ -99,7 +99,7 @@ class SFT(Agent):
         super().__init__(envs, **arguments)
         self.demonstrations = encode_demonstrations(demonstrations, self.base.task)
 
-    def draw_rollout(self, draw: int) -> Rollout:
+    def resample(self, draw: int) -> Rollout:
         """Return the demonstrations of the next update, each once per pass through all of them."""
         size, count = self.config.episodes_per_update, len(self.demonstrations)
         first = (self.updates + draw) * size
@@ -133,10 +133,10 @@ class SFT(Agent):
         starts = torch.tensor([len(pair.prompt) for pair in chosen], device=mdp.device)
         lengths = starts + torch.tensor([len(pair.response) for pair in chosen], device=mdp.device)
         number = torch.arange(len(chosen))
-        draw = Draw(
+        draw = SamplingPlan(
             prompts=[], prompt_index=torch.full_like(number, -1), group=number, uniforms=None
         )
         logprobs = torch.zeros(tokens.shape, device=mdp.device)
         silent = unpaid_rollout(tokens, starts, lengths, logprobs, draw)
-        said = self.policy.describe_all(silent.tokens, silent.is_action)
+        said = self.policy.evaluate_episodes(silent.tokens, silent.is_action)
         return self.base.evaluate(silent.replace(logprobs=said.logprobs))

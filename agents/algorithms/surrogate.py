@@ -10,7 +10,7 @@ from torch import Tensor
 
 from agents.config import AgentConfig
 from agents.math import clipped_surrogate, is_clipped
-from agents.policy import Description
+from agents.policy import PolicyOutput
 from agents.rollouts.decisions import is_decision, sum_per_decision
 from agents.rollouts.kl_reward import KL_ESTIMATORS
 from rlhf_env.rollout import Rollout
@@ -37,7 +37,7 @@ class Decisions:
 
 
 def decisions_of(
-    rollout: Rollout, old: Description, config: AgentConfig, *, is_on_policy: bool = False
+    rollout: Rollout, old: PolicyOutput, config: AgentConfig, *, is_on_policy: bool = False
 ) -> dict[str, Any]:
     """Return the fields of `Decisions` of a rollout.
 

@@ -16,7 +16,7 @@ from agents.algorithms.actor_critic import (
 )
 from agents.algorithms.surrogate import kl_loss, surrogate_loss
 from agents.algorithms.trust_region_learner import TrustRegionConfig, TrustRegionLearner
-from agents.policy import Description
+from agents.policy import PolicyOutput
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.rollout import Rollout
 
@@ -42,20 +42,20 @@ class TRPOAlgorithm:
     config: TRPOConfig
 
     def targets(
-        self, rollout: Rollout, old: Description, reference: LanguageModel
+        self, rollout: Rollout, old: PolicyOutput, reference: LanguageModel
     ) -> ActorCriticTargets:
         """Return advantages and returns; see `Algorithm.targets`."""
         return actor_critic_targets(rollout, old, self.config)
 
     def loss(
-        self, rollout: Rollout, new: Description, old: Description, targets: ActorCriticTargets
+        self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: ActorCriticTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the critic's loss of each episode; see `Algorithm.loss`."""
         loss = critic_loss(rollout, new, targets, self.config.value_clip_range)
         return loss, {"value_loss": loss, "explained_variance": targets.explained_variance}
 
     def surrogate(
-        self, rollout: Rollout, new: Description, old: Description, targets: ActorCriticTargets
+        self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: ActorCriticTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the policy's loss of each episode, of the same form."""
         logprobs = targets.of_decisions(new.logprobs, rollout)

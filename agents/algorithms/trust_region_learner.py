@@ -16,7 +16,7 @@ from agents.algorithm import Algorithm, check_finite, take_rows
 from agents.algorithms.conjugate_gradient import conjugate_gradient, step_scale
 from agents.algorithms.fisher import summed_fisher_product, summed_kl
 from agents.config import AgentConfig
-from agents.policy import Description, Policy
+from agents.policy import Policy, PolicyOutput
 from agents.rollouts.contract import check_methods
 from agents.rollouts.decisions import is_decision
 from agents.training.learner import Learner
@@ -68,7 +68,7 @@ class TrustRegionAlgorithm(Algorithm, Protocol):
     """A learning rule whose ``loss`` is the critic's alone."""
 
     def surrogate(
-        self, rollout: Rollout, new: Description, old: Description, targets: Any
+        self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: Any
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the policy's loss of some of the rows, in the form of `Algorithm.loss`."""
         ...
@@ -112,12 +112,12 @@ class TrustRegionLearner(Learner):
         with _frozen(self.policy_parameters):
             super().__init__(policy, algorithm, config, pretraining)
 
-    def describe(self, rollout: Rollout) -> Description:
+    def describe(self, rollout: Rollout) -> PolicyOutput:
         """Return what the policy that acted says about a rollout; the step is no gradient step."""
-        return self.policy.describe_all(rollout.tokens, rollout.is_action)
+        return self.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
 
     def update(
-        self, rollout: Rollout, old: Description, targets: Any, generator: np.random.Generator
+        self, rollout: Rollout, old: PolicyOutput, targets: Any, generator: np.random.Generator
     ) -> dict[str, float]:
         """Move the policy once and fit the critic; see `Learner.update`.
 
@@ -134,7 +134,7 @@ class TrustRegionLearner(Learner):
             fitted = super().update(rollout, old, targets, generator)
         return fitted | {"critic_gradient_norm": fitted["gradient_norm"]} | moved
 
-    def _move_policy(self, rollout: Rollout, old: Description, targets: Any) -> dict[str, float]:
+    def _move_policy(self, rollout: Rollout, old: PolicyOutput, targets: Any) -> dict[str, float]:
         loss, metrics, gradient = self._surrogate(rollout, old, targets, with_gradient=True)
         norm = gradient.norm()
         if not norm.isfinite():
@@ -186,7 +186,7 @@ class TrustRegionLearner(Learner):
         return step_scale(direction, product(direction), self.config.max_kl) * direction
 
     def _surrogate(
-        self, rollout: Rollout, old: Description, targets: Any, *, with_gradient: bool
+        self, rollout: Rollout, old: PolicyOutput, targets: Any, *, with_gradient: bool
     ) -> tuple[float, dict[str, float], Tensor]:
         """Return the policy's loss, its diagnostics and its flat gradient; zeros without it."""
         total, sums = 0.0, {}
@@ -194,7 +194,7 @@ class TrustRegionLearner(Learner):
         for rows, _ in length_batches(rollout.is_action):
             episodes = take_rows(rollout, rows)
             with torch.set_grad_enabled(with_gradient):
-                new = self.policy.describe(episodes.tokens, episodes.is_action)
+                new = self.policy.evaluate_tokens(episodes.tokens, episodes.is_action)
                 losses, metrics = self.algorithm.surrogate(
                     episodes, new, take_rows(old, rows), take_rows(targets, rows)
                 )

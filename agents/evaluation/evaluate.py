@@ -11,7 +11,7 @@ from gymnasium.vector import VectorEnv
 from agents.evaluation.metrics import distinct_ngrams, rollout_metrics
 from agents.policy import Policy
 from agents.rollouts.collect import base_environment, collect
-from agents.rollouts.kl_reward import close_kl
+from agents.rollouts.kl_reward import add_policy_logprob
 from rlhf_env.engine.language_model import LanguageModel, length_batches
 from rlhf_env.kl import exact_kl
 from rlhf_env.rewards.protocol import score
@@ -44,10 +44,10 @@ def evaluate(
     task = base.task
     rollout = collect(envs, policy, episodes, seed=seed, prompts=task.eval_prompts)
     if base.mdp.options.kl_penalty == "reference":
-        rollout = close_kl(rollout, base.kl_coef)
+        rollout = add_policy_logprob(rollout, base.kl_coef)
     opponent = Policy(base.mdp.reference.model, task.vocab_size, policy.temperature)
     other = collect(envs, opponent, episodes, seed=seed, prompts=task.eval_prompts)
-    described = policy.describe_all(rollout.tokens, rollout.is_action)
+    described = policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     return {
         **rollout_metrics(rollout, task),
         **against_reference(rollout, other, task),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from agents.policy import Policy
 from agents.rollouts.contract import ActingAgent, check_methods
-from agents.rollouts.sampling_plan import Draw, Seed, draw_episodes
+from agents.rollouts.sampling_plan import SamplingPlan, Seed, draw_episodes
 from agents.rollouts.stepping import step_through
 from rlhf_env.mdp.options import check_count
 from rlhf_env.rollout import Rollout, RolloutTransform
@@ -43,7 +43,7 @@ def collect(
         fast: decode whole responses and pay them in one pass. It needs a `Policy`, and wrappers
             that can transform a rollout; otherwise the environment is stepped.
         seed: of prompts and tokens; None draws one.
-        group_size: consecutive episodes that share a prompt draw.
+        group_size: consecutive episodes that share a prompt plan.
         prompts: use these in turn instead of drawing from the task's.
         greedy: take the most likely token at every step, which needs a `Policy`; ``logprobs`` are
             those of the policy all the same.
@@ -62,38 +62,38 @@ def collect(
             )
     check_count("episodes", episodes)
     check_count("group_size", group_size)
-    draw = draw_episodes(base, episodes, group_size, seed, prompts, greedy=greedy)
+    plan = draw_episodes(base, episodes, group_size, seed, prompts, greedy=greedy)
     _prepare(base, policy)
     transforms = rollout_transforms(envs)
     if not fast or transforms is None or not isinstance(policy, Policy) or base.mdp.options.policy:
-        return step_through(envs, policy, draw)
-    rollout = base.evaluate(decode(base, policy, draw))
+        return step_through(envs, policy, plan)
+    rollout = base.evaluate(decode(base, policy, plan))
     for transform in transforms:
         rollout = transform.rollout(rollout)
     return rollout
 
 
-def decode(base: RLHFVectorEnv, policy: Policy, draw: Draw) -> Rollout:
+def decode(base: RLHFVectorEnv, policy: Policy, plan: SamplingPlan) -> Rollout:
     """Sample all episodes in at most N rows at a time; nothing is paid yet.
 
     A row whose episode has ended takes the next one at once. When there are none left it gives
     its place to the last row, so that no row is ever decoded for nothing.
     """
     mdp, task = base.mdp, base.task
-    count, width, eos = len(draw.prompts), mdp.max_tokens, task.eos_id
+    count, width, eos = len(plan.prompts), mdp.max_tokens, task.eos_id
     tokens = torch.full((count, width), task.pad_id, dtype=torch.int64, device=mdp.device)
-    starts = torch.tensor([len(prompt) for prompt in draw.prompts], device=mdp.device)
-    for episode, prompt in enumerate(draw.prompts):
+    starts = torch.tensor([len(prompt) for prompt in plan.prompts], device=mdp.device)
+    for episode, prompt in enumerate(plan.prompts):
         tokens[episode, : len(prompt)] = prompt.to(mdp.device)
     lengths, logprobs = starts.clone(), torch.zeros((count, width), device=mdp.device)
     started = min(base.num_envs, count)
     rows = torch.arange(started, device=mdp.device)
     row_tokens, episode = tokens[:started].clone(), rows.clone()
-    with policy.lm.engine.trusting():
+    with policy.lm.engine.assume_frozen():
         while len(episode):
             at = lengths[episode]
             step = at - starts[episode]
-            chosen, logprob = policy.sample(row_tokens, at, draw.uniforms_at(episode, step))
+            chosen, logprob = policy.sample(row_tokens, at, plan.uniforms_at(episode, step))
             tokens[episode, at], logprobs[episode, at] = chosen, logprob
             row_tokens[rows[: len(at)], at] = chosen
             lengths[episode] = at + 1
@@ -105,14 +105,14 @@ def decode(base: RLHFVectorEnv, policy: Policy, draw: Draw) -> Rollout:
                     started += 1
                     continue
                 last = len(episode) - 1
-                policy.lm.engine.move(last, row)
+                policy.lm.engine.copy_row(last, row)
                 episode[row], row_tokens[row] = episode[last].clone(), row_tokens[last].clone()
                 episode, row_tokens = episode[:last], row_tokens[:last]
-    return unpaid_rollout(tokens, starts, lengths, logprobs, draw)
+    return unpaid_rollout(tokens, starts, lengths, logprobs, plan)
 
 
 def unpaid_rollout(
-    tokens: Tensor, starts: Tensor, lengths: Tensor, logprobs: Tensor, draw: Draw
+    tokens: Tensor, starts: Tensor, lengths: Tensor, logprobs: Tensor, plan: SamplingPlan
 ) -> Rollout:
     """Return the record of E sampled episodes, rewards and reference still 0.
 
@@ -121,7 +121,7 @@ def unpaid_rollout(
         starts: [E] prompt lengths.
         lengths: [E] prompt and response together.
         logprobs: [E, L] of the actions.
-        draw: whose groups and prompt numbers the record keeps.
+        plan: whose groups and prompt numbers the record keeps.
     """
     width = int(lengths.max())
     tokens, logprobs = tokens[:, :width], logprobs[:, :width]
@@ -137,8 +137,8 @@ def unpaid_rollout(
         reward_terms={"score": zeros, "kl": zeros},
         score=zeros[:, 0],
         terminated=torch.ones_like(starts, dtype=torch.bool),
-        group=draw.group.to(tokens.device),
-        prompt_index=draw.prompt_index.to(tokens.device),
+        group=plan.group.to(tokens.device),
+        prompt_index=plan.prompt_index.to(tokens.device),
         decision=(columns - starts[:, None]).masked_fill(~is_action, -1),
     )
 
@@ -172,10 +172,10 @@ def rollout_transforms(envs: VectorEnv[Any, Any, Any]) -> list[RolloutTransform]
 
 def _prepare(base: RLHFVectorEnv, policy: Policy | ActingAgent) -> None:
     """Make the rollout depend on its seed and the weights, and on nothing that was done before."""
-    base.mdp.reference.engine.forget()
+    base.mdp.reference.engine.reset_cache()
     if isinstance(policy, Policy):
         # The owner of the model may have switched dropout on, or shared the environment with an
         # agent of another temperature.
         policy.eval()
-        policy.lm.engine.forget()
+        policy.lm.engine.reset_cache()
         base.mdp.temperature = policy.temperature

@@ -96,11 +96,11 @@ def returns_to_go(rollout: Rollout, mask: Tensor, gamma: Discount, form: str = "
     total = torch.zeros(mask.shape, device=mask.device)
     for term in discounted_terms(rollout, gamma):
         returns = discounted_returns(term.rewards, mask, term.gamma)
-        total = total + weigh(returns, mask, term.gamma, form)
+        total = total + apply_discount(returns, mask, term.gamma, form)
     return total
 
 
-def weigh(values: Tensor, mask: Tensor, gamma: float, form: str) -> Tensor:
+def apply_discount(values: Tensor, mask: Tensor, gamma: float, form: str) -> Tensor:
     """Return values [B, D], times γ^t where the form of the gradient is "discounted"."""
     return values * discount_weights(mask, gamma) if form == "discounted" else values
 

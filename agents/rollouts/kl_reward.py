@@ -20,7 +20,7 @@ KL_PLACEMENTS = ("reward", "loss")
 KL_ESTIMATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"k1": k1, "k2": k2, "k3": k3}
 
 
-def close_kl(rollout: Rollout, kl_coef: float) -> Rollout:
+def add_policy_logprob(rollout: Rollout, kl_coef: float) -> Rollout:
     """Add ``-kl_coef * log pi(a|s)`` to what every action was paid.
 
     With the environment's ``kl_coef * log pi_ref(a|s)`` the penalty becomes the unbiased
@@ -57,15 +57,17 @@ def without_kl(rollout: Rollout) -> Rollout:
     return rollout.with_term("kl", torch.zeros_like(rollout.rewards))
 
 
-def learned_kl(rollout: Rollout, placement: str, estimator: str, *, is_closed: bool) -> Rollout:
+def learned_kl(
+    rollout: Rollout, placement: str, estimator: str, *, includes_policy_logprob: bool
+) -> Rollout:
     """Return the rollout with the KL term that a learner is to maximise.
 
     Args:
         rollout: paid episodes, whose ``kl_coef`` is known.
         placement: "reward", or "loss", where the reward holds no KL.
         estimator: of `KL_ESTIMATORS`.
-        is_closed: whether the environment paid for log pi too, rather than for the reference's
-            part of the penalty alone.
+        includes_policy_logprob: whether the rewards hold the policy's log-probability too, and not
+            the reference's part of the penalty alone.
     """
     if placement == "loss":
         return without_kl(rollout)
@@ -73,4 +75,4 @@ def learned_kl(rollout: Rollout, placement: str, estimator: str, *, is_closed: b
     kl_coef = float(rollout.kl_coef[0])
     if estimator != "k1":
         return estimated_kl(rollout, kl_coef, estimator)
-    return rollout if is_closed else close_kl(rollout, kl_coef)
+    return rollout if includes_policy_logprob else add_policy_logprob(rollout, kl_coef)

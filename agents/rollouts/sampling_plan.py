@@ -29,7 +29,7 @@ class Stream(IntEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draw:
+class SamplingPlan:
     """The randomness of a rollout, drawn before it.
 
     Attributes:
@@ -57,7 +57,7 @@ def draw_episodes(
     prompts: Sequence[Tensor] | None,
     *,
     greedy: bool = False,
-) -> Draw:
+) -> SamplingPlan:
     """Return the prompts, groups and random numbers of some episodes.
 
     Args:
@@ -95,7 +95,7 @@ def draw_episodes(
     if not greedy:
         numbers = generator.random((episodes, base.mdp.max_new_tokens), dtype=np.float32)
         uniforms = torch.from_numpy(numbers).to(base.mdp.device)
-    return Draw(
+    return SamplingPlan(
         prompts=[source[i] for i in np.repeat(chosen, group_size).tolist()],
         prompt_index=torch.from_numpy(index),
         group=torch.arange(groups).repeat_interleave(group_size),

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from agents.policy import Policy
 from agents.rollouts.contract import ActingAgent, check_logprobs, checked_actions
-from agents.rollouts.sampling_plan import Draw
+from agents.rollouts.sampling_plan import SamplingPlan
 from rlhf_env.rollout import Rollout
 from rlhf_env.vector_env import RLHFVectorEnv
 
 
 def step_through(
-    envs: VectorEnv[Any, Any, Any], policy: Policy | ActingAgent, draw: Draw
+    envs: VectorEnv[Any, Any, Any], policy: Policy | ActingAgent, plan: SamplingPlan
 ) -> Rollout:
     """Return the drawn episodes, each action taken by ``envs.step``.
 
@@ -26,7 +26,7 @@ def step_through(
     log-probability and, where the agent gives only one per decision, its log-probability. A
     reward that foreign wrappers changed without telling in ``info`` is the term "other".
     """
-    tape = _Tape(envs, draw)
+    tape = RolloutRecorder(envs, plan)
     while tape.is_active.any():
         if isinstance(policy, Policy):
             actions, logprobs = tape.plan(policy)
@@ -36,17 +36,18 @@ def step_through(
     return tape.rollout()
 
 
-class _Tape:
+class RolloutRecorder:
     """E episodes being recorded in N rows."""
 
-    def __init__(self, envs: VectorEnv[Any, Any, Any], draw: Draw) -> None:
-        self.envs, self.draw = envs, draw
+    def __init__(self, envs: VectorEnv[Any, Any, Any], plan: SamplingPlan) -> None:
+        """Make the record of the episodes of a plan, which begin in order of their number."""
+        self.envs, self.sampling = envs, plan
         self.base: RLHFVectorEnv = envs.unwrapped  # type: ignore[assignment]
-        count, width = len(draw.prompts), self.base.mdp.max_tokens
-        self.starts = np.array([len(prompt) for prompt in draw.prompts])
+        count, width = len(plan.prompts), self.base.mdp.max_tokens
+        self.starts = np.array([len(prompt) for prompt in plan.prompts])
         self.lengths = self.starts.copy()
         self.tokens = np.full((count, width), self.base.task.pad_id)
-        for row, prompt in zip(self.tokens, draw.prompts, strict=True):
+        for row, prompt in zip(self.tokens, plan.prompts, strict=True):
             row[: len(prompt)] = _array(prompt)
         self.fields = {
             name: np.zeros((count, width)) for name in ("logprobs", "ref_logprobs", "rewards")
@@ -76,7 +77,7 @@ class _Tape:
         actions, logprobs = [], []
         for _ in range(self._tokens_per_action()):
             step = (lengths - starts).clamp(0, horizon - 1)
-            uniforms = self.draw.uniforms_at(torch.as_tensor(episode).to(device), step)
+            uniforms = self.sampling.uniforms_at(torch.as_tensor(episode).to(device), step)
             # Rows that are full, idle or over are sampled all the same; nobody reads the result.
             chosen, logprob = policy.sample(tokens, lengths, uniforms)
             actions.append(chosen)
@@ -127,8 +128,8 @@ class _Tape:
             reward_terms={name: tensor(term) for name, term in self.terms.items()},
             score=tensor(self.score),
             terminated=tensor(self.terminated),
-            group=self.draw.group.to(device),
-            prompt_index=self.draw.prompt_index.to(device),
+            group=self.sampling.group.to(device),
+            prompt_index=self.sampling.prompt_index.to(device),
             decision=tensor(self.decision),
             kl_coef=tensor(np.full(len(self.score), self.base.kl_coef)),
         )
@@ -173,7 +174,7 @@ class _Tape:
     def _refill(self, observation: Any, ended: np.ndarray) -> Any:
         finished = self.is_active & ended
         for row in finished.nonzero()[0].tolist():
-            if self.started < len(self.draw.prompts):
+            if self.started < len(self.sampling.prompts):
                 self.episode[row] = self.started
                 self.started += 1
             else:
@@ -188,7 +189,7 @@ class _Tape:
     def _reset(self, rows: np.ndarray) -> Any:
         # Idle rows need some prompt; nobody looks at their episodes.
         episode = np.where(self.is_active, self.episode, 0)
-        prompts = [self.draw.prompts[e].tolist() for e in episode]
+        prompts = [self.sampling.prompts[e].tolist() for e in episode]
         return self.envs.reset(options={"reset_mask": rows, "prompt": prompts})[0]
 
     def _tokens_per_action(self) -> int:

@@ -133,7 +133,7 @@ def read_state(path: Path, agent: str) -> dict[str, Any]:
         _former(path).rename(path)
     if not (path / MANIFEST).is_file():
         raise ValueError(f"checkpoint must be a folder that save() wrote, got {str(path)!r}")
-    if (flaw := damage(path)) is not None:
+    if (flaw := find_corruption(path)) is not None:
         raise ValueError(f"checkpoint {str(path)!r} is damaged: {flaw}; use an earlier one")
     try:
         state = json.loads((path / "state.json").read_text())
@@ -144,7 +144,7 @@ def read_state(path: Path, agent: str) -> dict[str, Any]:
     return state
 
 
-def damage(path: Path) -> str | None:
+def find_corruption(path: Path) -> str | None:
     """Return what is wrong with a checkpoint, or None if all of it is there and unchanged."""
     try:
         manifest = json.loads((path / MANIFEST).read_text())

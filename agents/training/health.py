@@ -40,13 +40,13 @@ class Health:
         """
         if self.first_entropy is None:
             self.first_entropy = metrics.get("entropy")
-        for sign, text in signs(rollout, metrics, self.first_entropy):
+        for sign, text in detect_anomalies(rollout, metrics, self.first_entropy):
             if sign not in self.said:
                 self.said.add(sign)
                 LOGGER.warning("update %d: %s", metrics.get("update", 0), text)
 
 
-def signs(
+def detect_anomalies(
     rollout: Rollout, metrics: dict[str, float], first_entropy: float | None
 ) -> Iterator[tuple[str, str]]:
     """Yield the name of each sign of trouble and a sentence about it.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from agents.algorithm import Algorithm, check_finite, checked_loss, take_rows
 from agents.config import AgentConfig
-from agents.policy import Description, Policy, detached
+from agents.policy import Policy, PolicyOutput, detached
 from agents.training.pretraining import pretraining_loss
 from rlhf_env.engine.language_model import length_batches
 from rlhf_env.rollout import Rollout
@@ -56,12 +56,12 @@ class Learner:
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("the policy has no trainable weight; unfreeze some of them")
-        self._first: tuple[Tensor, Description] | None = None
+        self._first: tuple[Tensor, PolicyOutput] | None = None
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=config.learning_rate, eps=config.adam_epsilon, fused=True
         )
 
-    def describe(self, rollout: Rollout) -> Description:
+    def describe(self, rollout: Rollout) -> PolicyOutput:
         """Return what the policy that acted says about a rollout.
 
         Where the first optimiser step asks about the same episodes at once, it goes on from this
@@ -69,14 +69,14 @@ class Learner:
         """
         batches = length_batches(rollout.is_action)
         if self.config.minibatches > 1 or len(batches) > 1:
-            return self.policy.describe_all(rollout.tokens, rollout.is_action)
+            return self.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
         rows, _ = batches[0]
-        first = self.policy.describe(rollout.tokens[rows], rollout.is_action[rows])
+        first = self.policy.evaluate_tokens(rollout.tokens[rows], rollout.is_action[rows])
         self._first = rollout.tokens, first
         return take_rows(detached(first), rows.argsort())
 
     def update(
-        self, rollout: Rollout, old: Description, targets: Any, generator: np.random.Generator
+        self, rollout: Rollout, old: PolicyOutput, targets: Any, generator: np.random.Generator
     ) -> dict[str, float]:
         """Run all epochs on one rollout.
 
@@ -112,7 +112,7 @@ class Learner:
         order = torch.from_numpy(generator.permutation(count))
         return iter(order.tensor_split(self.config.minibatches))
 
-    def _first_pass(self, rollout: Rollout) -> Description | None:
+    def _first_pass(self, rollout: Rollout) -> PolicyOutput | None:
         """Return what `describe` found out about a rollout if no step has been taken since."""
         first, self._first = self._first, None
         return first[1] if first is not None and first[0] is rollout.tokens else None
@@ -126,7 +126,7 @@ class Learner:
     def _step(
         self,
         rollout: Rollout,
-        old: Description,
+        old: PolicyOutput,
         targets: Any,
         rows: Tensor,
         texts: Sequence[Tensor],
@@ -137,7 +137,7 @@ class Learner:
         for batch, _ in length_batches(rollout.is_action[rows]):
             part = rows[batch]
             episodes = take_rows(rollout, part)
-            new = self._first_pass(rollout) or self.policy.describe(
+            new = self._first_pass(rollout) or self.policy.evaluate_tokens(
                 episodes.tokens, episodes.is_action
             )
             answer = self.algorithm.loss(

@@ -63,7 +63,7 @@ def pretraining_loss(policy: Policy, texts: Sequence[Tensor], weight: float) -> 
     is_predicted = (columns >= 1) & (columns < lengths[:, None])
     total, count = torch.zeros((), device=device), is_predicted.sum()
     for rows, _ in length_batches(is_predicted):
-        found = policy.describe(tokens[rows], is_predicted[rows])
+        found = policy.evaluate_tokens(tokens[rows], is_predicted[rows])
         loss = -found.logprobs.sum() / count
         (weight * loss).backward()
         total = total + loss.detach()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from agents.training.checkpoint import damage
+from agents.training.checkpoint import find_corruption
 
 
 @runtime_checkable
@@ -49,7 +49,7 @@ class Checkpoints:
             return 0
         found = self._paths()
         for path in reversed(found):
-            if (flaw := damage(path)) is None:
+            if (flaw := find_corruption(path)) is None:
                 self.agent.restore(path)
                 return self.agent.updates
             warnings.warn(f"checkpoint {str(path)!r} is passed over: {flaw}", stacklevel=3)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rlhf_env.engine.fused_decoder import LeanDecoder, can_be_lean
-from rlhf_env.engine.module_view import twin_of
+from rlhf_env.engine.fused_decoder import FusedDecoder, supports_fused_decode
+from rlhf_env.engine.module_view import clone_modules
 from rlhf_env.engine.packing import distinct_texts
 from rlhf_env.engine.row_cache import RowCache, supports_row_cache
-from rlhf_env.engine.weight_fingerprint import Weights
+from rlhf_env.engine.weight_fingerprint import WeightFingerprint
 
 
 class Engine:
@@ -55,10 +55,10 @@ class Engine:
         Returns:
             [N, V] float32 logits of the token after the first ``lengths[i]``; fresh memory.
         """
-        return self.lend(tokens, lengths).clone()
+        return self.logits_view(tokens, lengths).clone()
 
     @torch.no_grad()
-    def lend(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+    def logits_view(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return what `__call__` does without the copy, to be read before the next call only."""
         capacity = tokens.shape[1]
         if capacity not in self._uses_cache:
@@ -68,14 +68,14 @@ class Engine:
         return self._cached(tokens, lengths)
 
     @torch.inference_mode()
-    def move(self, source: int, target: int) -> None:
+    def copy_row(self, source: int, target: int) -> None:
         """Give one row what another holds, for a caller who is about to exchange their texts."""
         if self._memory is not None:
             rows = torch.tensor([[source], [target]], device=self._memory.tokens.device)
             self._memory.share(*rows)
 
     @contextmanager
-    def trusting(self) -> Iterator[None]:
+    def assume_frozen(self) -> Iterator[None]:
         """Do not look for changed weights: the caller promises that nobody writes to them."""
         self._is_trusting, before = True, self._is_trusting
         try:
@@ -83,7 +83,7 @@ class Engine:
         finally:
             self._is_trusting = before
 
-    def forget(self) -> None:
+    def reset_cache(self) -> None:
         """Drop the cache; the next call computes everything anew."""
         self._memory = None
 
@@ -186,9 +186,9 @@ class _Memory:
     lengths: Tensor
     logits: Tensor
     cache: RowCache
-    weights: Weights
+    weights: WeightFingerprint
     twin: nn.Module
-    lean: LeanDecoder | None
+    lean: FusedDecoder | None
     dtype: torch.dtype
 
     @classmethod
@@ -199,9 +199,9 @@ class _Memory:
             lengths=tokens.new_zeros(count),
             logits=tokens.new_zeros((count, vocab_size), dtype=torch.float32),
             cache=RowCache(count, capacity),
-            weights=Weights(model),
-            twin=twin_of(model),
-            lean=LeanDecoder(model) if can_be_lean(model) else None,
+            weights=WeightFingerprint(model),
+            twin=clone_modules(model),
+            lean=FusedDecoder(model) if supports_fused_decode(model) else None,
             dtype=next(model.parameters()).dtype,
         )
 
@@ -210,7 +210,7 @@ class _Memory:
             len(tokens) <= len(self.tokens)
             and tokens.shape[1] == self.tokens.shape[1]
             and self.tokens.device == tokens.device
-            and (is_trusting or self.weights.are_those_of(model))
+            and (is_trusting or self.weights.matches(model))
         )
 
     def known(self, tokens: Tensor, lengths: Tensor) -> Tensor:

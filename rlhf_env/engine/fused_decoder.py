@@ -38,11 +38,11 @@ class _Layer:
     down: tuple[Tensor, Tensor | None]
 
 
-class LeanDecoder:
+class FusedDecoder:
     """The weights of a model as they are when it is made."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Take a model for which `can_be_lean` holds."""
+        """Take a model for which `supports_fused_decode` holds."""
         self._model: Any = model
         attention = self._model.model.layers[0].self_attn
         self._head_dim: int = attention.head_dim
@@ -85,8 +85,8 @@ class LeanDecoder:
         return linear(_norm(hidden, trunk.norm), self._model.lm_head.weight)
 
 
-def can_be_lean(model: nn.Module) -> bool:
-    """Return whether `LeanDecoder` gives the model's numbers."""
+def supports_fused_decode(model: nn.Module) -> bool:
+    """Return whether `FusedDecoder` gives the model's numbers."""
     if type(model) not in _FAMILY or not _is_plain(model):
         return False
     modules = [id(module) for module in model.modules()]
@@ -123,7 +123,7 @@ def _is_exact(model: Any) -> bool:
     is_new = torch.ones((2, 1), dtype=torch.bool, device=device)
     found = torch.zeros_like(expected)
     try:
-        decoder = LeanDecoder(model)
+        decoder = FusedDecoder(model)
         for step in range(3):
             positions = torch.full((2, 1), step, device=device)
             mask = cache.begin(rows, positions, is_new, torch.float32)

@@ -1,9 +1,9 @@
 """One causal language model, asked in the two ways that this project needs.
 
 Step by step, ``next_logits`` goes through the engine's cache. On finished texts, ``packed_hidden``
-runs the trunk once, without computing padding, and ``describe`` projects only the wanted positions
-onto the vocabulary, a chunk at a time, so that logits [B, L, V] never exist. ``hidden`` is the
-slow twin of ``packed_hidden``.
+runs the trunk once, without computing padding, and ``logprob_and_entropy`` projects only the wanted
+positions onto the vocabulary, a chunk at a time, so that logits [B, L, V] never exist. ``hidden``
+is the slow equivalent of ``packed_hidden``.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class LanguageModel:
 
         Raises:
             ValueError: if it is not a decoder-only Hugging Face model, answers with fewer than V
-                logits, or changes its logits after the output embedding in a way that `describe`
-                would miss.
+                logits, or changes its logits after the output embedding in a way that
+                `logprob_and_entropy` would miss.
         """
         _check_decoder(model)
         self.model = model.eval()
@@ -102,7 +102,7 @@ class LanguageModel:
         """Project trunk outputs [M, H] onto the vocabulary, [M, V] float32."""
         return self._full_logits(hidden)[:, : self.vocab_size].float()
 
-    def describe(
+    def logprob_and_entropy(
         self, hidden: Tensor, targets: Tensor, temperature: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         """Return log-probability and entropy of the next token at some positions.
@@ -132,7 +132,7 @@ class LanguageModel:
 
     @torch.no_grad()
     def logprobs(self, hidden: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
-        """Return the log-probabilities of `describe` alone, [M], without gradient."""
+        """Return the log-probabilities of `logprob_and_entropy` alone, [M], without gradient."""
         chunk = chunk_rows(self.vocab_size)
         return torch.cat(
             [
@@ -219,7 +219,7 @@ def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> 
     )
 
 
-def teacher_forced(
+def score_rollout(
     model: LanguageModel, tokens: Tensor, is_action: Tensor, temperature: float = 1.0
 ) -> Tensor:
     """Return the log-probability of every action of finished episodes, without gradient.

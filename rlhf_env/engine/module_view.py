@@ -15,7 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from rlhf_env.engine.matmul import is_large_weight, linear
 
 
-def twin_of(
+def clone_modules(
     model: nn.Module, attention: str | None = None, recomputes_layers: bool = False
 ) -> nn.Module:
     """Return a twin of a model that multiplies large matrices with `rlhf_env.engine.matmul`.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
-from rlhf_env.engine.module_view import twin_of
+from rlhf_env.engine.module_view import clone_modules
 from rlhf_env.engine.packing import Ending, Packing
 from rlhf_env.engine.row_cache import attention_window
 
@@ -50,9 +50,11 @@ def hidden_at(
     """
     if _can_pack(trunk, tokens.shape[1]):
         packing = Packing.of(tokens, wanted, shares_openings)
-        return _packed_hidden(twin_of(trunk, _NAME, recomputes_layers), packing, tokens, wanted)
+        return _packed_hidden(
+            clone_modules(trunk, _NAME, recomputes_layers), packing, tokens, wanted
+        )
     if recomputes_layers:
-        trunk = twin_of(trunk, recomputes_layers=True)
+        trunk = clone_modules(trunk, recomputes_layers=True)
     return trunk(input_ids=tokens, use_cache=False).last_hidden_state[wanted]
 
 
@@ -96,7 +98,7 @@ def _packs_exactly(trunk: PreTrainedModel) -> bool:
     expected = trunk(input_ids=tokens, use_cache=False).last_hidden_state[wanted]
     try:
         packing = Packing.of(tokens, wanted)
-        found = _packed_hidden(twin_of(trunk, _NAME), packing, tokens, wanted)
+        found = _packed_hidden(clone_modules(trunk, _NAME), packing, tokens, wanted)
     except (TypeError, ValueError, RuntimeError):
         return False
     tolerance = torch.finfo(expected.dtype).eps ** 0.5
@@ -107,7 +109,7 @@ def _packed_hidden(trunk: nn.Module, packing: Packing, tokens: Tensor, wanted: T
     """Return what `hidden_at` does from a twin that lets packed texts attend apart."""
     if packing.is_batch:
         # Nothing to take apart in every layer.
-        length, _ = packing.openings[0]
+        length, _ = packing.prefixes[0]
         output = trunk(input_ids=tokens[:, :length], use_cache=False)
         return output.last_hidden_state[wanted[:, :length]]
     output = trunk(
@@ -116,7 +118,7 @@ def _packed_hidden(trunk: nn.Module, packing: Packing, tokens: Tensor, wanted: T
         use_cache=False,
         packing=packing,
     )
-    return output.last_hidden_state[0][packing.places[wanted]]
+    return output.last_hidden_state[0][packing.offsets[wanted]]
 
 
 def _attend_apart(
@@ -145,20 +147,20 @@ def _attend_apart(
     """
     if packing is None:
         return _SDPA(module, query, key, value, None, **settings)
-    openings, endings = packing.openings, packing.endings
+    prefixes, suffixes = packing.prefixes, packing.suffixes
     # Split once: each of many slices would have a gradient as long as the whole row.
-    shapes = [(count, length) for length, count in openings]
-    shapes += [(ending.count, ending.length) for ending in endings]
+    shapes = [(count, length) for length, count in prefixes]
+    shapes += [(ending.count, ending.length) for ending in suffixes]
     sizes = [count * length for count, length in shapes]
     states = (each[0].split(sizes, dim=1) for each in (query, key, value))
     texts = [
         [each.unflatten(1, shape).transpose(0, 1) for each in block]
         for shape, *block in zip(shapes, *states, strict=True)
     ]
-    parts = [_SDPA(module, *block, None, **settings)[0] for block in texts[: len(openings)]]
-    if endings:
-        opened = [pair for _, *both in texts[: len(openings)] for pair in zip(*both, strict=True)]
-        for ending, (queries, *own) in zip(endings, texts[len(openings) :], strict=True):
+    parts = [_SDPA(module, *block, None, **settings)[0] for block in texts[: len(prefixes)]]
+    if suffixes:
+        opened = [pair for _, *both in texts[: len(prefixes)] for pair in zip(*both, strict=True)]
+        for ending, (queries, *own) in zip(suffixes, texts[len(prefixes) :], strict=True):
             seen = [
                 torch.cat([before.expand(ending.count, -1, -1, -1), after], dim=2)
                 for before, after in zip(opened[ending.opening], own, strict=True)

@@ -20,7 +20,7 @@ class Ending:
     """Texts that go on alike: with the same opening, and equally long.
 
     Attributes:
-        opening: the number of the opening, in the order in which openings stand.
+        opening: the number of the opening, in the order in which prefixes stand.
         length: tokens of each behind the opening.
         count: how many there are, one behind the other.
     """
@@ -32,23 +32,23 @@ class Ending:
 
 @dataclass(frozen=True, kw_only=True)
 class Packing:
-    """A row of T tokens: first all openings, longest first, then all endings.
+    """A row of T tokens: first all prefixes, longest first, then all suffixes.
 
     A text that shares nothing is an opening without an ending.
 
     Attributes:
         tokens: [T].
         positions: [T] where in its text a token stands.
-        places: [B, L] where in the row each token of a text stands; anything behind its end.
-        openings: (length, count) of each run of equally long openings.
-        endings: in the order in which they stand.
+        offsets: [B, L] where in the row each token of a text stands; anything behind its end.
+        prefixes: (length, count) of each run of equally long prefixes.
+        suffixes: in the order in which they stand.
     """
 
     tokens: Tensor
     positions: Tensor
-    places: Tensor
-    openings: tuple[tuple[int, int], ...]
-    endings: tuple[Ending, ...]
+    offsets: Tensor
+    prefixes: tuple[tuple[int, int], ...]
+    suffixes: tuple[Ending, ...]
 
     @classmethod
     def of(cls, tokens: Tensor, wanted: Tensor, shares_openings: bool = True) -> Packing:
@@ -57,7 +57,7 @@ class Packing:
         Args:
             tokens: [B, L] int64, padded on the right.
             wanted: [B, L] bool, at least one in every row.
-            shares_openings: let equal openings, up to the first wanted token, stand once.
+            shares_openings: let equal prefixes, up to the first wanted token, stand once.
         """
         columns = torch.arange(tokens.shape[1], device=tokens.device)
         lengths = columns[-1] + 1 - wanted.flip(1).int().argmax(dim=1)
@@ -79,24 +79,24 @@ class Packing:
         ending_starts[ending_order] = ordered.sum() + behind
         is_opening = columns < opened[:, None]
         starts = torch.where(is_opening, opening_starts[:, None], (ending_starts - opened)[:, None])
-        places = starts + columns
+        offsets = starts + columns
         is_text = columns < lengths[:, None]
         total = int(ordered.sum() + rest.sum())
         packed, positions = tokens.new_empty(total), tokens.new_empty(total)
-        packed[places[is_text]] = tokens[is_text]
-        positions[places[is_text]] = columns.expand(tokens.shape)[is_text]
+        packed[offsets[is_text]] = tokens[is_text]
+        positions[offsets[is_text]] = columns.expand(tokens.shape)[is_text]
         return cls(
             tokens=packed,
             positions=positions,
-            places=places,
-            openings=_runs(ordered),
-            endings=_endings(number[ending_order], rest[ending_order]),
+            offsets=offsets,
+            prefixes=_runs(ordered),
+            suffixes=_endings(number[ending_order], rest[ending_order]),
         )
 
     @property
     def is_batch(self) -> bool:
         """Whether the texts are equally long and share nothing."""
-        return len(self.openings) == 1 and not self.endings
+        return len(self.prefixes) == 1 and not self.suffixes
 
 
 def distinct_texts(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,8 +120,8 @@ def _runs(values: Tensor) -> tuple[tuple[int, int], ...]:
     return tuple(zip(found.tolist(), counts.tolist(), strict=True))
 
 
-def _endings(openings: Tensor, lengths: Tensor) -> tuple[Ending, ...]:
-    pairs = torch.stack([openings, lengths], dim=1)[lengths > 0]
+def _endings(prefixes: Tensor, lengths: Tensor) -> tuple[Ending, ...]:
+    pairs = torch.stack([prefixes, lengths], dim=1)[lengths > 0]
     found, counts = pairs.unique_consecutive(dim=0, return_counts=True)
     return tuple(
         Ending(opening=opening, length=length, count=count)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 _SAMPLES = 4
 
 
-class Weights:
+class WeightFingerprint:
     """The state of a model's parameters and buffers at one moment.
 
     Most writes raise a tensor's version, but a fused optimiser's and those through ``.data`` do
@@ -26,7 +26,7 @@ class Weights:
         self._views = [_sample(tensor) for tensor in self._tensors()]
         self._values = _values(self._views)
 
-    def are_those_of(self, model: nn.Module) -> bool:
+    def matches(self, model: nn.Module) -> bool:
         """Return whether nothing has been written to or exchanged since."""
         return (
             model is self._model

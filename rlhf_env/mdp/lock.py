@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 
-class Turn:
+class PicklableRLock:
     """A re-entrant lock that copies and pickles as a new, open one.
 
     Environments hold it in ``reset`` and ``step``, so that threads that share one cannot leave
@@ -24,6 +24,6 @@ class Turn:
         """Let the next thread in."""
         self._lock.release()
 
-    def __reduce__(self) -> tuple[type[Turn], tuple[()]]:
+    def __reduce__(self) -> tuple[type[PicklableRLock], tuple[()]]:
         """Leave the state out of copies and pickles."""
-        return Turn, ()
+        return PicklableRLock, ()

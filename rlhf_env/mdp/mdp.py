@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rlhf_env.engine.language_model import LanguageModel, teacher_forced, token_logprobs
+from rlhf_env.engine.language_model import LanguageModel, score_rollout, token_logprobs
 from rlhf_env.mdp.options import Options
 from rlhf_env.mdp.policy_kl import policy_kl, rollout_policy_kl
 from rlhf_env.rewards.protocol import score
@@ -127,7 +127,7 @@ class TokenMDP:
         Raises:
             ValueError: if a model or the reward answers with a number that is not finite.
         """
-        logits = self.reference.engine.lend(self.tokens, self.lengths)
+        logits = self.reference.engine.logits_view(self.tokens, self.lengths)
         ref_logprobs = token_logprobs(logits, actions, self.temperature)
         self._check_finite(ref_logprobs, rows, "the reference gave log-probability")
         kl = self._step_kl(actions, logprobs, ref_logprobs, logits)
@@ -156,7 +156,7 @@ class TokenMDP:
         ``options.policy`` is asked at every step); it pays what stepping pays. Only ``tokens``,
         ``is_action`` and, for ``kl_penalty="sampled"``, ``logprobs`` are read.
         """
-        ref_logprobs = teacher_forced(
+        ref_logprobs = score_rollout(
             self.reference, rollout.tokens, rollout.is_action, self.temperature
         )
         last = rollout.last_action

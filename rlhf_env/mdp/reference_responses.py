@@ -34,7 +34,7 @@ def sample_reference(
     for start in range(0, len(prompts), _ROWS):
         rows = slice(start, start + _ROWS)
         responses += _sample_rows(mdp, prompts[rows], draws[rows])
-    mdp.reference.engine.forget()
+    mdp.reference.engine.reset_cache()
     return responses
 
 
@@ -46,7 +46,7 @@ def _sample_rows(mdp: TokenMDP, prompts: Sequence[Tensor], uniforms: Tensor) -> 
     starts = torch.tensor([len(prompt) for prompt in prompts], device=mdp.device)
     lengths, is_open = starts.clone(), torch.ones_like(starts, dtype=torch.bool)
     for step in range(mdp.max_new_tokens):
-        logits = mdp.reference.engine.lend(tokens, lengths).double() / mdp.temperature
+        logits = mdp.reference.engine.logits_view(tokens, lengths).double() / mdp.temperature
         chosen = _drawn(logits, uniforms[:, step])
         tokens[is_open, lengths[is_open]] = chosen[is_open]
         lengths += is_open

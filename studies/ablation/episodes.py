@@ -28,7 +28,7 @@ def example_episodes(
         stage: "before" or "after" training.
     """
     from agents import Agent, collect
-    from agents.rollouts.kl_reward import close_kl
+    from agents.rollouts.kl_reward import add_policy_logprob
 
     if not isinstance(agent, Agent):
         return []
@@ -42,7 +42,7 @@ def example_episodes(
         prompts=agent.base.task.eval_prompts,
     )
     if agent.base.mdp.options.kl_penalty == "reference":
-        rollout = close_kl(rollout, agent.base.kl_coef)
+        rollout = add_policy_logprob(rollout, agent.base.kl_coef)
     extras = _per_token(agent, rollout)
     return [
         {
@@ -82,7 +82,7 @@ def _gold(rollout: Rollout, task: Task, row: int) -> dict[str, float]:
 
 def _per_token(agent: Agent, rollout: Rollout) -> dict[str, Tensor]:
     """Return [B, L] advantages, and values where the algorithm has them, of every token."""
-    old = agent.policy.describe_all(rollout.tokens, rollout.is_action)
+    old = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     targets = agent.learner.algorithm.targets(rollout, old, agent.base.mdp.reference)
     found = {name: vars(targets).get(name) for name in ("advantages", "values")}
     index = rollout.decision.clamp(min=0)

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from agents import Agent, Policy, collect
-from agents.rollouts.kl_reward import close_kl
+from agents.rollouts.kl_reward import add_policy_logprob
 from rlhf_env.rewards.protocol import score
 from rlhf_env.rollout import Rollout
 from studies.training.printed import sample_records
@@ -49,7 +49,7 @@ def respond(agent: Agent, policy: Policy, name: str, episodes: int, seed: int) -
     else:
         rollout = collect(agent.envs, policy, episodes, seed=(seed,), prompts=task.eval_prompts)
     if agent.base.mdp.options.kl_penalty == "reference":
-        rollout = close_kl(rollout, agent.base.kl_coef)
+        rollout = add_policy_logprob(rollout, agent.base.kl_coef)
     gold = None
     if task.gold is not None:
         gold = score(task.gold, rollout.prompts(), rollout.responses()).tolist()
@@ -77,7 +77,7 @@ def response_figures(rollout: Rollout, policy: Policy, eos_id: int) -> pd.DataFr
         B rows; "kl" in nats per response (k1), "entropy" in nats per token, "eos_rate" 1 or 0.
     """
     log_ratios = torch.where(rollout.is_action, rollout.logprobs - rollout.ref_logprobs, 0.0)
-    entropy = policy.describe_all(rollout.tokens, rollout.is_action).entropy
+    entropy = policy.evaluate_episodes(rollout.tokens, rollout.is_action).entropy
     lengths = rollout.is_action.sum(1)
     columns = {
         "score": rollout.score,

@@ -76,9 +76,9 @@ def _checkpoint(folder: Path) -> Path:
 
 
 def _flaw(checkpoint: Path) -> str | None:
-    from agents.training.checkpoint import damage
+    from agents.training.checkpoint import find_corruption
 
-    return damage(checkpoint)
+    return find_corruption(checkpoint)
 
 
 def _check_whole(checkpoint: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 
 from agents import train
-from agents.rollouts.kl_reward import close_kl
+from agents.rollouts.kl_reward import add_policy_logprob
 from rlhf_env.mdp.render import printable
 from rlhf_env.rewards.metrics.held_out import HeldOutFigures, held_out_figures
 from rlhf_env.rewards.protocol import score
@@ -182,7 +182,7 @@ def respond(assembly: Assembly, prompts: list[Any], stage: str) -> list[dict[str
         return []
     task = assembly.task
     # The environment pays log pi_ref; the agent learns from it less its own log pi.
-    rollout = close_kl(assembly.agent.sample(prompts), assembly.agent.base.kl_coef)
+    rollout = add_policy_logprob(assembly.agent.sample(prompts), assembly.agent.base.kl_coef)
     gold = None
     if task.gold is not None:
         gold = score(task.gold, rollout.prompts(), rollout.responses()).tolist()

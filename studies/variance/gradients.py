@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from agents import Agent, Description, collect
+from agents import Agent, PolicyOutput, collect
 from agents.rollouts.collect import rollout_transforms
-from agents.rollouts.kl_reward import close_kl
+from agents.rollouts.kl_reward import add_policy_logprob
 from rlhf_env.rollout import Rollout, RolloutTransform
 from studies.ablation.runs import make_task
 from studies.variance.environments import study_envs
@@ -45,7 +45,7 @@ def measure_gradients(study: Study, *, progress: bool = True) -> Gradients:
     for number in tqdm(range(study.rollouts), unit="rollout", disable=not progress):
         plain = collect(envs, agent.policy, study.episodes, seed=(study.seed, number))
         scores.append(plain.score.double().cpu().numpy())
-        new = agent.policy.describe(plain.tokens, plain.is_action)
+        new = agent.policy.evaluate_tokens(plain.tokens, plain.is_action)
         for setting, transforms in layers.items():
             paid = _paid(plain, transforms, agent.base.kl_coef)
             found[setting].append(_gradient(agent, paid, new))
@@ -63,10 +63,10 @@ def _layers(study: Study, setting: Setting) -> list[RolloutTransform]:
 def _paid(rollout: Rollout, transforms: list[RolloutTransform], kl_coef: float) -> Rollout:
     for transform in transforms:
         rollout = transform.rollout(rollout)
-    return close_kl(rollout, kl_coef)
+    return add_policy_logprob(rollout, kl_coef)
 
 
-def _gradient(agent: Agent, rollout: Rollout, new: Description) -> NDArray[np.float32]:
+def _gradient(agent: Agent, rollout: Rollout, new: PolicyOutput) -> NDArray[np.float32]:
     """Return the [P] gradient of the objective; the graph of ``new`` is kept for the next one."""
     rule, reference = agent.learner.algorithm, agent.base.mdp.reference
     losses, _ = rule.loss(rollout, new, new, rule.targets(rollout, new, reference))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from agents import Description
+from agents import PolicyOutput
 from agents.math import discounted_returns
 from agents.rollouts.decisions import is_decision, sum_per_decision
 from rlhf_env.engine.language_model import LanguageModel
@@ -32,7 +32,7 @@ class RewardToGo:
     episodes of the rollout that have a decision t. So the estimate is unbiased.
     """
 
-    def targets(self, rollout: Rollout, old: Description, reference: LanguageModel) -> Weights:
+    def targets(self, rollout: Rollout, old: PolicyOutput, reference: LanguageModel) -> Weights:
         """Return the advantages; see `Algorithm.targets`."""
         mask = is_decision(rollout)
         rewards = sum_per_decision(rollout.rewards, rollout)
@@ -40,7 +40,7 @@ class RewardToGo:
         return Weights(advantages=minus_mean_of_others(returns, mask))
 
     def loss(
-        self, rollout: Rollout, new: Description, old: Description, targets: Weights
+        self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: Weights
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return minus the weighted log-probability of each episode; see `Algorithm.loss`."""
         advantages = targets.advantages

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agents import Agent
-from agents.rollouts.kl_reward import close_kl
+from agents.rollouts.kl_reward import add_policy_logprob
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 from rlhf_env.vector_env import RLHFVectorEnv
@@ -41,7 +41,7 @@ def every_toy15_episode(agent: Agent) -> Rollout:
         prompt_index=torch.zeros(15, dtype=torch.int64),
         decision=torch.where(is_action, torch.arange(-1, 3), -1),
     )
-    return close_kl(agent.base.evaluate(unpaid), agent.base.kl_coef)
+    return add_policy_logprob(agent.base.evaluate(unpaid), agent.base.kl_coef)
 
 
 def as_bandit(rollout: Rollout) -> Rollout:
@@ -55,12 +55,12 @@ def expected_gradient(agent: Agent, rollout: Rollout) -> Tensor:
     An episode's sum over decisions is weighted by its probability in place of the sampler's.
     """
     algorithm = agent.learner.algorithm
-    old = agent.policy.describe_all(rollout.tokens, rollout.is_action)
+    old = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     targets = algorithm.targets(rollout, old, agent.base.mdp.reference)
     probabilities = rollout.logprobs.sum(dim=1).exp()
     assert abs(probabilities.sum().item() - 1) < 1e-6
     targets = dataclasses.replace(targets, weight=probabilities)
-    new = agent.policy.describe(rollout.tokens, rollout.is_action)
+    new = agent.policy.evaluate_tokens(rollout.tokens, rollout.is_action)
     losses, _ = algorithm.loss(rollout, new, old, targets)
     agent.policy.zero_grad()
     losses.sum().backward()

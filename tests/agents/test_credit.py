@@ -97,7 +97,7 @@ def test_policies_and_their_logprobs_are_the_same(toy15: Task) -> None:
     rollout = paid_toy15(toy15)
     policy, reference = Policy(theta_policy(toy15), 3), Policy(copy.deepcopy(toy15.reference), 3)
     by_model = credit.implicit(rollout, policy, reference, beta=0.5)
-    logprobs = policy.describe_all(rollout.tokens, rollout.is_action).logprobs
+    logprobs = policy.evaluate_episodes(rollout.tokens, rollout.is_action).logprobs
     by_number = credit.implicit(rollout, logprobs, rollout.ref_logprobs, beta=0.5)
     torch.testing.assert_close(by_model.rewards, by_number.rewards, atol=1e-6, rtol=0)
 

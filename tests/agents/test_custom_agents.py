@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from agents import Agent
-from agents.training.checkpoint import damage
+from agents.training.checkpoint import find_corruption
 from rlhf_env.tasks import load_task
 from tests.agents.episodes import every_toy15_episode, make_envs
 
@@ -46,12 +46,12 @@ def test_an_algorithm_s_agent_is_saved_and_loaded(
 ) -> None:
     agent, envs, rule = ran[0]["agent"], ran[0]["envs"], ran[0]["Reinforce"]()
     agent.save(tmp_path / "a")
-    assert damage(tmp_path / "a") is None
+    assert find_corruption(tmp_path / "a") is None
     loaded = Agent.load(tmp_path / "a", envs, algorithm=rule)
     episodes = every_toy15_episode(agent)
     for field in ("logprobs", "values"):
         first, second = (
-            getattr(one.policy.describe_all(episodes.tokens, episodes.is_action), field)
+            getattr(one.policy.evaluate_episodes(episodes.tokens, episodes.is_action), field)
             for one in (agent, loaded)
         )
         assert torch.equal(first, second)

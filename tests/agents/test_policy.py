@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import rlhf_env.engine.projection
-from agents.policy import Description, Policy
+from agents.policy import Policy, PolicyOutput
 from rlhf_env.task import Task
 from rlhf_env.tasks.table_lm import TableLM
 from tests.toys import tiny_gpt2, tiny_llama
@@ -99,7 +99,7 @@ def test_temperature_is_in_sampling_and_in_describing(
     assert sorted(set(tokens.tolist())) == [0, 1, 2]
     assert torch.allclose(logprobs, torch.tensor(expected)[tokens], atol=1e-6)
     episodes = torch.tensor([[0, 0], [0, 1], [0, 2]])
-    described = policy.describe(episodes, torch.tensor([[False, True]] * 3))
+    described = policy.evaluate_tokens(episodes, torch.tensor([[False, True]] * 3))
     assert described.logprobs[:, 1].tolist() == pytest.approx(expected, abs=1e-6)
     probabilities = policy.token_probabilities(START, ONE)[0]
     assert probabilities.log().tolist() == pytest.approx(expected, abs=1e-6)
@@ -111,7 +111,7 @@ def test_describe_is_the_plain_forward_pass(model: Any, temperature: float) -> N
     """Traps A7, A8 and E17: each row alone, token by token."""
     tokens, is_action = ragged_batch()
     policy = Policy(model, 32, temperature)
-    found = policy.describe(tokens, is_action)
+    found = policy.evaluate_tokens(tokens, is_action)
     for row in range(6):
         end = int(is_action[row].nonzero().max()) + 1
         with torch.no_grad():
@@ -133,7 +133,9 @@ def test_describe_is_the_plain_forward_pass(model: Any, temperature: float) -> N
 def test_uniform_logits_have_entropy_log_v(toy15: Task) -> None:
     """Trap E17."""
     policy = table_policy(toy15, [0.5, 0.5, 0.5])
-    described = policy.describe(torch.tensor([[0, 1, 0]]), torch.tensor([[False, True, False]]))
+    described = policy.evaluate_tokens(
+        torch.tensor([[0, 1, 0]]), torch.tensor([[False, True, False]])
+    )
     assert described.entropy[0].tolist() == pytest.approx([0.0, 1.098612, 0.0], abs=1e-6)
 
 
@@ -144,8 +146,8 @@ def test_text_after_the_end_changes_nothing() -> None:
     ends = is_action.flip(1).int().cummax(1).values.flip(1).bool()
     spoilt = torch.where(ends, tokens, 31)
     for clean, other in zip(
-        fields(policy.describe(tokens, is_action)),
-        fields(policy.describe(spoilt, is_action)),
+        fields(policy.evaluate_tokens(tokens, is_action)),
+        fields(policy.evaluate_tokens(spoilt, is_action)),
         strict=True,
     ):
         assert torch.equal(clean, other)
@@ -160,7 +162,7 @@ def test_chunks_of_the_vocabulary_projection_change_nothing(
     for elements in (2**23, 5 * 32):
         monkeypatch.setattr(rlhf_env.engine.projection, "_CHUNK_ELEMENTS", elements)
         policy = Policy(tiny_gpt2(), 32)
-        described = policy.describe(tokens, is_action)
+        described = policy.evaluate_tokens(tokens, is_action)
         (described.logprobs.sum() + 0.1 * described.entropy.sum()).backward()
         gradients = [p.grad for p in policy.model.parameters() if p.grad is not None]
         found.append([described.logprobs, described.entropy, *gradients])
@@ -173,8 +175,8 @@ def test_batches_of_one_and_of_all_agree() -> None:
     """Trap A14."""
     tokens, is_action = ragged_batch()
     policy = with_random_values(Policy(tiny_llama(), 32))
-    whole = policy.describe_all(tokens, is_action)
-    rows = [policy.describe(tokens[i : i + 1], is_action[i : i + 1]) for i in range(6)]
+    whole = policy.evaluate_episodes(tokens, is_action)
+    rows = [policy.evaluate_tokens(tokens[i : i + 1], is_action[i : i + 1]) for i in range(6)]
     for field, parts in zip(fields(whole), zip(*map(fields, rows), strict=True), strict=True):
         assert torch.allclose(field, torch.cat(parts), atol=1e-5)
 
@@ -185,7 +187,7 @@ def test_dropout_stays_off() -> None:
     policy = Policy(tiny_gpt2(dropout=0.1).train(), 32)
     assert policy.train() is policy
     assert not any(module.training for module in policy.modules())
-    first, second = (policy.describe(tokens, is_action).logprobs for _ in range(2))
+    first, second = (policy.evaluate_tokens(tokens, is_action).logprobs for _ in range(2))
     assert torch.equal(first, second)
 
 
@@ -194,28 +196,28 @@ def test_a_value_does_not_see_the_token_it_precedes() -> None:
     policy = with_random_values(Policy(tiny_llama(), 32))
     tokens = torch.tensor([[2, 3, 4, 5, 6]])
     is_action = torch.tensor([[False, False, True, True, True]])
-    before = policy.describe(tokens, is_action)
+    before = policy.evaluate_tokens(tokens, is_action)
     tokens[0, 3] = 9
-    after = policy.describe(tokens, is_action)
+    after = policy.evaluate_tokens(tokens, is_action)
     assert torch.equal(before.values[0, :4], after.values[0, :4])
     assert before.values[0, 4] != after.values[0, 4]
     assert before.last_values != after.last_values
     tokens[0, 4] = 9
-    last = policy.describe(tokens, is_action)
+    last = policy.evaluate_tokens(tokens, is_action)
     assert torch.equal(after.values, last.values)
     assert after.last_values != last.last_values
 
 
 def test_a_value_head_starts_at_zero() -> None:
-    described = Policy(tiny_llama(), 32).describe(*ragged_batch())
+    described = Policy(tiny_llama(), 32).evaluate_tokens(*ragged_batch())
     assert described.values.abs().sum() == 0
     assert described.last_values.abs().sum() == 0
 
 
 def test_a_trunk_of_16_bits_is_described_in_32() -> None:
     tokens, is_action = ragged_batch()
-    whole = Policy(tiny_llama(), 32).describe(tokens, is_action)
-    half = Policy(tiny_llama().bfloat16(), 32).describe(tokens, is_action)
+    whole = Policy(tiny_llama(), 32).evaluate_tokens(tokens, is_action)
+    half = Policy(tiny_llama().bfloat16(), 32).evaluate_tokens(tokens, is_action)
     assert {field.dtype for field in fields(half)} == {torch.float32}
     assert torch.allclose(half.logprobs, whole.logprobs, atol=0.3)
 
@@ -236,7 +238,7 @@ def with_random_values(policy: Policy) -> Policy:
     return policy
 
 
-def fields(description: Description) -> list[Tensor]:
+def fields(description: PolicyOutput) -> list[Tensor]:
     return [
         description.logprobs,
         description.entropy,

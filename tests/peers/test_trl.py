@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agents import GRPO, GSPO, RLOO, Agent, DrGRPO
 from agents.algorithm import Algorithm
-from rlhf_env.engine.language_model import teacher_forced
+from rlhf_env.engine.language_model import score_rollout
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 from tests.agents.episodes import as_bandit, make_envs
@@ -60,20 +60,20 @@ def batch(task: Task) -> Rollout:
 def described(agent: Agent, rollout: Rollout) -> Rollout:
     """Fill in what an earlier policy and the reference said."""
     earlier = type(agent.policy)(tiny_llama(seed=2), 32)
-    old = earlier.describe_all(rollout.tokens, rollout.is_action).logprobs
-    reference = teacher_forced(agent.base.mdp.reference, rollout.tokens, rollout.is_action)
+    old = earlier.evaluate_episodes(rollout.tokens, rollout.is_action).logprobs
+    reference = score_rollout(agent.base.mdp.reference, rollout.tokens, rollout.is_action)
     # Near the present policy, so that some ratios are clipped and others are not.
-    new = agent.policy.describe_all(rollout.tokens, rollout.is_action).logprobs
+    new = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action).logprobs
     return rollout.replace(logprobs=new + 0.2 * (old - new), ref_logprobs=reference)
 
 
 def our_loss(agent: Agent, rollout: Rollout) -> tuple[float, Tensor, Tensor]:
     """The loss of the batch, its gradient, and the advantages."""
     algorithm: Algorithm = agent.learner.algorithm
-    now = agent.policy.describe_all(rollout.tokens, rollout.is_action)
+    now = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     old = dataclasses.replace(now, logprobs=rollout.logprobs)
     targets = algorithm.targets(rollout, old, agent.base.mdp.reference)
-    new = agent.policy.describe(rollout.tokens, rollout.is_action)
+    new = agent.policy.evaluate_tokens(rollout.tokens, rollout.is_action)
     losses, _ = algorithm.loss(rollout, new, old, targets)
     agent.policy.zero_grad()
     losses.mean().backward()

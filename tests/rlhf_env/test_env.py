@@ -213,15 +213,15 @@ class TestRender:
 
 
 class TestCopies:
-    @pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
+    @pytest.mark.parametrize("copied", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
     @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
     def test_copies_in_mid_episode_go_on_alike(
-        self, task: Callable[[], Task], twin_of: Callable[[Any], Any]
+        self, task: Callable[[], Task], copied: Callable[[Any], Any]
     ) -> None:
         env = make(task()).unwrapped
         env.reset(seed=5)
         env.step(2)
-        twin = twin_of(env)
+        twin = copied(env)
         for action in (1, 0):
             mine, its = env.step(action), twin.step(action)
             assert mine[0]["input_ids"].tolist() == its[0]["input_ids"].tolist()

@@ -254,12 +254,12 @@ def test_a_partial_reset_leaves_the_other_rows_alone() -> None:
     assert mine[[0, 2]] == pytest.approx(its[[0, 2]], abs=1e-6)
 
 
-@pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
-def test_copies_in_mid_episode_go_on_alike(twin_of: Any) -> None:
+@pytest.mark.parametrize("clone_modules", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
+def test_copies_in_mid_episode_go_on_alike(clone_modules: Any) -> None:
     envs = make(3, tiny_llama_task(horizon=4))
     envs.reset(seed=0)
     envs.step([3, EOS, 5])
-    twin = twin_of(envs)
+    twin = clone_modules(envs)
     for actions in ([4, 4, 4], [EOS, 5, 6], [7, 7, 7]):
         same(as_numpy(envs.step(actions)), as_numpy(twin.step(actions)))
 

@@ -36,10 +36,10 @@ def test_the_reference_is_the_policy_without_its_adapter() -> None:
     agent = agent_of(PPO, task)
     episode = as_rollout(task, [(0, [5, 6, 7], [0.0] * 3)], [3])
     at = episode.is_action
-    fresh = agent.policy.describe_all(episode.tokens, at).logprobs
+    fresh = agent.policy.evaluate_episodes(episode.tokens, at).logprobs
     assert fresh[at].tolist() == pytest.approx([0.0] * 3, abs=1e-4)
     learned_adapter(agent)
-    moved = agent.policy.describe_all(episode.tokens, at).logprobs
+    moved = agent.policy.evaluate_episodes(episode.tokens, at).logprobs
     assert moved[at].min() < -0.5
     paid = agent.base.evaluate(episode).ref_logprobs
     assert paid[at].tolist() == pytest.approx([0.0] * 3, abs=1e-4)
@@ -77,7 +77,7 @@ def test_what_is_sampled_after_a_step_is_what_is_scored() -> None:
     agent = agent_of(GRPO, tiny_llama_task(), learning_rate=0.05)
     agent.learn(32, progress=False)
     rollout = agent.collect()
-    scored = agent.policy.describe_all(rollout.tokens, rollout.is_action).logprobs
+    scored = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action).logprobs
     assert (scored - rollout.logprobs).abs().max() < 1e-4
     assert (rollout.logprobs - rollout.ref_logprobs).abs().max() > 0.01
 

@@ -187,7 +187,7 @@ def test_the_reference_is_nobody_s_adapter() -> None:
         block.mlp.register_forward_hook(adapter)
     reference = agent.base.evaluate(before).ref_logprobs
     assert torch.equal(reference, before.ref_logprobs)
-    policy = agent.policy.describe_all(before.tokens, before.is_action).logprobs
+    policy = agent.policy.evaluate_episodes(before.tokens, before.is_action).logprobs
     assert (policy - before.logprobs).abs().max() > 0.01
 
 

@@ -32,16 +32,16 @@ def test_groups_that_teach_nothing_are_counted() -> None:
 
     agent = agent_of(GRPO, same, kl_coef=0.0)
     before = [parameter.clone() for parameter in agent.policy.parameters()]
-    assert agent.learn(16, progress=False)[-1]["equal_returns"] == 1.0
+    assert agent.learn(16, progress=False)[-1]["frac_reward_zero_std"] == 1.0
     for old, new in zip(before, agent.policy.parameters(), strict=True):
         assert torch.equal(old, new)
     other = agent_of(GRPO, same, kl_coef=0.0)
     rollout = other.collect()
     varied = torch.where(rollout.group == 0, torch.arange(16.0), 1.0)
     mixed = rollout.with_term("score", rollout.last_action * varied[:, None])
-    assert other.update(mixed)["equal_returns"] == 0.5
+    assert other.update(mixed)["frac_reward_zero_std"] == 0.5
     last = agent_of(GRPO, FavouriteTokenReward()).learn(16, progress=False)[-1]
-    assert last["equal_returns"] == 0.0
+    assert last["frac_reward_zero_std"] == 0.0
 
 
 @pytest.mark.parametrize("kind", [PPO, GRPO])

@@ -12,7 +12,7 @@ from torch import Tensor
 from agents import GRPO, PPO, Agent
 from agents.policy import Policy
 from rlhf_env.engine.engine import Engine
-from rlhf_env.engine.language_model import LanguageModel, teacher_forced
+from rlhf_env.engine.language_model import LanguageModel, score_rollout
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
 from tests.rlhf_env.engine.test_engine import logits_of
@@ -39,10 +39,10 @@ def test_a_token_is_scored_by_the_logits_before_it() -> None:
     model = successor_model()
     tokens = torch.tensor([[0, 1, 2, 3]])
     is_action = torch.tensor([[False, True, True, True]])
-    found = teacher_forced(LanguageModel(model, V), tokens, is_action)
+    found = score_rollout(LanguageModel(model, V), tokens, is_action)
     assert found[0].tolist() == pytest.approx([0.0] * 4, abs=1e-4)
-    assert Policy(model, V).describe(tokens, is_action).logprobs.tolist() == found.tolist()
-    constant = teacher_forced(LanguageModel(model, V), torch.tensor([[2, 2, 2, 2]]), is_action)
+    assert Policy(model, V).evaluate_tokens(tokens, is_action).logprobs.tolist() == found.tolist()
+    constant = score_rollout(LanguageModel(model, V), torch.tensor([[2, 2, 2, 2]]), is_action)
     assert (constant[0, 1:] < -50).all()
     task = Task(**{**vars(tiny_llama_task()), "reference": model})
     env = gym.make("RLHF-v0", task=task)
@@ -59,7 +59,7 @@ def test_three_tokens_have_three_places_in_the_loss(kind: type[Agent]) -> None:
     agent = kind(make_envs(task, 2), policy=tiny_llama(seed=1), episodes_per_update=8)
     rollout = play(task, {(2, 3): [7, 8, EOS], (3, 4): [7, 8, 9, 9, EOS]})
     rollout = rollout.replace(group=torch.zeros(2, dtype=torch.int64))
-    old = agent.policy.describe_all(rollout.tokens, rollout.is_action)
+    old = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     targets = agent.learner.algorithm.targets(rollout, old, agent.base.mdp.reference)
     kept: list[Tensor] = []
 
@@ -68,7 +68,7 @@ def test_three_tokens_have_three_places_in_the_loss(kind: type[Agent]) -> None:
         kept.append(output.last_hidden_state)
 
     hook = agent.policy.model.base_model.register_forward_hook(keep)
-    new = agent.policy.describe(rollout.tokens, rollout.is_action)
+    new = agent.policy.evaluate_tokens(rollout.tokens, rollout.is_action)
     hook.remove()
     losses, _ = agent.learner.algorithm.loss(rollout, new, old, targets)
     losses.sum().backward()
@@ -146,9 +146,9 @@ def test_gradient_checkpointing_is_on_where_it_is_asked_for(switch: str) -> None
     tokens = torch.arange(24).view(2, 12) % V
     is_action = torch.arange(12).expand(2, 12) >= 4
     del runs[:]
-    policy.describe_all(tokens, is_action)
+    policy.evaluate_episodes(tokens, is_action)
     assert len(runs) == 1 + 2  # the pass, and two that try whether texts can be packed
-    policy.describe(tokens, is_action).logprobs.sum().backward()
+    policy.evaluate_tokens(tokens, is_action).logprobs.sum().backward()
     assert len(runs) == 3 + 2  # once more for the gradient
 
 
@@ -160,5 +160,5 @@ def test_the_shape_of_a_batch_does_not_matter(count: int) -> None:
     is_action = torch.arange(12).expand(8, 12) >= 4
     lm = LanguageModel(tiny_gpt2(), V)
     parts = zip(tokens.split(count), is_action.split(count), strict=True)
-    found = torch.cat([teacher_forced(lm, *part) for part in parts])
-    assert (found - teacher_forced(lm, tokens, is_action)).abs().max() < 1e-5
+    found = torch.cat([score_rollout(lm, *part) for part in parts])
+    assert (found - score_rollout(lm, tokens, is_action)).abs().max() < 1e-5

@@ -151,7 +151,7 @@ def test_eos_counts_above_and_below_the_line() -> None:
     agent = GRPO(make_envs(tiny_llama_task(), 2), aggregation="episode_mean", episodes_per_update=8)
     rollout = play(tiny_llama_task(), {(2,): [7, 8, EOS], (3,): [7, 8, 9, 9, EOS]})
     rollout = rollout.replace(group=torch.zeros(2, dtype=torch.int64))
-    old = agent.policy.describe_all(rollout.tokens, rollout.is_action)
+    old = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     targets = agent.learner.algorithm.targets(rollout, old, agent.base.mdp.reference)
     values = torch.tensor([[-1.0, -2.0, -3.0, 9.0, 9.0], [-1.0] * 5])
     assert targets.episode_sums(values).tolist() == pytest.approx([-2.0, -1.0], abs=1e-6)

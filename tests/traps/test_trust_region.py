@@ -41,7 +41,7 @@ def stepped(**settings: Any) -> tuple[Tensor, dict[str, float]]:
     agent = TRPO(make_envs(task, 1), max_kl=0.01, damping=0.1, **settings)
     (table,) = agent.policy.model.parameters()
     before, rollout = table.detach().clone(), each_token_once(task)
-    old = agent.policy.describe_all(rollout.tokens, rollout.is_action)
+    old = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     targets = agent.learner.algorithm.targets(rollout, old, agent.base.mdp.reference)
     # The mean of A (e_token - p) over tokens 0, 1 and 2 is (1, 0, -1).
     chosen = dataclasses.replace(targets, advantages=torch.tensor([[3.0], [0.0], [-3.0]]))

@@ -134,7 +134,7 @@ class Judge:
                 break
             tokens[is_open, lengths[is_open]] = chosen[is_open]
             lengths += is_open
-        self._lm.engine.forget()
+        self._lm.engine.reset_cache()
         rows = zip(tokens, starts.tolist(), lengths.tolist(), strict=True)
         written = [row[start:end] for row, start, end in rows]
         return [cast(str, self.tokenizer.decode(row, skip_special_tokens=True)) for row in written]
@@ -144,5 +144,5 @@ class Judge:
         ids, mask = padded(questions)
         device = self._lm.device
         logits = self._lm.next_logits(ids.to(device), mask.sum(dim=1).to(device))
-        self._lm.engine.forget()
+        self._lm.engine.reset_cache()
         return logits.cpu()

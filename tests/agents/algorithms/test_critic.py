@@ -49,7 +49,7 @@ def test_the_value_loss_stays_out_of_a_separate_policy() -> None:
 def test_it_says_nothing_at_first(critic: str) -> None:
     agent = make_agent(critic=critic)
     rollout = agent.collect()
-    described = agent.policy.describe_all(rollout.tokens, rollout.is_action)
+    described = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     assert not described.values.any()
     assert not described.last_values.any()
     assert (agent.policy.critic is None) == (critic == "shared")
@@ -88,7 +88,7 @@ def test_it_is_saved(critic: str, tmp_path: Path) -> None:
     assert_equal(weights(agent), weights(loaded))
     rollout = agent.collect()
     mine, yours = (
-        one.policy.describe_all(rollout.tokens, rollout.is_action) for one in (agent, loaded)
+        one.policy.evaluate_episodes(rollout.tokens, rollout.is_action) for one in (agent, loaded)
     )
     assert mine.values.any()
     assert torch.equal(mine.values, yours.values)

@@ -146,7 +146,7 @@ def test_the_step_is_the_natural_gradient_of_the_surrogate() -> None:
     (table,) = agent.policy.model.parameters()
     before = table.detach().clone()
     rollout = every_toy15_episode(agent)
-    old = agent.policy.describe_all(rollout.tokens, rollout.is_action)
+    old = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     targets = agent.learner.algorithm.targets(rollout, old, agent.base.mdp.reference)
     slope = torch.zeros(3, 7, dtype=torch.float64)
     for row, (actions, states) in enumerate(zip(ACTIONS.tolist(), STATES.tolist(), strict=True)):

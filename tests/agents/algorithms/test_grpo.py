@@ -24,7 +24,7 @@ def toy_targets(scores: list[float], **settings: Any) -> Any:
     episodes = take_rows(every_toy15_episode(agent), rows)
     paid = torch.where(episodes.last_action, torch.tensor(scores)[:, None], 0.0)
     episodes = episodes.with_term("score", paid).with_term("kl", torch.zeros(4, 4))
-    old = agent.policy.describe_all(episodes.tokens, episodes.is_action)
+    old = agent.policy.evaluate_episodes(episodes.tokens, episodes.is_action)
     return agent.learner.algorithm.targets(episodes, old, agent.base.mdp.reference)
 
 

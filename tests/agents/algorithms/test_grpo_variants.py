@@ -15,7 +15,7 @@ from agents.algorithms.group_returns import are_equal
 from agents.algorithms.grpo import GRPOAlgorithm, GRPOConfig
 from agents.algorithms.surrogate import SurrogateTargets, mean_over_decisions, surrogate_loss
 from agents.math import whiten
-from agents.policy import Description
+from agents.policy import PolicyOutput
 from rlhf_env.rollout import Rollout
 from rlhf_env.tasks import load_task, table_task
 from tests.agents.episodes import every_toy15_episode, make_envs
@@ -23,7 +23,7 @@ from tests.agents.runs import assert_equal, weights
 from tests.toys import tiny_gpt2_task
 
 
-def two_responses() -> tuple[Rollout, Description]:
+def two_responses() -> tuple[Rollout, PolicyOutput]:
     """Responses of 2 and of 8 tokens to one prompt, and a policy that says 0 of everything."""
     lengths = torch.tensor([2, 8])
     columns = torch.arange(9)
@@ -42,7 +42,7 @@ def two_responses() -> tuple[Rollout, Description]:
         prompt_index=torch.tensor([0, 0]),
         decision=torch.where(is_action, columns - 1, -1),
     )
-    said = Description(
+    said = PolicyOutput(
         logprobs=nothing,
         entropy=nothing,
         values=nothing,
@@ -123,13 +123,13 @@ def test_whitening_without_shifting_the_mean() -> None:
 
 
 def count_draws(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    drawn, draw = [], agent.draw_rollout
+    drawn, draw = [], agent.resample
 
     def counted(number: int) -> Rollout:
         drawn.append(number)
         return draw(number)
 
-    monkeypatch.setattr(agent, "draw_rollout", counted)
+    monkeypatch.setattr(agent, "resample", counted)
     return drawn
 
 
@@ -142,7 +142,7 @@ def test_dynamic_sampling_stops_at_its_limit(monkeypatch: pytest.MonkeyPatch) ->
         rollout = agent.collect()
     assert drawn == [0, 1, 2]
     assert len(rollout) == 16
-    assert agent.update(rollout)["equal_returns"] == 1.0
+    assert agent.update(rollout)["frac_reward_zero_std"] == 1.0
     assert_equal(before, weights(agent))
 
 
@@ -179,7 +179,7 @@ def test_nothing_is_learned_where_all_is_unfinished(kind: type[Agent]) -> None:
 def test_only_finished_responses_weigh() -> None:
     agent = GRPO(make_envs(load_task("toy15"), 16), skip_unfinished=True)
     episodes = every_toy15_episode(agent).take(torch.tensor([0, 3, 7, 8]))
-    old = agent.policy.describe_all(episodes.tokens, episodes.is_action)
+    old = agent.policy.evaluate_episodes(episodes.tokens, episodes.is_action)
     targets = agent.learner.algorithm.targets(episodes, old, agent.base.mdp.reference)
     # One decision and three in the first two; four episodes over four decisions.
     assert targets.weight.tolist() == [1.0, 1.0, 0.0, 0.0]

@@ -51,7 +51,7 @@ def test_the_loss_is_the_surrogate_and_the_weighted_penalty(toy15: Task) -> None
         make_envs(toy15, kl_coef=0.5), policy=theta_policy(toy15), penalty_coef=2.0, value_coef=0.0
     )
     rule, episodes = agent.learner.algorithm, every_toy15_episode(agent)
-    old = agent.policy.describe_all(episodes.tokens, episodes.is_action)
+    old = agent.policy.evaluate_episodes(episodes.tokens, episodes.is_action)
     targets = rule.targets(episodes, old, agent.base.mdp.reference)
     moved = torch.where(episodes.is_action, old.logprobs + math.log(1.5), 0.0)
     targets.advantages.fill_(1.0)

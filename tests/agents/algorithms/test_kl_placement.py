@@ -44,7 +44,9 @@ def learned_episodes(agent: Agent, *, whole: bool) -> Rollout:
     """All responses, as tokens or as one decision each, with the KL where the agent has it."""
     config, episodes = agent.config, every_toy15_episode(agent)
     episodes = as_bandit(episodes) if whole else episodes
-    return learned_kl(episodes, config.kl_placement, config.kl_estimator, is_closed=True)
+    return learned_kl(
+        episodes, config.kl_placement, config.kl_estimator, includes_policy_logprob=True
+    )
 
 
 def reached(logprobs: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ def test_targets_carry_no_gradient(toy15: Task) -> None:
     """Trap A16."""
     agent = ppo(toy15, "one", gae_lambda=0.5)
     episodes = every_toy15_episode(agent)
-    old = agent.policy.describe_all(episodes.tokens, episodes.is_action)
+    old = agent.policy.evaluate_episodes(episodes.tokens, episodes.is_action)
     targets = agent.learner.algorithm.targets(episodes, old, agent.base.mdp.reference)
     for record in (targets, old):
         parts = list(dataclasses.asdict(record).values())
@@ -125,7 +125,7 @@ def test_returns_come_from_raw_advantages(toy15: Task) -> None:
     """Trap C12: whitening does not reach the critic's target."""
     agent = ppo(toy15, "one")
     episodes = every_toy15_episode(agent)
-    old = agent.policy.describe_all(episodes.tokens, episodes.is_action)
+    old = agent.policy.evaluate_episodes(episodes.tokens, episodes.is_action)
     raw = agent.learner.algorithm.targets(episodes, old, agent.base.mdp.reference)
     white = ppo(toy15, "one", whiten_advantages=True)
     whitened = white.learner.algorithm.targets(episodes, old, agent.base.mdp.reference)

@@ -23,7 +23,7 @@ def test_whitening_spans_the_rollout() -> None:
     """Trap E7: not the minibatch."""
     agent = toy_agent()
     episodes = every_toy15_episode(agent)
-    old = agent.policy.describe_all(episodes.tokens, episodes.is_action)
+    old = agent.policy.evaluate_episodes(episodes.tokens, episodes.is_action)
     targets = agent.learner.algorithm.targets(episodes, old, agent.base.mdp.reference)
     used = targets.advantages[targets.mask]
     assert len(used) == 41
@@ -41,7 +41,7 @@ def test_truncated_episodes_are_bootstrapped_and_terminated_ones_are_not() -> No
     truncated = episodes.replace(
         rewards=nothing, terminated=torch.arange(15) != 7
     )  # Episode 7 is (1, 1, 1), which has no EOS.
-    old = agent.policy.describe_all(episodes.tokens, episodes.is_action)
+    old = agent.policy.evaluate_episodes(episodes.tokens, episodes.is_action)
     targets = agent.learner.algorithm.targets(truncated, old, agent.base.mdp.reference)
     assert targets.advantages[7].tolist() == [0.0, 0.0, 0.0]
     assert targets.advantages[8].tolist() == [-2.0, -2.0, -2.0]
@@ -53,7 +53,7 @@ def test_a_whole_response_can_be_one_decision() -> None:
     """Trap E15: the ratio of a response is the product over its tokens."""
     agent = toy_agent(whiten_advantages=False)
     episodes = as_bandit(every_toy15_episode(agent))
-    old = agent.policy.describe_all(episodes.tokens, episodes.is_action)
+    old = agent.policy.evaluate_episodes(episodes.tokens, episodes.is_action)
     targets = agent.learner.algorithm.targets(episodes, old, agent.base.mdp.reference)
     assert targets.mask.shape == (15, 1)
     assert torch.allclose(targets.logprobs[:, 0], old.logprobs.sum(dim=1))
@@ -82,7 +82,7 @@ def test_the_critic_learns_the_return() -> None:
     assert history[0]["explained_variance"] == pytest.approx(0.0, abs=1e-6)
     assert history[-1]["explained_variance"] > 0.4
     tokens = torch.tensor([[0, 1, 1], [0, 2, 1]])
-    described = agent.policy.describe(tokens, torch.tensor([[False, True, True]] * 2))
+    described = agent.policy.evaluate_tokens(tokens, torch.tensor([[False, True, True]] * 2))
     found = [*described.values[0, 1:].tolist(), described.values[1, 2].item()]
     assert found == pytest.approx([0.039595, 1.607749, -0.671151], abs=0.15)
 

@@ -9,7 +9,7 @@ import torch
 
 from agents import Policy, Reinforce, collect
 from agents.algorithms.reinforce import BASELINES
-from agents.rollouts.kl_reward import close_kl
+from agents.rollouts.kl_reward import add_policy_logprob
 from rlhf_env.exact import evaluate
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
@@ -32,7 +32,7 @@ def toy_agent(baseline: str, **settings: Any) -> Reinforce:
 
 
 def targets_of(agent: Reinforce, episodes: Rollout) -> Any:
-    old = agent.policy.describe_all(episodes.tokens, episodes.is_action)
+    old = agent.policy.evaluate_episodes(episodes.tokens, episodes.is_action)
     return agent.learner.algorithm.targets(episodes, old, agent.base.mdp.reference)
 
 
@@ -149,7 +149,7 @@ def test_greedy_decoding_and_stepping_agree(wrap: Any, kl_penalty: str) -> None:
     assert torch.equal(fast.decision, stepped.decision)
     assert torch.allclose(fast.logprobs, stepped.logprobs, atol=1e-4)
     assert torch.allclose(fast.rewards.sum(1), stepped.rewards.sum(1), atol=1e-4)
-    described = policy.describe_all(fast.tokens, fast.is_action).logprobs
+    described = policy.evaluate_episodes(fast.tokens, fast.is_action).logprobs
     assert torch.allclose(fast.logprobs, described, atol=1e-4)
 
 
@@ -157,7 +157,9 @@ def test_greedy_tokens_are_the_most_likely(toy15: Task) -> None:
     """Of the reference's 0.502483, 0.108773, 0.388744 at the root, and log 0.502483 for it."""
     rollout = collect(make_envs(toy15), Policy(toy15.reference, 3), 4, greedy=True)
     assert rollout.tokens[rollout.is_action].tolist() == [0] * 4
-    assert close_kl(rollout, 0.5).rewards[:, -1].tolist() == pytest.approx([0.25] * 4, abs=1e-6)
+    assert add_policy_logprob(rollout, 0.5).rewards[:, -1].tolist() == pytest.approx(
+        [0.25] * 4, abs=1e-6
+    )
     assert rollout.logprobs[rollout.is_action].tolist() == pytest.approx([-0.688194] * 4, abs=1e-6)
 
 

@@ -34,7 +34,7 @@ def toy_targets(scores: list[float], **settings: Any) -> Any:
 
 
 def targets_of(agent: RLOO, episodes: Rollout) -> Any:
-    old = agent.policy.describe_all(episodes.tokens, episodes.is_action)
+    old = agent.policy.evaluate_episodes(episodes.tokens, episodes.is_action)
     return agent.learner.algorithm.targets(episodes, old, agent.base.mdp.reference)
 
 
@@ -47,7 +47,7 @@ def expected_pair_gradient(agent: RLOO, episodes: Rollout) -> Tensor:
     weight = (probabilities[first] * probabilities[second] / 2).repeat_interleave(2)
     assert weight.sum().item() == pytest.approx(1.0, abs=1e-6)
     targets = dataclasses.replace(targets_of(agent, groups), weight=weight)
-    new = agent.policy.describe(groups.tokens, groups.is_action)
+    new = agent.policy.evaluate_tokens(groups.tokens, groups.is_action)
     losses, _ = agent.learner.algorithm.loss(groups, new, new, targets)
     agent.policy.zero_grad()
     losses.sum().backward()
@@ -63,7 +63,7 @@ def test_the_baseline_is_the_mean_of_the_others() -> None:
     for episode, advantage in enumerate(expected):
         own = targets.advantages[episode, targets.mask[episode]].tolist()
         assert own == pytest.approx([advantage] * len(own), abs=1e-6)
-    assert targets.equal_returns.tolist() == [0.0] * 4
+    assert targets.frac_reward_zero_std.tolist() == [0.0] * 4
 
 
 def test_whitened_advantages_span_the_rollout() -> None:
@@ -77,7 +77,7 @@ def test_equal_returns_teach_nothing() -> None:
     """Trap E12."""
     targets = toy_targets([0.7, 0.7, 0.7, 0.7])
     assert targets.advantages.tolist() == [[0.0] * 3] * 4
-    assert targets.equal_returns.tolist() == [1.0] * 4
+    assert targets.frac_reward_zero_std.tolist() == [1.0] * 4
 
 
 def test_a_group_of_one_is_refused() -> None:

@@ -109,7 +109,7 @@ def test_at_another_temperature() -> None:
     """Trap A1: policy and reference are both divided by it."""
     task = tiny_gpt2_task()
     rollout = both_ways(make_envs(task, 5, kl_penalty="sampled"), temperature=0.7)
-    reference = Policy(task.reference, 32, 0.7).describe_all(rollout.tokens, rollout.is_action)
+    reference = Policy(task.reference, 32, 0.7).evaluate_episodes(rollout.tokens, rollout.is_action)
     assert_close(rollout.ref_logprobs, reference.logprobs)
     kl = 0.1 * (rollout.ref_logprobs - rollout.logprobs)
     assert_close(rollout.reward_terms["kl"], kl)

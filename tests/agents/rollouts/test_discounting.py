@@ -61,7 +61,7 @@ def test_equal_discounts_are_one_discount(
         with torch.no_grad():
             agent.policy.value_head.bias.copy_(torch.tensor(values))
         episodes = every_toy15_episode(agent)
-        old = agent.policy.describe_all(episodes.tokens, episodes.is_action)
+        old = agent.policy.evaluate_episodes(episodes.tokens, episodes.is_action)
         targets = agent.learner.algorithm.targets(episodes, old, agent.base.mdp.reference)
         found.append((targets.advantages, sum(targets.returns.values())))
     for one, several in zip(*found, strict=True):
@@ -73,7 +73,7 @@ def test_equal_discounts_are_one_discount_without_a_critic(toy15: Task) -> None:
     for discount in (0.9, {"score": 0.9, "kl": 0.9}):
         agent = GRPO(make_envs(toy15), policy=theta_policy(toy15), gamma=discount)
         episodes = every_toy15_episode(agent)
-        old = agent.policy.describe_all(episodes.tokens, episodes.is_action)
+        old = agent.policy.evaluate_episodes(episodes.tokens, episodes.is_action)
         targets = agent.learner.algorithm.targets(episodes, old, agent.base.mdp.reference)
         found.append(targets.advantages)
     assert torch.allclose(*found, atol=1e-5)

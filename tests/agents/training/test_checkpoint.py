@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from agents import GRPO, PPO, Agent
-from agents.training.checkpoint import FILES, damage
+from agents.training.checkpoint import FILES, find_corruption
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
 from tests.toys import tiny_gpt2_task, tiny_llama_task
@@ -47,7 +47,7 @@ def copied(saved: tuple[Agent, Path], tmp_path: Path) -> Path:
 def said(agent: Agent) -> list[Tensor]:
     tokens = torch.tensor([[2, 3, 7, 9, 1], [3, 5, 5, 8, 8]])
     is_action = torch.tensor([[False, False, True, True, True], [False, True, True, True, True]])
-    described = agent.policy.describe_all(tokens, is_action)
+    described = agent.policy.evaluate_episodes(tokens, is_action)
     return [described.logprobs, described.values, described.last_values]
 
 
@@ -117,10 +117,12 @@ def test_a_broken_manifest_is_refused(copied: Path, content: bytes) -> None:
 def test_a_manifest_of_foreign_files_or_formats_is_refused(copied: Path) -> None:
     manifest = json.loads((copied / "manifest.json").read_text())
     (copied / "manifest.json").write_text(json.dumps(manifest | {"format": 2}))
-    assert damage(copied) == "its format is 2, this version reads 1"
+    assert find_corruption(copied) == "its format is 2, this version reads 1"
     files = {"../../secret": "0", **manifest["files"]}
     (copied / "manifest.json").write_text(json.dumps(manifest | {"files": files}))
-    assert str(damage(copied)).startswith("manifest.json must name ['optimizer.safetensors'")
+    assert str(find_corruption(copied)).startswith(
+        "manifest.json must name ['optimizer.safetensors'"
+    )
 
 
 class Payload:
@@ -182,7 +184,7 @@ def test_saving_replaces_a_checkpoint_and_nothing_else(
     path = tmp_path / "with spaces é" / "a"
     for _ in range(2):
         saved[0].save(path)
-        assert damage(path) is None
+        assert find_corruption(path) is None
     assert [entry.name for entry in path.parent.iterdir()] == ["a"]
     (path / "thesis.txt").write_text("months of work")
     with pytest.raises(ValueError, match=r"also holds 'thesis\.txt'; choose a folder of its"):
@@ -198,7 +200,7 @@ def test_a_save_killed_between_old_and_new_loses_nothing(
     copied.rename(copied.with_name(".copied.former"))
     agent = PPO.load(copied, make_envs(tiny_gpt2_task()))
     assert agent.updates == 2
-    assert damage(copied) is None
+    assert find_corruption(copied) is None
 
 
 def test_a_save_that_fails_leaves_the_old_checkpoint(
@@ -212,4 +214,4 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(
     monkeypatch.setattr("agents.training.checkpoint.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         saved[0].save(copied)
-    assert damage(copied) is None
+    assert find_corruption(copied) is None

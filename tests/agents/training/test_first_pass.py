@@ -35,15 +35,15 @@ def make_agent(name: str) -> Agent:
 def passes(agent: Agent) -> Iterator[list[int]]:
     """How many episodes each pass of the policy over finished texts describes."""
     seen: list[int] = []
-    original = agent.policy.describe
+    original = agent.policy.evaluate_tokens
 
-    def describe(tokens: Tensor, is_action: Tensor) -> Any:
+    def evaluate_tokens(tokens: Tensor, is_action: Tensor) -> Any:
         seen.append(len(tokens))
         return original(tokens, is_action)
 
-    agent.policy.describe = describe  # type: ignore[method-assign]
+    agent.policy.evaluate_tokens = evaluate_tokens  # type: ignore[method-assign]
     yield seen
-    del agent.policy.describe
+    del agent.policy.evaluate_tokens
 
 
 def learned(agent: Agent) -> tuple[Tensor, dict[str, float]]:
@@ -75,12 +75,12 @@ def test_one_pass_less_where_it_is_the_same(minibatches: int, expected: list[int
 
 def test_another_rollout_is_described_anew() -> None:
     agent = PPO(make_envs(tiny_llama_task(), 8), episodes_per_update=8, minibatches=1, epochs=1)
-    first, second = agent.draw_rollout(0), agent.draw_rollout(1)
+    first, second = agent.resample(0), agent.resample(1)
     agent.learner.describe(first)
     with passes(agent) as seen:
         agent.update(second)
         assert seen == [8]
-        old = agent.policy.describe_all(first.tokens, first.is_action)
+        old = agent.policy.evaluate_episodes(first.tokens, first.is_action)
         agent.learner.describe(first)
         targets = agent.learner.algorithm.targets(second, old, agent.base.mdp.reference)
         del seen[:]

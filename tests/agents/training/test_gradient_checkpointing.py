@@ -36,7 +36,7 @@ def test_the_gradient_is_the_same(build: Callable[[], nn.Module]) -> None:
     found = []
     for again in (False, True):
         policy = Policy(build(), 32, gradient_checkpointing=again)
-        described = policy.describe(tokens, is_action)
+        described = policy.evaluate_tokens(tokens, is_action)
         (described.logprobs.sum() + 0.1 * described.entropy.sum()).backward()
         gradients = [p.grad for p in policy.model.parameters() if p.grad is not None]
         found.append([described.logprobs.detach(), *gradients])
@@ -58,9 +58,11 @@ def test_less_is_held() -> None:
         model.model.layers = nn.ModuleList(layers)
         model.config.num_hidden_layers = 8
         policy = Policy(model, 64, gradient_checkpointing=again)
-        policy.describe(tokens[:1], is_action[:1])
+        policy.evaluate_tokens(tokens[:1], is_action[:1])
         peaks.append(
-            peak_bytes(lambda p=policy: p.describe(tokens, is_action).logprobs.sum().backward())
+            peak_bytes(
+                lambda p=policy: p.evaluate_tokens(tokens, is_action).logprobs.sum().backward()
+            )
         )
     assert peaks[1] < peaks[0] / 2
 

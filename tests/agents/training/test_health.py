@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from agents import GRPO, PPO
-from agents.training.health import Health, signs
+from agents.training.health import Health, detect_anomalies
 from rlhf_env.rollout import Rollout
 from rlhf_env.tasks import load_task
 from tests.agents.episodes import make_envs
@@ -41,7 +41,7 @@ def rollout_of(log_ratios: list[float], scores: list[float]) -> Rollout:
 
 
 def names(rollout: Rollout, first_entropy: float | None = 1.0, **metrics: float) -> list[str]:
-    return [sign for sign, _ in signs(rollout, HEALTHY | metrics, first_entropy)]
+    return [sign for sign, _ in detect_anomalies(rollout, HEALTHY | metrics, first_entropy)]
 
 
 VARIED = [float(i) for i in range(8)]

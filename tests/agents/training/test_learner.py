@@ -84,7 +84,7 @@ def test_without_learning_rate_nothing_moves(
     )
     before = [p.clone() for p in agent.policy.parameters()]
     rollout = agent.collect()
-    recomputed = agent.policy.describe_all(rollout.tokens, rollout.is_action).logprobs
+    recomputed = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action).logprobs
     assert (recomputed - rollout.logprobs).abs().max() < 1e-5
     metrics = agent.update(rollout)
     assert metrics["ratio_max"] == pytest.approx(1.0, abs=1e-6)

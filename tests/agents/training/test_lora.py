@@ -10,7 +10,7 @@ import torch
 
 from agents import GRPO, PPO, Agent
 from agents.training.lora import adapted, merged
-from rlhf_env.engine.language_model import teacher_forced
+from rlhf_env.engine.language_model import score_rollout
 from rlhf_env.rollout import Rollout
 from rlhf_env.tasks import load_task
 from tests.agents.episodes import make_envs
@@ -27,7 +27,7 @@ def trained(name: str = "llama", updates: int = 2, kind: type[Agent] = GRPO) -> 
 
 
 def reference_logprobs(agent: Agent, rollout: Rollout) -> torch.Tensor:
-    return teacher_forced(agent.base.mdp.reference, rollout.tokens, rollout.is_action)
+    return score_rollout(agent.base.mdp.reference, rollout.tokens, rollout.is_action)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -41,7 +41,7 @@ def test_only_the_adapter_is_trained(name: str, kind: type[Agent]) -> None:
     assert torch.allclose(rollout.logprobs, rollout.ref_logprobs, atol=1e-5)
     agent.learn(16, progress=False)
     assert torch.equal(reference_logprobs(agent, rollout), before)
-    after = agent.policy.describe_all(rollout.tokens, rollout.is_action).logprobs
+    after = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action).logprobs
     assert (after - before).abs().max() > 1e-3
     for old, new in zip(weights, agent.base.mdp.reference.model.parameters(), strict=True):
         assert torch.equal(old, new)

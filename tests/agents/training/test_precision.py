@@ -39,8 +39,8 @@ def test_weights_and_their_gradients_keep_32_bits() -> None:
 def test_sixteen_bits_are_near_thirty_two() -> None:
     tokens = torch.arange(24).reshape(2, 12)
     is_action = torch.arange(12).expand(2, 12) >= 3
-    exact = Policy(tiny_llama(), 32).describe(tokens, is_action)
-    rough = Policy(tiny_llama(), 32, precision="bf16").describe(tokens, is_action)
+    exact = Policy(tiny_llama(), 32).evaluate_tokens(tokens, is_action)
+    rough = Policy(tiny_llama(), 32, precision="bf16").evaluate_tokens(tokens, is_action)
     difference = (exact.logprobs - rough.logprobs).abs().max().item()
     assert 0 < difference < 0.16
     assert rough.logprobs.dtype == rough.values.dtype == torch.float32

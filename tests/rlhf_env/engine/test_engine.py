@@ -169,7 +169,7 @@ def test_rows_that_leave_cost_nothing() -> None:
     )
     engine(tokens, torch.tensor([3, 5, 4, 6]))
     del shapes[:]
-    engine.move(3, 0)
+    engine.copy_row(3, 0)
     tokens, lengths = tokens[[3, 1, 2]], torch.tensor([7, 6, 5])
     found = engine(tokens, lengths)
     assert shapes == [(3, 1)]
@@ -180,7 +180,7 @@ def test_a_move_that_is_not_followed_by_its_text_changes_nothing() -> None:
     engine = Engine(tiny_llama(), V)
     tokens, lengths = walk(0)[0]
     expected = engine(tokens, lengths)
-    engine.move(2, 1)
+    engine.copy_row(2, 1)
     torch.testing.assert_close(engine(tokens, lengths), expected, atol=1e-5, rtol=1e-5)
 
 

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 from rlhf_env.engine import engine as engine_module
 from rlhf_env.engine import fused_decoder as lean_decoder
 from rlhf_env.engine.engine import Engine
-from rlhf_env.engine.fused_decoder import LeanDecoder, can_be_lean
+from rlhf_env.engine.fused_decoder import FusedDecoder, supports_fused_decode
 from tests.rlhf_env.engine.test_engine import eager_llama, tiny_mistral
 from tests.toys import tiny_gpt2, tiny_llama
 
@@ -71,15 +71,15 @@ def test_the_numbers_are_those_of_the_modules(
 ) -> None:
     """Rows of different lengths, one of which begins anew, and one that is shown twice."""
     model = build()
-    assert can_be_lean(model)
+    assert supports_fused_decode(model)
     lean = Engine(model, V)
-    monkeypatch.setattr(engine_module, "can_be_lean", lambda model: False)
+    monkeypatch.setattr(engine_module, "supports_fused_decode", lambda model: False)
     plain = Engine(model, V)
     monkeypatch.undo()
     called: list[int] = []
-    original = LeanDecoder.__call__
+    original = FusedDecoder.__call__
     monkeypatch.setattr(
-        LeanDecoder, "__call__", lambda *call: (called.append(1), original(*call))[1]
+        FusedDecoder, "__call__", lambda *call: (called.append(1), original(*call))[1]
     )
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, V, (4, 14), generator=generator)
@@ -90,7 +90,7 @@ def test_the_numbers_are_those_of_the_modules(
             lengths[2] = 3
         found = lean(tokens, lengths)
         with monkeypatch.context() as patch:
-            patch.setattr(engine_module, "can_be_lean", lambda model: False)
+            patch.setattr(engine_module, "supports_fused_decode", lambda model: False)
             expected = plain(tokens, lengths)
         torch.testing.assert_close(found, expected, atol=2e-5, rtol=2e-5)
         lengths = lengths + (torch.arange(4) != step % 4)
@@ -163,7 +163,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("build", OTHERS.values(), ids=OTHERS.keys())
 def test_other_models_run_their_modules(build: Callable[[], nn.Module]) -> None:
-    assert not can_be_lean(build())
+    assert not supports_fused_decode(build())
 
 
 def test_large_models_run_their_modules(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,14 +171,14 @@ def test_large_models_run_their_modules(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(
         lean_decoder, "_MOST_PARAMETERS", sum(p.numel() for p in model.parameters()) - 1
     )
-    assert not can_be_lean(model)
+    assert not supports_fused_decode(model)
 
 
 def test_a_module_that_is_exchanged_is_noticed() -> None:
     model = tiny_llama()
-    assert can_be_lean(model)
+    assert supports_fused_decode(model)
     model.model.norm = ShiftedNorm(model.model.norm)
-    assert not can_be_lean(model)
+    assert not supports_fused_decode(model)
 
 
 def test_new_weights_are_followed() -> None:

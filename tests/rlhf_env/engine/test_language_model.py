@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from rlhf_env.engine import projection
-from rlhf_env.engine.language_model import LanguageModel, length_batches, teacher_forced
+from rlhf_env.engine.language_model import LanguageModel, length_batches, score_rollout
 from rlhf_env.engine.projection import logprob_and_entropy
 from tests.toys import tiny_gpt2, tiny_llama
 
@@ -53,7 +53,7 @@ def naive_logprobs(model: nn.Module, tokens: Tensor, is_action: Tensor) -> Tenso
 def test_teacher_forced_is_the_definition(model: nn.Module) -> None:
     """Traps A5, A7 and A8: positions, shift and mask."""
     tokens, is_action = texts()
-    found = teacher_forced(LanguageModel(model, V), tokens, is_action)
+    found = score_rollout(LanguageModel(model, V), tokens, is_action)
     assert found.dtype == torch.float32
     assert not found.requires_grad
     torch.testing.assert_close(
@@ -69,26 +69,24 @@ def test_teacher_forced_is_stepping(model: nn.Module) -> None:
         logits = lm.next_logits(tokens, torch.full((len(tokens),), column))
         logprobs = logits.log_softmax(-1).gather(1, tokens[:, column, None])[:, 0]
         expected[:, column] = torch.where(is_action[:, column], logprobs, 0.0)
-    torch.testing.assert_close(
-        teacher_forced(lm, tokens, is_action), expected, atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(score_rollout(lm, tokens, is_action), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_padding_is_never_seen(model: nn.Module) -> None:
     """Trap A6: random ids behind the end and more columns of them change nothing."""
     tokens, is_action = texts()
     lm = LanguageModel(model, V)
-    expected = teacher_forced(lm, tokens, is_action)
+    expected = score_rollout(lm, tokens, is_action)
     lengths = tokens.shape[1] - is_action.flip(1).int().argmax(1)
     padding = torch.arange(tokens.shape[1]) >= lengths[:, None]
     poisoned = torch.where(padding, (tokens + 13) % V, tokens)
     torch.testing.assert_close(
-        teacher_forced(lm, poisoned, is_action), expected, atol=1e-6, rtol=1e-6
+        score_rollout(lm, poisoned, is_action), expected, atol=1e-6, rtol=1e-6
     )
     wider = torch.nn.functional.pad(tokens, (0, 5), value=7)
     wider_action = torch.nn.functional.pad(is_action, (0, 5))
     torch.testing.assert_close(
-        teacher_forced(lm, wider, wider_action)[:, :-5], expected, atol=1e-6, rtol=1e-6
+        score_rollout(lm, wider, wider_action)[:, :-5], expected, atol=1e-6, rtol=1e-6
     )
 
 
@@ -96,9 +94,9 @@ def test_rows_do_not_meet(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> 
     """Trap A14: batches of one row, of some and of all."""
     tokens, is_action = texts()
     lm = LanguageModel(model, V)
-    whole = teacher_forced(lm, tokens, is_action)
+    whole = score_rollout(lm, tokens, is_action)
     for row in range(len(tokens)):
-        alone = teacher_forced(lm, tokens[row : row + 1], is_action[row : row + 1])
+        alone = score_rollout(lm, tokens[row : row + 1], is_action[row : row + 1])
         torch.testing.assert_close(alone[0], whole[row], atol=1e-5, rtol=1e-5)
 
 
@@ -127,10 +125,10 @@ def test_known_numbers() -> None:
         (0.5, [-0.142932, -2.142932, -4.142932]),
         (2.0, [-0.680270, -1.180270, -1.680270]),
     ):
-        logprobs, entropy = lm.describe(hidden, every, temperature)
+        logprobs, entropy = lm.logprob_and_entropy(hidden, every, temperature)
         assert logprobs.tolist() == pytest.approx(expected, abs=1e-6)
         assert entropy.dtype == logprobs.dtype == torch.float32
-    logprobs, entropy = lm.describe(hidden.roll(1, dims=1), every)
+    logprobs, entropy = lm.logprob_and_entropy(hidden.roll(1, dims=1), every)
     assert logprobs.tolist() == pytest.approx([-0.513070, -0.913070, -9.813070], abs=1e-6)
     # 0.598654 * 0.513070 + 0.401290 * 0.913070 + 0.0000547 * 9.813070
     assert entropy.tolist() == pytest.approx([0.674095] * 3, abs=2e-6)
@@ -139,7 +137,7 @@ def test_known_numbers() -> None:
 def test_entropy_of_a_uniform_policy() -> None:
     """Trap E17: ln 3 per token."""
     lm = LanguageModel(tiny_llama(vocab_size=3), 3)
-    _, entropy = lm.describe(torch.zeros(2, 32), torch.tensor([0, 2]))
+    _, entropy = lm.logprob_and_entropy(torch.zeros(2, 32), torch.tensor([0, 2]))
     assert entropy.tolist() == pytest.approx([1.098612] * 2, abs=1e-6)
 
 
@@ -149,13 +147,15 @@ def test_log_softmax_is_in_fp32() -> None:
     tokens, is_action = texts()
     hidden = lm.hidden(tokens)
     assert hidden.dtype == torch.bfloat16
-    logprobs, _ = lm.describe(hidden[0], tokens[0])
+    logprobs, _ = lm.logprob_and_entropy(hidden[0], tokens[0])
     assert logprobs.dtype == torch.float32
-    every = torch.stack([lm.describe(hidden[0], torch.full((14,), v))[0] for v in range(V)])
+    every = torch.stack(
+        [lm.logprob_and_entropy(hidden[0], torch.full((14,), v))[0] for v in range(V)]
+    )
     # A bf16 normaliser would miss 1 by about 1 %.
     assert every.double().exp().sum(0).tolist() == pytest.approx([1.0] * 14, abs=1e-5)
     assert lm.next_logits(tokens, torch.full((6,), 5)).dtype == torch.float32
-    assert teacher_forced(lm, tokens, is_action).dtype == torch.float32
+    assert score_rollout(lm, tokens, is_action).dtype == torch.float32
 
 
 def hooked(lm: LanguageModel) -> LanguageModel:
@@ -181,7 +181,7 @@ def test_chunks_are_the_whole(
     def answers(lm: LanguageModel) -> tuple[Tensor, Tensor, list[Tensor]]:
         lm.model.zero_grad()
         hidden = lm.hidden(tokens).flatten(0, 1)
-        logprobs, entropy = lm.describe(hidden, tokens.flatten(), temperature)
+        logprobs, entropy = lm.logprob_and_entropy(hidden, tokens.flatten(), temperature)
         (logprobs.sin() + 0.1 * entropy).sum().backward()
         return (
             logprobs.detach(),
@@ -206,7 +206,7 @@ def test_one_of_two_answers_has_its_own_gradient(
     targets = torch.tensor([0, 6, 3, 3])
     weight = lm.model.lm_head.weight.requires_grad_()
     leaf = hidden.clone().requires_grad_()
-    logprobs, entropy = lm.describe(leaf, targets, 0.5)
+    logprobs, entropy = lm.logprob_and_entropy(leaf, targets, 0.5)
     found = torch.autograd.grad(
         (logprobs if wanted == "logprobs" else entropy).sum(), [leaf, weight]
     )
@@ -229,9 +229,9 @@ def test_chunks_bound_the_logits(monkeypatch: pytest.MonkeyPatch) -> None:
         return original(states, *others)
 
     monkeypatch.setattr(projection, "linear", record)
-    lm.describe(hidden, tokens.flatten())
+    lm.logprob_and_entropy(hidden, tokens.flatten())
     lm.model.lm_head.register_forward_hook(lambda *call: run.append(len(call[2])))
-    lm.describe(hidden, tokens.flatten())
+    lm.logprob_and_entropy(hidden, tokens.flatten())
     for rows in (plainly, run):
         assert max(rows) == 10
         assert sum(rows) == 6 * 14
@@ -246,7 +246,7 @@ def test_a_model_wider_than_the_tokenizer(build: Callable[[], nn.Module]) -> Non
     tokens %= V_known
     full = model(input_ids=tokens).logits[..., :V_known].log_softmax(-1)
     expected = full[:, :-1].gather(2, tokens[:, 1:, None])[..., 0] * is_action[:, 1:]
-    found = teacher_forced(lm, tokens, is_action)[:, 1:]
+    found = score_rollout(lm, tokens, is_action)[:, 1:]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert lm.next_logits(tokens, torch.full((6,), 3)).shape == (6, V_known)
 
@@ -255,7 +255,7 @@ def test_dropout_is_off() -> None:
     """Trap A4."""
     lm = LanguageModel(tiny_gpt2(dropout=0.5).train(), V)
     tokens, is_action = texts()
-    first, second = (teacher_forced(lm, tokens, is_action) for _ in range(2))
+    first, second = (score_rollout(lm, tokens, is_action) for _ in range(2))
     assert torch.equal(first, second)
 
 

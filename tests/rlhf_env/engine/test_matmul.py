@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from rlhf_env.engine import matmul
 from rlhf_env.engine.matmul import linear, times_weight
-from rlhf_env.engine.module_view import twin_of
+from rlhf_env.engine.module_view import clone_modules
 
 # States of three rows, and weights on both sides of the size from which on oneDNN is asked.
 SHAPES = [(3, 5, 7), (32, 96, 800), (300, 96, 800), (1, 300, 400)]
@@ -111,7 +111,7 @@ def test_autocast_is_left_to_pytorch(asked: list[object]) -> None:
 
 def test_a_twin_shares_weights_and_leaves_the_model_alone() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    twin = twin_of(model)
+    twin = clone_modules(model)
     states = torch.randn(5, 3)
     torch.testing.assert_close(twin(states), model(states))
     assert [type(module) for module in model] == [nn.Linear, nn.ReLU, nn.Linear]
@@ -124,9 +124,9 @@ def test_a_twin_shares_weights_and_leaves_the_model_alone() -> None:
 def test_a_twin_runs_hooks_and_code_put_in_the_place_of_a_method() -> None:
     model = nn.Sequential(nn.Linear(3, 3))
     seen: list[int] = []
-    twin = twin_of(model)
+    twin = clone_modules(model)
     model[0].register_forward_hook(lambda *_: seen.append(1))
     twin(torch.zeros(1, 3))
     assert seen == [1]
     model[0].forward = lambda states: states + 7.0  # type: ignore[method-assign]
-    assert twin_of(model)(torch.zeros(1, 3)).tolist() == [[7.0, 7.0, 7.0]]
+    assert clone_modules(model)(torch.zeros(1, 3)).tolist() == [[7.0, 7.0, 7.0]]

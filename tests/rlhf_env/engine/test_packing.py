@@ -55,9 +55,9 @@ def test_where_texts_stand() -> None:
     packing = Packing.of(tokens, columns == lengths - 1)
     assert packing.tokens.tolist() == [3, 4, 5, 6, 7, 1, 2, 8, 9, 10]
     assert packing.positions.tolist() == [0, 1, 2, 3, 4, 0, 1, 0, 1, 0]
-    assert packing.places[columns < lengths].tolist() == [5, 6, 0, 1, 2, 3, 4, 7, 8, 9]
-    assert packing.openings == ((5, 1), (2, 2), (1, 1))
-    assert packing.endings == ()
+    assert packing.offsets[columns < lengths].tolist() == [5, 6, 0, 1, 2, 3, 4, 7, 8, 9]
+    assert packing.prefixes == ((5, 1), (2, 2), (1, 1))
+    assert packing.suffixes == ()
     assert not packing.is_batch
 
 
@@ -68,9 +68,9 @@ def test_a_shared_opening_stands_once() -> None:
     packing = Packing.of(tokens, wanted)
     assert packing.tokens.tolist() == [1, 2, 3, 7, 8, 5, 6, 4]
     assert packing.positions.tolist() == [0, 1, 0, 2, 2, 2, 3, 1]
-    assert packing.places[wanted].tolist() == [1, 3, 1, 5, 6, 2, 7, 1, 4]
-    assert packing.openings == ((2, 1), (1, 1))
-    assert packing.endings == (
+    assert packing.offsets[wanted].tolist() == [1, 3, 1, 5, 6, 2, 7, 1, 4]
+    assert packing.prefixes == ((2, 1), (1, 1))
+    assert packing.suffixes == (
         Ending(opening=0, length=1, count=2),
         Ending(opening=0, length=2, count=1),
         Ending(opening=1, length=1, count=1),
@@ -84,7 +84,7 @@ def test_what_saves_little_is_not_shared() -> None:
     for lengths, shares in (([5, 4], False), ([4, 4], True)):
         packing = Packing.of(tokens, columns < torch.tensor(lengths)[:, None])
         assert len(packing.tokens) == sum(lengths) - shares
-        assert bool(packing.endings) == shares
+        assert bool(packing.suffixes) == shares
 
 
 def test_texts_of_one_length_that_share_nothing_are_a_batch() -> None:

@@ -65,7 +65,7 @@ def test_peak_of_an_update_at_a_large_vocabulary() -> None:
 
     def update() -> None:
         hidden = lm.packed_hidden(tokens, is_state)
-        logprobs, entropy = lm.describe(hidden, tokens[:, 1:].flatten())
+        logprobs, entropy = lm.logprob_and_entropy(hidden, tokens[:, 1:].flatten())
         (logprobs.mean() + 0.01 * entropy.mean()).backward()
         optimizer.step()
 

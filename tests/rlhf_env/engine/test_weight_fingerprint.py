@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rlhf_env.engine.engine import Engine
-from rlhf_env.engine.weight_fingerprint import Weights
+from rlhf_env.engine.weight_fingerprint import WeightFingerprint
 from tests.rlhf_env.engine.test_engine import L, V, logits_of, walk
 from tests.toys import tiny_llama
 
@@ -66,19 +66,19 @@ def test_weights_made_in_inference_mode_are_served() -> None:
 
 def test_reading_is_no_change() -> None:
     model = tiny_llama()
-    weights = Weights(model)
+    weights = WeightFingerprint(model)
     model(input_ids=torch.tensor([[3, 4]])).logits.sum().backward()
     model.state_dict()
-    assert weights.are_those_of(model)
-    assert not weights.are_those_of(tiny_llama())
+    assert weights.matches(model)
+    assert not weights.matches(tiny_llama())
 
 
 def test_writes_behind_the_version_counter() -> None:
     model = tiny_llama()
-    weights = Weights(model)
+    weights = WeightFingerprint(model)
     for parameter in model.parameters():
         parameter.data.mul_(1.01)
-    assert not weights.are_those_of(model)
+    assert not weights.matches(model)
 
 
 def test_tensors_of_every_form() -> None:
@@ -87,7 +87,7 @@ def test_tensors_of_every_form() -> None:
     model.empty = nn.Parameter(torch.ones(0, 4))
     model.scalar = nn.Parameter(torch.ones(()))
     model.register_buffer("count", torch.zeros(2, dtype=torch.int64))
-    weights = Weights(model)
-    assert weights.are_those_of(model)
+    weights = WeightFingerprint(model)
+    assert weights.matches(model)
     model.scalar.data.add_(1)
-    assert not weights.are_those_of(model)
+    assert not weights.matches(model)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import rlhf_env  # noqa: F401 -- registers the environment
-from rlhf_env.engine.language_model import LanguageModel, teacher_forced
+from rlhf_env.engine.language_model import LanguageModel, score_rollout
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 from rlhf_env.tasks import load_task
@@ -123,7 +123,7 @@ def test_what_stands_behind_the_end_is_nobody_s_business(name: str) -> None:
     lm = LanguageModel(made.reference, made.vocab_size)
     clean = rollout_of(made, known_episodes(made))
     expected = env.evaluate(clean)
-    logprobs = teacher_forced(lm, clean.tokens, clean.is_action)
+    logprobs = score_rollout(lm, clean.tokens, clean.is_action)
 
     @settings(max_examples=30, deadline=None)
     @given(st.integers(0, 2**32 - 1), st.integers(0, 4))
@@ -135,7 +135,7 @@ def test_what_stands_behind_the_end_is_nobody_s_business(name: str) -> None:
         for one, other in (
             (found.rewards, expected.rewards),
             (found.ref_logprobs, expected.ref_logprobs),
-            (teacher_forced(lm, spoilt.tokens, spoilt.is_action), logprobs),
+            (score_rollout(lm, spoilt.tokens, spoilt.is_action), logprobs),
         ):
             torch.testing.assert_close(one[:, :width], other, atol=1e-6, rtol=0)
             assert one[:, width:].count_nonzero() == 0
