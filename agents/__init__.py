@@ -4,4 +4,8 @@ from __future__ import annotations
 
 import lazy_loader
 
+from rlhf_env import deprecated_modules
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+deprecated_modules.install()

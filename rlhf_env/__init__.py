@@ -9,9 +9,13 @@ from __future__ import annotations
 import gymnasium as gym
 import lazy_loader
 
+from rlhf_env import deprecated_modules
+
 __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+deprecated_modules.install()
 
 if "RLHF-v0" not in gym.registry:
     gym.register(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from agents.algorithm import Algorithm, check_finite, checked_loss, take_rows
@@ -42,12 +42,11 @@ class Learner:
             ValueError: if the policy has no weight that can be trained, or several processes
                 were launched.
         """
-        # The environment has placed policy and episodes on its device already.
-        self.accelerator = Accelerator(device_placement=False)
-        if self.accelerator.num_processes > 1:
+        # Distributed launchers tell each process by this variable how many there are.
+        if (processes := int(os.environ.get("WORLD_SIZE") or 1)) > 1:
             raise ValueError(
-                f"an agent learns in one process, got {self.accelerator.num_processes}; start it "
-                "with python instead of a distributed launcher"
+                f"an agent learns in one process, got {processes}; start it with python instead "
+                "of a distributed launcher"
             )
         self.policy = policy
         self.algorithm = algorithm
@@ -149,7 +148,7 @@ class Learner:
                 # Weighed by the whole rollout's length, so that the split does not matter.
                 weight = len(rollout) / rollout.is_action.sum()
                 losses = losses - self.config.entropy_coef * weight * new.entropy.sum(dim=1)
-            self.accelerator.backward(losses.sum() / len(rows))
+            (losses.sum() / len(rows)).backward()
             share = len(rollout) / rollout.is_action.sum()
             entropy = new.entropy.detach().sum(dim=1) * share
             for name, value in {**metrics, "entropy": entropy}.items():

@@ -14,6 +14,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from rlhf_env.extras import importing
+
 
 def adapted(model: PreTrainedModel, rank: int, alpha: int, seed: int) -> nn.Module:
     """Return a model that shares a model's frozen weights and has a trainable adapter.
@@ -29,7 +31,8 @@ def adapted(model: PreTrainedModel, rank: int, alpha: int, seed: int) -> nn.Modu
     Raises:
         ValueError: if the model has no linear layer to adapt.
     """
-    from peft import LoraConfig, inject_adapter_in_model
+    with importing("lora"):
+        from peft import LoraConfig, inject_adapter_in_model
 
     layers = {type(module) for module in model.base_model.modules()}
     if not layers & {nn.Linear, Conv1D}:
@@ -66,7 +69,8 @@ def merged(model: nn.Module) -> nn.Module:
     Args:
         model: what `adapted` returned; it stays as it is.
     """
-    from peft.tuners.lora import LoraLayer
+    with importing("lora"):
+        from peft.tuners.lora import LoraLayer
 
     plain = copy.deepcopy(model)
     for name, layer in list(plain.named_modules()):

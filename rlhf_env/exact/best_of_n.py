@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax, logsumexp
 from torch import nn
 
 from rlhf_env.exact.enumerated import EnumeratedTask, enumerate_task, model_logprobs
@@ -64,10 +63,10 @@ def best_of_n(
     check_count("n", n)
     check_positive("temperature", temperature)
     tree = enumerate_task(task, prompt_index)
-    reference = log_softmax(model_logprobs(tree, task.reference) / temperature, axis=1)
+    reference = _log_softmax(model_logprobs(tree, task.reference) / temperature)
     tokens = reference
     if policy is not None:
-        tokens = log_softmax(model_logprobs(tree, policy) / temperature, axis=1)
+        tokens = _log_softmax(model_logprobs(tree, policy) / temperature)
     drawn = _response_logprobs(tree, tokens)
     chosen = drawn + _log_gain(tree.scores, drawn, n)
     probabilities = np.exp(chosen)
@@ -84,6 +83,11 @@ def best_of_n(
         gold=gold,
         policy=dict(zip(tree.states, policy_rows, strict=True)),
     )
+
+
+def _log_softmax(logits: Array) -> Array:
+    """Return [S, V] log-probabilities, from logits or from log-probabilities not yet normalized."""
+    return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
 
 
 def _response_logprobs(tree: EnumeratedTask, logprobs: Array) -> Array:
@@ -120,7 +124,7 @@ def _token_probabilities(tree: EnumeratedTask, responses: Array, tokens: Array) 
         mass = np.empty_like(tokens[states])
         mass[:, tree.eos_id] = responses[states]
         mass[:, tree.continuing] = following.reshape(len(mass), -1)
-        following = np.asarray(logsumexp(mass, axis=1))
+        following = np.logaddexp.reduce(mass, axis=1)
         is_reached = ~np.isneginf(following)[:, None]
         found[states] = tokens[states]
         np.subtract(mass, following[:, None], out=found[states], where=is_reached)

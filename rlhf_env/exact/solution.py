@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 from torch import nn
 
 from rlhf_env.exact.enumerated import (
@@ -182,7 +181,7 @@ def _back_up(
 
 def _softmax_optimum(q: Array, ref_logprobs: Array, kl_coef: float) -> tuple[Array, Array]:
     tilted = ref_logprobs + q / kl_coef
-    log_total: Array = logsumexp(tilted, axis=1)  # type: ignore[assignment]
+    log_total = np.logaddexp.reduce(tilted, axis=1)
     return kl_coef * log_total, tilted - log_total[:, None]
 
 
@@ -190,7 +189,7 @@ def _greedy_optimum(q: Array, ref_logprobs: Array, kl_coef: float) -> tuple[Arra
     allowed = np.where(np.isneginf(ref_logprobs), -np.inf, q)
     best = allowed.max(axis=1)
     shares = np.where(allowed == best[:, None], ref_logprobs, -np.inf)
-    return best, shares - logsumexp(shares, axis=1, keepdims=True)
+    return best, shares - np.logaddexp.reduce(shares, axis=1, keepdims=True)
 
 
 def _expected(

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from rlhf_env.extras import importing
 from rlhf_env.files import write_atomically
 from rlhf_env.mdp.options import check_number
 from rlhf_env.rewards.hidden_states import hidden_states
@@ -53,7 +54,8 @@ class Gaussian:
         Args:
             states: [N, H]; N may be smaller than H.
         """
-        from sklearn.covariance import LedoitWolf
+        with importing("rewards"):
+            from sklearn.covariance import LedoitWolf
 
         estimate = LedoitWolf().fit(states.double().numpy())
         return cls(

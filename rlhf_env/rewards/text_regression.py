@@ -17,14 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from scipy.sparse import csr_matrix
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import Ridge
-from sklearn.model_selection import GridSearchCV, GroupKFold
-from sklearn.pipeline import Pipeline
 
+from rlhf_env.extras import importing
 from rlhf_env.files import write_atomically
 from rlhf_env.rewards.feedback.rated_texts import RatedTexts
+
+with importing("rewards"):
+    from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import GridSearchCV, GroupKFold
+    from sklearn.pipeline import Pipeline
 
 ALPHAS = (0.3, 1.0, 3.0, 10.0)
 FOLDS = 3

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlhf_env.extras import require
 from rlhf_env.text.text_ids import chat_ids, is_chat, plain_ids
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ def _read_text(path: Path, option: str) -> str:
 
 
 def _parquet_rows(path: Path, option: str) -> list[dict[str, Any]]:
+    require("studies", "pandas", "pyarrow")
     import pandas as pd
 
     try:

@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import cohen_kappa_score
 
+from rlhf_env.extras import importing
 from rlhf_env.rewards.metrics.estimates import Estimate, Floats, share
+
+with importing("rewards"):
+    from sklearn.metrics import cohen_kappa_score
 
 _OUTCOMES = 3
 

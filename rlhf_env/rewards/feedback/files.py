@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlhf_env.extras import importing
 from rlhf_env.mdp.options import check_choice
 from rlhf_env.rewards.feedback.conversations import Row
 from rlhf_env.rewards.feedback.data import KINDS, PreferenceData
@@ -131,7 +132,8 @@ def _file_rows(path: Path, option: str) -> Iterator[tuple[int, Any]]:
 
 
 def _parquet_rows(content: bytes) -> list[Any]:
-    from pyarrow import parquet
+    with importing("rewards"):
+        from pyarrow import parquet
 
     return parquet.read_table(io.BytesIO(content)).to_pylist()
 

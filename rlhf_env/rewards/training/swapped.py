@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from scipy.stats import binomtest
 
+from rlhf_env.extras import importing
 from rlhf_env.rewards.protocol import as_reward, score
 from rlhf_env.rewards.training.elements import Element
 from rlhf_env.rewards.training.objective import Agreement
 from rlhf_env.rewards.training.pair_objectives import PairTarget, pair_agreement
+
+with importing("rewards"):
+    from scipy.stats import binomtest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -1,0 +1,129 @@
+"""Module paths of earlier versions: importing one gives the module of today, with a warning.
+
+Nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+REMOVED_IN = "0.2"
+
+# Old to new. Paths that now name a package or a function of the same name are not here.
+MOVED = {
+    "agents.actor_critic": "agents.algorithms.actor_critic",
+    "agents.best_of_n": "agents.algorithms.best_of_n",
+    "agents.checkpoint": "agents.training.checkpoint",
+    "agents.conjugate_gradient": "agents.algorithms.conjugate_gradient",
+    "agents.contract": "agents.rollouts.contract",
+    "agents.critic_check": "agents.algorithms.critic_diagnostics",
+    "agents.decisions": "agents.rollouts.decisions",
+    "agents.demonstrations": "agents.algorithms.demonstrations",
+    "agents.discounting": "agents.rollouts.discounting",
+    "agents.draw": "agents.rollouts.sampling_plan",
+    "agents.evaluate": "agents.evaluation.evaluate",
+    "agents.fisher": "agents.algorithms.fisher",
+    "agents.group_returns": "agents.algorithms.group_returns",
+    "agents.grpo": "agents.algorithms.grpo",
+    "agents.health": "agents.training.health",
+    "agents.interrupt": "agents.training.interrupt",
+    "agents.kl_penalty_ppo": "agents.algorithms.kl_penalty_ppo",
+    "agents.kl_reward": "agents.rollouts.kl_reward",
+    "agents.learner": "agents.training.learner",
+    "agents.lora": "agents.training.lora",
+    "agents.metrics": "agents.evaluation.metrics",
+    "agents.order_statistics": "agents.algorithms.best_of_n_estimators",
+    "agents.ppo": "agents.algorithms.ppo",
+    "agents.pretraining": "agents.training.pretraining",
+    "agents.reinforce": "agents.algorithms.reinforce",
+    "agents.rloo": "agents.algorithms.rloo",
+    "agents.run_checkpoints": "agents.training.run_checkpoints",
+    "agents.run_log": "agents.training.run_log",
+    "agents.sft": "agents.algorithms.sft",
+    "agents.sole_writer": "agents.training.run_lock",
+    "agents.stepping": "agents.rollouts.stepping",
+    "agents.surrogate": "agents.algorithms.surrogate",
+    "agents.trpo": "agents.algorithms.trpo",
+    "agents.trust_region_learner": "agents.algorithms.trust_region_learner",
+    "rlhf_env.best_of_n": "rlhf_env.exact.best_of_n",
+    "rlhf_env.enumerated": "rlhf_env.exact.enumerated",
+    "rlhf_env.language_model": "rlhf_env.engine.language_model",
+    "rlhf_env.lean_decoder": "rlhf_env.engine.fused_decoder",
+    "rlhf_env.matmul": "rlhf_env.engine.matmul",
+    "rlhf_env.options": "rlhf_env.mdp.options",
+    "rlhf_env.packed_pass": "rlhf_env.engine.packed_pass",
+    "rlhf_env.packing": "rlhf_env.engine.packing",
+    "rlhf_env.policy_kl": "rlhf_env.mdp.policy_kl",
+    "rlhf_env.pretrained": "rlhf_env.engine.pretrained",
+    "rlhf_env.projection": "rlhf_env.engine.projection",
+    "rlhf_env.prompts": "rlhf_env.text.prompts",
+    "rlhf_env.reference_responses": "rlhf_env.mdp.reference_responses",
+    "rlhf_env.render": "rlhf_env.mdp.render",
+    "rlhf_env.reset_options": "rlhf_env.mdp.reset_options",
+    "rlhf_env.response_tree": "rlhf_env.exact.response_tree",
+    "rlhf_env.rewards.annotators": "rlhf_env.rewards.feedback.agreement",
+    "rlhf_env.rewards.baselines": "rlhf_env.rewards.metrics.baselines",
+    "rlhf_env.rewards.calibration": "rlhf_env.rewards.metrics.calibration",
+    "rlhf_env.rewards.conversations": "rlhf_env.rewards.feedback.conversations",
+    "rlhf_env.rewards.estimates": "rlhf_env.rewards.metrics.estimates",
+    "rlhf_env.rewards.figures_table": "rlhf_env.rewards.metrics.table",
+    "rlhf_env.rewards.fresh_model": "rlhf_env.rewards.training.fresh_model",
+    "rlhf_env.rewards.held_out": "rlhf_env.rewards.metrics.held_out",
+    "rlhf_env.rewards.judge_answers": "rlhf_env.rewards.judge.answers",
+    "rlhf_env.rewards.judge_model": "rlhf_env.rewards.judge.model",
+    "rlhf_env.rewards.pair_figures": "rlhf_env.rewards.metrics.pair",
+    "rlhf_env.rewards.preference_data": "rlhf_env.rewards.feedback.data",
+    "rlhf_env.rewards.preference_files": "rlhf_env.rewards.feedback.files",
+    "rlhf_env.rewards.preference_losses": "rlhf_env.rewards.training.preference_losses",
+    "rlhf_env.rewards.preference_rows": "rlhf_env.rewards.feedback.rows",
+    "rlhf_env.rewards.preferences": "rlhf_env.rewards.feedback.records",
+    "rlhf_env.rewards.prompt_and_response": "rlhf_env.rewards.feedback.prompt_and_response",
+    "rlhf_env.rewards.ranking_figures": "rlhf_env.rewards.metrics.ranking",
+    "rlhf_env.rewards.rated_texts": "rlhf_env.rewards.feedback.rated_texts",
+    "rlhf_env.rewards.single_figures": "rlhf_env.rewards.metrics.single",
+    "rlhf_env.rewards.span_labels": "rlhf_env.rewards.feedback.spans",
+    "rlhf_env.row_cache": "rlhf_env.engine.row_cache",
+    "rlhf_env.sampling": "rlhf_env.engine.sampling",
+    "rlhf_env.spaces": "rlhf_env.mdp.spaces",
+    "rlhf_env.text_ids": "rlhf_env.text.text_ids",
+    "rlhf_env.turn": "rlhf_env.mdp.lock",
+    "rlhf_env.twin": "rlhf_env.engine.module_view",
+    "rlhf_env.vector_info": "rlhf_env.mdp.vector_info",
+    "rlhf_env.weights": "rlhf_env.engine.weight_fingerprint",
+}
+
+
+class DeprecatedModules(MetaPathFinder, Loader):
+    """Finds what is in `MOVED`; comes last on the meta path, so it never hides a module."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Answer for old paths only."""
+        return ModuleSpec(name, self) if name in MOVED else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Leave it to Python to make the empty module that `exec_module` replaces."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Put the new module in the place of the old one, so that both are one object."""
+        old = module.__name__
+        new = MOVED[old]
+        warnings.warn(
+            f"{old} is now {new}; the old path stops working in version {REMOVED_IN}",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        sys.modules[old] = importlib.import_module(new)
+
+
+def install() -> None:
+    """Let Python find the old paths; calling it again changes nothing."""
+    if not any(isinstance(finder, DeprecatedModules) for finder in sys.meta_path):
+        sys.meta_path.append(DeprecatedModules())
