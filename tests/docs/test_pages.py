@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NAMED_TEST = re.compile(r"`([\w/]+\.py)::([\w:]+)`")
@@ -66,3 +66,16 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
     links = [a or b for a, b in LINK.findall(page.read_text(encoding="utf-8"))]
     relative = [link for link in links if "://" not in link and not link.startswith("mailto:")]
     assert [link for link in relative if not (page.parent / link).exists()] == []
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    docs = {path for path in (ROOT / "docs").rglob("*.md")}
+    reached: set[Path] = set()
+    waiting = [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        links = [a or b for a, b in LINK.findall(page.read_text(encoding="utf-8"))]
+        targets = {(page.parent / link).resolve() for link in links if link.endswith(".md")}
+        waiting += list((targets & docs) - reached)
+        reached |= targets
+    assert sorted(path.name for path in docs - reached) == []
