@@ -69,7 +69,7 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_reached_from_the_readme() -> None:
-    docs = {path for path in (ROOT / "docs").rglob("*.md")}
+    docs = set((ROOT / "docs").rglob("*.md"))
     reached: set[Path] = set()
     waiting = [ROOT / "README.md"]
     while waiting:
