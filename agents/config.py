@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import secrets
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,12 +10,18 @@ from typing import Any, TypeVar
 import numpy as np
 
 from agents.rollouts.kl_reward import KL_ESTIMATORS, KL_PLACEMENTS
-from rlhf_env.mdp.options import check_choice, check_count, check_number, check_positive
+from rlhf_env.checks import (
+    check_choice,
+    check_count,
+    check_number,
+    check_positive,
+    did_you_mean,
+)
 
 Config = TypeVar("Config", bound="AgentConfig")
 
 _LARGEST_SEED = 2**63 - 1
-# Of difflib: less, and "value_coef" would be taken for a misspelt "kl_coef".
+# At `did_you_mean`'s default of 0.6 "value_coef" would be taken for a misspelt "kl_coef".
 _SIMILAR = 0.75
 
 
@@ -131,8 +136,7 @@ def make_config(kind: type[Config], agent: str, settings: dict[str, Any]) -> Con
     known = [field.name for field in dataclasses.fields(kind)]
     for name in settings:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=_SIMILAR)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {known}"
+            hint = did_you_mean(name, known, similarity=_SIMILAR) or f"; there are {known}"
             raise ValueError(f"{agent} has no setting {name!r}{hint}")
     # Grids are often made by NumPy, whose numbers JSON does not know.
     plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in settings.items()}

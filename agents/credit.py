@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from agents.policy import Policy
+from rlhf_env.checks import check_number
 from rlhf_env.engine.language_model import length_batches
-from rlhf_env.mdp.options import check_number
 from rlhf_env.rewards.bradley_terry import ScalarRewardModel, padded
 from rlhf_env.rollout import Rollout
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import reprlib
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import torch
 from gymnasium.error import ResetNeeded
 
+from rlhf_env.checks import check_choice, check_number, did_you_mean
 from rlhf_env.mdp.lock import PicklableRLock
 from rlhf_env.mdp.mdp import StepResult, TokenMDP
-from rlhf_env.mdp.options import Options, check_choice, check_number
+from rlhf_env.mdp.options import Options
 from rlhf_env.mdp.render import ansi
 from rlhf_env.mdp.reset_options import check_seed, checked_options, chosen_prompt, draw_prompt
 from rlhf_env.mdp.spaces import action_space, observation_space, parse_action
@@ -194,13 +196,9 @@ def make_options(options: dict[str, Any]) -> Options:
     Raises:
         ValueError: if there is no such option, or a value cannot be used.
     """
-    import dataclasses
-    import difflib
-
     known = [field.name for field in dataclasses.fields(Options)]
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {known}"
+            hint = did_you_mean(name, known) or f"; there are {known}"
             raise ValueError(f"RLHF-v0 has no option {name!r}{hint}")
     return Options(**options)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rlhf_env.mdp.options import check_count, check_number
+from rlhf_env.checks import check_count, check_number
+from rlhf_env.defaults import KL_COEF, MAX_NEW_TOKENS, MAX_PROMPT_TOKENS
 from rlhf_env.rewards.protocol import Reward, as_reward, check_reward
 from rlhf_env.text.prompts import encode_prompts, read_prompts
 
@@ -53,9 +54,9 @@ class Task:
     prompts: Sequence[Tensor]
     eval_prompts: Sequence[Tensor] = ()
     gold: Reward | None = None
-    max_prompt_tokens: int = 64
-    max_new_tokens: int = 64
-    kl_coef: float = 0.05
+    max_prompt_tokens: int = MAX_PROMPT_TOKENS
+    max_new_tokens: int = MAX_NEW_TOKENS
+    kl_coef: float = KL_COEF
 
     def __post_init__(self) -> None:
         """Normalise prompts and rewards, and refuse what cannot be an environment."""
@@ -109,9 +110,9 @@ class Task:
         eval_prompts: Any = (),
         gold: RewardLike | None = None,
         name: str | None = None,
-        max_prompt_tokens: int = 64,
-        max_new_tokens: int = 64,
-        kl_coef: float = 0.05,
+        max_prompt_tokens: int = MAX_PROMPT_TOKENS,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        kl_coef: float = KL_COEF,
         dtype: torch.dtype = torch.float32,
     ) -> Task:
         """Build a task from a local model folder or a hub id.

@@ -14,10 +14,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from rlhf_env.checks import check_choice, check_count, check_number
 from rlhf_env.env import make_options, make_task
 from rlhf_env.mdp.lock import PicklableRLock
 from rlhf_env.mdp.mdp import StepResult, TokenMDP
-from rlhf_env.mdp.options import check_choice, check_count, check_number
 from rlhf_env.mdp.render import ansi
 from rlhf_env.mdp.reset_options import (
     checked_mask,

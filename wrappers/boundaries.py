@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
+from rlhf_env.checks import check_number
 from rlhf_env.engine.language_model import LanguageModel, length_batches
 from rlhf_env.mdp.mdp import TokenMDP
-from rlhf_env.mdp.options import check_number
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 

@@ -10,7 +10,7 @@ import torch
 from gymnasium.utils import RecordConstructorArgs
 from torch import Tensor
 
-from rlhf_env.mdp.options import check_count
+from rlhf_env.checks import check_count
 from wrappers.density import Density, ScoredPrefixes
 from wrappers.reward_density import RewardDensity
 

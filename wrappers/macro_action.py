@@ -10,8 +10,8 @@ import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 from torch import Tensor
 
+from rlhf_env.checks import check_count
 from rlhf_env.mdp.mdp import TokenMDP
-from rlhf_env.mdp.options import check_count
 from rlhf_env.rollout import Rollout
 from wrappers.boundary import Boundary, StateBoundary, state_boundary
 from wrappers.decisions import decisions_by_boundary, decisions_of_size

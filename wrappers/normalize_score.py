@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 
-from rlhf_env.mdp.options import check_count, check_number
+from rlhf_env.checks import check_count, check_number
 from rlhf_env.rollout import Rollout
 from wrappers.order import Paying, check_no_foreign_reward, inner_wrappers, token_mdp
 from wrappers.score_scale import Scaled, ScoreScale, measured_scale

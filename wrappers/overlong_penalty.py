@@ -8,7 +8,7 @@ import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 from torch import Tensor
 
-from rlhf_env.mdp.options import check_count, check_number
+from rlhf_env.checks import check_count, check_number
 from wrappers.order import check_payable, token_mdp
 from wrappers.paid_reward import PaidReward
 from wrappers.pay import Pay

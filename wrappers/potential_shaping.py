@@ -10,7 +10,7 @@ import torch
 from gymnasium.utils import RecordConstructorArgs
 from torch import Tensor
 
-from rlhf_env.mdp.options import check_number
+from rlhf_env.checks import check_number
 from wrappers.density import Density, ScoredPrefixes
 from wrappers.prefix_scores import PrefixScorer
 from wrappers.reward_density import RewardDensity

@@ -11,8 +11,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rlhf_env.checks import check_count
 from rlhf_env.mdp.mdp import TokenMDP
-from rlhf_env.mdp.options import check_count
 from rlhf_env.mdp.spaces import wants_logprob
 from wrappers.macro_space import as_array
 from wrappers.order import check_token_steps, token_mdp

@@ -25,7 +25,7 @@ from agents.rollouts.discounting import (
     sum_of_terms,
     value_names,
 )
-from rlhf_env.mdp.options import check_choice, check_number
+from rlhf_env.checks import check_choice, check_number
 from rlhf_env.rollout import Rollout
 
 

@@ -29,10 +29,10 @@ from agents.rollouts.collect import collect
 from agents.rollouts.contract import check_observation
 from agents.rollouts.kl_reward import estimated_kl
 from agents.rollouts.sampling_plan import Stream
+from rlhf_env.checks import check_count
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.exact.best_of_n import BestOfNEvaluation, best_of_n
 from rlhf_env.exact.response_tree import check_enumerable
-from rlhf_env.mdp.options import check_count
 from rlhf_env.rollout import Rollout
 
 # What choosing has a use for, and what a grid over several agents gives to each of them.

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from rlhf_env.mdp.options import check_count
+from rlhf_env.checks import check_count
 
 
 def best_of_n_kl_bound(n: int) -> float:

@@ -18,7 +18,7 @@ from agents.rollouts.decisions import first_of_decision, is_decision
 from agents.rollouts.discounting import returns_to_go
 from agents.rollouts.kl_reward import learned_kl
 from agents.rollouts.sampling_plan import SamplingPlan
-from rlhf_env.mdp.options import check_count
+from rlhf_env.checks import check_count
 from rlhf_env.rollout import Rollout
 
 

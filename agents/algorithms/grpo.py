@@ -29,8 +29,8 @@ from agents.config import AgentConfig
 from agents.math import group_centered, group_deviation
 from agents.policy import PolicyOutput
 from agents.rollouts.discounting import GRADIENT_FORMS, Discount, check_discount, returns_to_go
+from rlhf_env.checks import check_choice, check_count, check_number
 from rlhf_env.engine.language_model import LanguageModel
-from rlhf_env.mdp.options import check_choice, check_count, check_number
 from rlhf_env.rollout import Rollout, join
 
 AGGREGATIONS = ("decision_mean", "episode_mean", "constant")

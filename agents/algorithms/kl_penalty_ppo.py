@@ -23,9 +23,9 @@ from agents.policy import Policy, PolicyOutput
 from agents.rollouts.contract import check_methods
 from agents.rollouts.decisions import is_decision, sum_per_decision
 from agents.training.learner import Learner
+from rlhf_env.checks import check_number, check_positive
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.kl import k3
-from rlhf_env.mdp.options import check_number, check_positive
 from rlhf_env.rollout import Rollout
 
 # The coefficient stays within these, so that a policy which stood still can still be held back.

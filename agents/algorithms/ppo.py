@@ -15,8 +15,8 @@ from agents.algorithms.actor_critic import (
 )
 from agents.algorithms.surrogate import kl_loss, surrogate_loss
 from agents.policy import PolicyOutput
+from rlhf_env.checks import check_number
 from rlhf_env.engine.language_model import LanguageModel
-from rlhf_env.mdp.options import check_number
 from rlhf_env.rollout import Rollout
 
 

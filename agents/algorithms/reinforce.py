@@ -35,8 +35,8 @@ from agents.rollouts.discounting import (
     value_names,
 )
 from agents.rollouts.kl_reward import learned_kl
+from rlhf_env.checks import check_choice, check_number
 from rlhf_env.engine.language_model import LanguageModel
-from rlhf_env.mdp.options import check_choice, check_number
 from rlhf_env.rollout import Rollout
 
 BASELINES = ("none", "batch_mean", "value", "greedy")

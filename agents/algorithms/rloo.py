@@ -23,8 +23,8 @@ from agents.config import AgentConfig
 from agents.math import leave_one_out, whiten
 from agents.policy import PolicyOutput
 from agents.rollouts.discounting import GRADIENT_FORMS, Discount, check_discount, returns_to_go
+from rlhf_env.checks import check_choice, check_count, check_number
 from rlhf_env.engine.language_model import LanguageModel
-from rlhf_env.mdp.options import check_choice, check_count, check_number
 from rlhf_env.rollout import Rollout
 
 

@@ -20,8 +20,8 @@ from agents.policy import Policy, PolicyOutput
 from agents.rollouts.contract import check_methods
 from agents.rollouts.decisions import is_decision
 from agents.training.learner import Learner
+from rlhf_env.checks import check_count, check_number, check_positive
 from rlhf_env.engine.language_model import LanguageModel, length_batches
-from rlhf_env.mdp.options import check_count, check_number, check_positive
 from rlhf_env.rollout import Rollout
 
 

@@ -18,7 +18,7 @@ from agents.policy import Policy
 from agents.rollouts.contract import ActingAgent, check_methods
 from agents.rollouts.sampling_plan import SamplingPlan, Seed, draw_episodes
 from agents.rollouts.stepping import step_through
-from rlhf_env.mdp.options import check_count
+from rlhf_env.checks import check_count
 from rlhf_env.rollout import Rollout, RolloutTransform
 from rlhf_env.vector_env import RLHFVectorEnv
 

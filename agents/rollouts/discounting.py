@@ -16,7 +16,7 @@ from torch import Tensor
 
 from agents.math import discount_weights, discounted_returns
 from agents.rollouts.decisions import sum_per_decision
-from rlhf_env.mdp.options import check_number
+from rlhf_env.checks import check_number
 from rlhf_env.rollout import Rollout
 
 Discount = float | Mapping[str, float]

@@ -20,7 +20,7 @@ from agents.training.interrupt import interruptible
 from agents.training.run_checkpoints import Checkpoints
 from agents.training.run_lock import sole_writer
 from agents.training.run_log import METRICS, RunLog, read_metrics
-from rlhf_env.mdp.options import check_count
+from rlhf_env.checks import check_count
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 

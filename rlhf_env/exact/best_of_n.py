@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from rlhf_env.checks import check_count, check_positive
 from rlhf_env.exact.enumerated import EnumeratedTask, enumerate_task, model_logprobs
-from rlhf_env.mdp.options import check_count, check_positive
 from rlhf_env.task import Task
 
 Array = NDArray[np.float64]

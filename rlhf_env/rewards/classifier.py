@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, logsigmoid
 
+from rlhf_env.checks import check_count
 from rlhf_env.engine.packed_pass import hidden_at
+from rlhf_env.engine.placement import resolve_device
 from rlhf_env.engine.pretrained import load_classifier
-from rlhf_env.mdp.options import Options, check_count
 from rlhf_env.rewards.bradley_terry import padded
 from rlhf_env.text.text_ids import chat_ids, plain_ids
 
@@ -92,7 +93,7 @@ class ClassifierReward:
         Raises:
             ValueError: if there is no such classifier or a setting cannot be used.
         """
-        place = Options(device=device).resolve_device()
+        place = resolve_device(device)
         model, tokenizer = load_classifier(path)
         return cls(
             model=model.to(place),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from rlhf_env.mdp.options import check_number
+from rlhf_env.checks import check_number
 from rlhf_env.rewards.out_of_distribution import OutOfDistribution
 from rlhf_env.rewards.protocol import Reward, as_reward, score
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rlhf_env.mdp.options import check_choice, check_number
+from rlhf_env.checks import check_choice, check_number
 from rlhf_env.rewards.protocol import (
     NeedsTokenizer,
     PrefixReward,

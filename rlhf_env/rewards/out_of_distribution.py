@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from rlhf_env.checks import check_number
 from rlhf_env.extras import importing
 from rlhf_env.files import write_atomically
-from rlhf_env.mdp.options import check_number
 from rlhf_env.rewards.hidden_states import hidden_states
 
 FORMAT = 1

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
-from rlhf_env.mdp.options import check_number
+from rlhf_env.checks import check_number
 from rlhf_env.rewards.protocol import Reward
 from rlhf_env.rewards.wrapped import WrappedReward
 

@@ -5,9 +5,10 @@ Loading a task makes a new one each time: tasks share no model, so nobody can ch
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from rlhf_env.checks import did_you_mean
 
 if TYPE_CHECKING:
     from rlhf_env.task import Task
@@ -54,8 +55,7 @@ def load_task(name: str) -> Task:
         ValueError: if no task has that name.
     """
     if name not in _FACTORIES:
-        near = difflib.get_close_matches(str(name), _FACTORIES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, _FACTORIES)
         raise ValueError(f"task must be one of {task_names()}, got {name!r}{hint}")
     return _FACTORIES[name]()
 

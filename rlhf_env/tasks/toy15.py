@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from rlhf_env.defaults import HORIZONS
 from rlhf_env.task import Task
 from rlhf_env.tasks.table import table_task
 
@@ -15,7 +16,7 @@ def toy15_task() -> Task:
     after prefix p is cos(1 + |p| + 2v + 3Σp); a response is paid 1 per token 1, −0.5 per token 2
     and 0.25 for an EOS. beta is 0.5.
     """
-    return table_task(3, 3, reference_logits, reward, name="toy15", kl_coef=0.5)
+    return table_task(3, HORIZONS["toy15"], reference_logits, reward, name="toy15", kl_coef=0.5)
 
 
 def reference_logits(prefix: tuple[int, ...]) -> list[float]:

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlhf_env.checks import check_choice
 from rlhf_env.extras import importing
-from rlhf_env.mdp.options import check_choice
 from rlhf_env.rewards.feedback.conversations import Row
 from rlhf_env.rewards.feedback.data import KINDS, PreferenceData
 from rlhf_env.rewards.feedback.prompt_and_response import (

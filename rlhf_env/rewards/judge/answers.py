@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from rlhf_env.mdp.options import check_count, check_number
+from rlhf_env.checks import check_count, check_number
 from rlhf_env.rewards.judge.model import Judge
 
 # A number by itself: the 8 of "8/10", not the 4 of "GPT-4" nor the 1 of "1st".

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from rlhf_env.checks import check_count
 from rlhf_env.engine.language_model import LanguageModel
+from rlhf_env.engine.placement import resolve_device
 from rlhf_env.engine.pretrained import load_language_model
-from rlhf_env.mdp.options import Options, check_count
 from rlhf_env.rewards.bradley_terry import padded
 from rlhf_env.text.text_ids import chat_ids, plain_ids
 
@@ -74,7 +75,7 @@ class Judge:
         Raises:
             ValueError: if there is no such model or a setting cannot be used.
         """
-        place = Options(device=device).resolve_device()
+        place = resolve_device(device)
         model, tokenizer = load_language_model(path)
         return cls(model=model.to(place), tokenizer=tokenizer, chat=chat, batch_size=batch_size)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from rlhf_env.mdp.options import check_number
+from rlhf_env.checks import check_number
 from rlhf_env.rewards.judge.answers import Answer, NumberAnswer, Reading, WordAnswer, readings
 from rlhf_env.rewards.judge.model import Judge
 

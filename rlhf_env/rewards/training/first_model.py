@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
+from rlhf_env.engine.placement import resolve_device
 from rlhf_env.engine.pretrained import load_language_model
-from rlhf_env.mdp.options import Options
 from rlhf_env.rewards.bradley_terry import ScalarRewardModel
 from rlhf_env.rewards.training.objective import Objective
 from rlhf_env.rewards.training.settings import RewardSettings
@@ -87,4 +87,4 @@ def first_model(
             model.mean.fill_(-objective.mean / objective.spread)
             model.sd.fill_(1 / objective.spread)
     model.requires_grad_(True)
-    return model.float().to(Options(device=settings.device).resolve_device())
+    return model.float().to(resolve_device(settings.device))

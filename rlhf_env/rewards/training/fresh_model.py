@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from rlhf_env.mdp.options import check_count, check_positive
+from rlhf_env.checks import check_count, check_positive
 
 if TYPE_CHECKING:
     from transformers import LlamaModel, PreTrainedTokenizerFast

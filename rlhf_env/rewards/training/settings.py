@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlhf_env.mdp.options import Options, check_choice, check_count, check_number, check_positive
+from rlhf_env.checks import check_choice, check_count, check_number, check_positive
+from rlhf_env.engine.placement import resolve_device
 
 RANKING_LOSSES = ("pairs", "plackett_luce")
 RATING_LOSSES = ("squared", "ordinal")
@@ -77,4 +78,4 @@ class RewardSettings:
         check_positive("max_grad_norm", self.max_grad_norm)
         check_number("weight_decay", self.weight_decay, minimum=0.0)
         check_number("warmup_share", self.warmup_share, minimum=0.0, maximum=1.0)
-        Options(device=self.device).resolve_device()
+        resolve_device(self.device)

@@ -15,9 +15,10 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
+from rlhf_env.defaults import HORIZONS
 from rlhf_env.tasks.reviews.vocabulary import EOS, PAD, vocabulary
 
-MAX_NEW_TOKENS = 40
+MAX_NEW_TOKENS = HORIZONS["reviews"]
 IGNORED = -100
 
 

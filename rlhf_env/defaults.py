@@ -1,0 +1,21 @@
+"""Defaults and names of choices that a command line needs before torch is imported."""
+
+from __future__ import annotations
+
+MAX_PROMPT_TOKENS = 64
+"""Longest prompt of a task, in tokens."""
+
+MAX_NEW_TOKENS = 64
+"""T, the horizon of a task: the longest response, in tokens."""
+
+KL_COEF = 0.05
+"""beta of a task: the weight of the KL penalty in nats."""
+
+KL_PENALTIES = ("reference", "sampled", "exact")
+"""Who supplies log pi to the KL penalty; see `rlhf_env.mdp.options.Options`."""
+
+LENGTH_LIMITS = ("score", "penalize", "bootstrap")
+"""What reaching the horizon without EOS means; see `rlhf_env.mdp.options.Options`."""
+
+HORIZONS = {"reviews": 40, "toy15": 3}
+"""T of each built-in task, in tokens."""
