@@ -12,56 +12,13 @@ from torch import Tensor, nn
 
 from agents.agent import Agent
 from agents.algorithms.surrogate import SurrogateTargets, decisions_of, mean_over_decisions
-from agents.config import AgentConfig
 from agents.math import clipped_value_loss, explained_variance, gae, squared_value_loss, whiten
 from agents.policy import Policy, PolicyOutput
 from agents.rollouts.decisions import first_of_decision, is_decision
-from agents.rollouts.discounting import (
-    GRADIENT_FORMS,
-    Discount,
-    apply_discount,
-    check_discount,
-    discounted_terms,
-    sum_of_terms,
-    value_names,
-)
-from rlhf_env.checks import check_choice, check_number
+from agents.rollouts.discounting import apply_discount, discounted_terms, sum_of_terms
+from agents.settings.actor_critic import ActorCriticConfig
+from agents.settings.discount import value_names
 from rlhf_env.rollout import Rollout
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActorCriticConfig(AgentConfig):
-    """Settings of agents with a critic, beside those of `AgentConfig`.
-
-    Attributes:
-        gamma: discount per decision, in [0, 1]; or one for each reward term by name, each with
-            an output of the critic of its own.
-        gradient_form: "usual", or "discounted", which weighs the t-th decision by gamma^t.
-        gae_lambda: in [0, 1]; 1 is unbiased whatever the critic says.
-        value_clip_range: keeps the critic near its old values; None does not.
-        whiten_advantages: give the advantages of a rollout mean 0 and standard deviation 1.
-        whiten_rewards: divide the rewards of a rollout's decisions by their standard deviation.
-        critic: "shared", a value head on the policy's trunk; or "separate", a copy of the model
-            of its own.
-    """
-
-    gamma: Discount = 1.0
-    gradient_form: str = "usual"
-    gae_lambda: float = 0.95
-    value_clip_range: float | None = None
-    whiten_advantages: bool = True
-    whiten_rewards: bool = False
-    critic: str = "shared"
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range."""
-        super().__post_init__()
-        check_discount(self.gamma)
-        check_choice("gradient_form", self.gradient_form, GRADIENT_FORMS)
-        check_choice("critic", self.critic, ("shared", "separate"))
-        check_number("gae_lambda", self.gae_lambda, minimum=0.0, maximum=1.0)
-        if self.value_clip_range is not None:
-            check_number("value_clip_range", self.value_clip_range, minimum=1e-6)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,6 @@ from torch import Tensor
 from agents.agent import Agent
 from agents.algorithms.best_of_n_estimators import best_of_n_kl_bound
 from agents.algorithms.group_returns import check_terminated
-from agents.config import AgentConfig
 from agents.evaluation.evaluate import against_reference
 from agents.evaluation.metrics import distinct_ngrams, mean_kl, rollout_metrics
 from agents.policy import Policy, PolicyOutput, inverse_cdf
@@ -29,42 +28,11 @@ from agents.rollouts.collect import collect
 from agents.rollouts.contract import check_observation
 from agents.rollouts.kl_reward import estimated_kl
 from agents.rollouts.sampling_plan import Stream
-from rlhf_env.checks import check_count
+from agents.settings.best_of_n import BestOfNConfig
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.exact.best_of_n import BestOfNEvaluation, best_of_n
 from rlhf_env.exact.response_tree import check_enumerable
 from rlhf_env.rollout import Rollout
-
-# What choosing has a use for, and what a grid over several agents gives to each of them.
-_USED = ("episodes_per_update", "kl_coef", "temperature", "seed")
-_GIVEN_TO_ALL = ("learning_rate",)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BestOfNConfig(AgentConfig):
-    """Settings of `BestOfN`.
-
-    Of `AgentConfig`, ``episodes_per_update`` (answers, each chosen from n responses),
-    ``kl_coef``, ``temperature`` and ``seed`` mean what they mean elsewhere, ``learning_rate``
-    means nothing, and all others are refused.
-
-    Attributes:
-        n: responses to choose from; 1 is the policy itself.
-    """
-
-    n: int = 16
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range, and settings of learning."""
-        super().__post_init__()
-        check_count("n", self.n)
-        for field in dataclasses.fields(AgentConfig):
-            value = getattr(self, field.name)
-            if field.name not in (*_USED, *_GIVEN_TO_ALL) and value != field.default:
-                raise ValueError(
-                    f"BestOfN trains nothing and has no use for {field.name}, got {value!r}; "
-                    "leave it out"
-                )
 
 
 @dataclass(frozen=True)

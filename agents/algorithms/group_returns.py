@@ -32,7 +32,7 @@ def decision_advantages(
         to_go: [B, D] the return G_t from each decision on.
         mask: [B, D] bool.
         form: "discounted" gives all decisions the episode's advantage, whose expected gradient
-            is that of E[G_0]; "usual" takes off what had been paid before the decision.
+            is that of E[G_0]; "standard" takes off what had been paid before the decision.
         scale: [B] or one number, what advantages were divided by.
     """
     if form == "discounted":

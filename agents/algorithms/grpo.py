@@ -25,65 +25,12 @@ from agents.algorithms.surrogate import (
     mean_over_decisions,
     surrogate_loss,
 )
-from agents.config import AgentConfig
 from agents.math import group_centered, group_deviation
 from agents.policy import PolicyOutput
-from agents.rollouts.discounting import GRADIENT_FORMS, Discount, check_discount, returns_to_go
-from rlhf_env.checks import check_choice, check_count, check_number
+from agents.rollouts.discounting import returns_to_go
+from agents.settings.group import DAPOConfig, DrGRPOConfig, GRPOConfig, GSPOConfig
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.rollout import Rollout, join
-
-AGGREGATIONS = ("decision_mean", "episode_mean", "constant")
-
-
-@dataclass(frozen=True, kw_only=True)
-class GRPOConfig(AgentConfig):
-    """Settings of `GRPO`, beside those of `AgentConfig`.
-
-    Attributes:
-        gamma: discount per decision, in [0, 1], or one for each reward term by name.
-        gradient_form: "discounted" gives all decisions of an episode its discounted return, which
-            follows the gradient of the discounted objective; "usual" gives each decision the
-            return from there on. The baseline is the group's mean return either way.
-        group_size: responses to each drawn prompt, at least 2.
-        clip_range: epsilon of the clipped surrogate below 1.
-        clip_range_high: epsilon above 1; the same when None.
-        ratio: of each "decision", or of the whole "episode" to the power of 1/length (GSPO).
-        scale_by_std: divide by the group's standard deviation (GRPO) or not (Dr. GRPO).
-        aggregation: "decision_mean" weighs all decisions of a rollout alike, "episode_mean" all
-            episodes (the original GRPO: decisions of long responses weigh less), "constant"
-            divides each episode's sum by the horizon T (Dr. GRPO).
-        skip_unfinished: learn nothing from responses that the length limit cut (DAPO's overlong
-            filtering).
-        dynamic_sampling: draw further prompts in place of groups whose scores are all equal
-            (DAPO).
-        max_draws: most rollouts to draw for one update under ``dynamic_sampling``.
-    """
-
-    gamma: Discount = 1.0
-    gradient_form: str = "discounted"
-    group_size: int = 8
-    clip_range: float = 0.2
-    clip_range_high: float | None = None
-    ratio: str = "decision"
-    scale_by_std: bool = True
-    aggregation: str = "decision_mean"
-    skip_unfinished: bool = False
-    dynamic_sampling: bool = False
-    max_draws: int = 4
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range, and groups that do not fill a rollout."""
-        super().__post_init__()
-        check_discount(self.gamma)
-        check_choice("gradient_form", self.gradient_form, GRADIENT_FORMS)
-        check_count("group_size", self.group_size, minimum=2)
-        check_number("clip_range", self.clip_range, minimum=1e-6, maximum=1.0)
-        if self.clip_range_high is not None:
-            check_number("clip_range_high", self.clip_range_high, minimum=1e-6)
-        check_choice("ratio", self.ratio, ("decision", "episode"))
-        check_choice("aggregation", self.aggregation, AGGREGATIONS)
-        check_count("max_draws", self.max_draws)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,45 +156,16 @@ class GRPO(Agent):
         return GRPOAlgorithm(config=self.config, horizon=mdp.max_new_tokens, eos_id=mdp.task.eos_id)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DrGRPOConfig(GRPOConfig):
-    """`GRPOConfig` without division by deviation or length (arXiv:2503.20783)."""
-
-    scale_by_std: bool = False
-    aggregation: str = "constant"
-
-
 class DrGRPO(GRPO):
     """GRPO done right: neither easy prompts nor short responses weigh more."""
 
     config_class = DrGRPOConfig
 
 
-@dataclass(frozen=True, kw_only=True)
-class DAPOConfig(GRPOConfig):
-    """`GRPOConfig` with a higher upper clip and dynamic sampling (arXiv:2503.14476).
-
-    The soft punishment of overlong responses is a reward: `wrappers` has it.
-    """
-
-    clip_range_high: float | None = 0.28
-    dynamic_sampling: bool = True
-
-
 class DAPO(GRPO):
     """Decoupled clip and dynamic sampling policy optimisation."""
 
     config_class = DAPOConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class GSPOConfig(GRPOConfig):
-    """`GRPOConfig` with the ratio of whole responses, and its narrow clip (arXiv:2507.18071)."""
-
-    ratio: str = "episode"
-    clip_range: float = 3e-4
-    clip_range_high: float | None = 4e-4
-    aggregation: str = "episode_mean"
 
 
 class GSPO(GRPO):

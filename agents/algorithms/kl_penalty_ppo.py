@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from agents.algorithms.actor_critic import (
     ActorCritic,
-    ActorCriticConfig,
     ActorCriticTargets,
     actor_critic_targets,
     critic_loss,
@@ -22,42 +20,11 @@ from agents.math import masked_mean
 from agents.policy import Policy, PolicyOutput
 from agents.rollouts.contract import check_methods
 from agents.rollouts.decisions import is_decision, sum_per_decision
+from agents.settings.ppo import LARGEST_PENALTY, SMALLEST_PENALTY, KLPenaltyPPOConfig
 from agents.training.learner import Learner
-from rlhf_env.checks import check_number, check_positive
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.kl import k3
 from rlhf_env.rollout import Rollout
-
-# The coefficient stays within these, so that a policy which stood still can still be held back.
-_SMALLEST, _LARGEST = 1e-6, 1e6
-
-
-@dataclass(frozen=True, kw_only=True)
-class KLPenaltyPPOConfig(ActorCriticConfig):
-    """Settings of `KLPenaltyPPO`, beside those of `ActorCriticConfig`.
-
-    Attributes:
-        penalty_coef: weight at first of KL(old || new), the policy that acted against the one
-            being trained; the reference has no part in it.
-        penalty_target: the wanted KL(old || new) of one update, in nats, mean over decisions. The
-            weight is halved when it was less than 2/3 of that, and doubled when it was more than
-            3/2.
-        value_coef: weight of the critic's loss.
-    """
-
-    learning_rate: float = 4e-4
-    epochs: int = 4
-    minibatches: int = 4
-    penalty_coef: float = 1.0
-    penalty_target: float = 0.01
-    value_coef: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range."""
-        super().__post_init__()
-        check_number("penalty_coef", self.penalty_coef, minimum=_SMALLEST, maximum=_LARGEST)
-        check_positive("penalty_target", self.penalty_target)
-        check_number("value_coef", self.value_coef, minimum=0.0)
 
 
 def next_penalty_coef(penalty_coef: float, observed: float, target: float) -> float:
@@ -76,9 +43,9 @@ def next_penalty_coef(penalty_coef: float, observed: float, target: float) -> fl
     if math.isnan(observed):
         raise ValueError("observed KL must be a number, got nan; the coefficient is unchanged")
     if observed < target / 1.5:
-        return max(penalty_coef / 2.0, _SMALLEST)
+        return max(penalty_coef / 2.0, SMALLEST_PENALTY)
     if observed > target * 1.5:
-        return min(penalty_coef * 2.0, _LARGEST)
+        return min(penalty_coef * 2.0, LARGEST_PENALTY)
     return penalty_coef
 
 

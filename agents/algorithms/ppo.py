@@ -8,38 +8,15 @@ from torch import Tensor
 
 from agents.algorithms.actor_critic import (
     ActorCritic,
-    ActorCriticConfig,
     ActorCriticTargets,
     actor_critic_targets,
     critic_loss,
 )
 from agents.algorithms.surrogate import kl_loss, surrogate_loss
 from agents.policy import PolicyOutput
-from rlhf_env.checks import check_number
+from agents.settings.ppo import PPOConfig
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.rollout import Rollout
-
-
-@dataclass(frozen=True, kw_only=True)
-class PPOConfig(ActorCriticConfig):
-    """Settings of `PPO`, beside those of `ActorCriticConfig`.
-
-    Attributes:
-        clip_range: epsilon of the clipped surrogate.
-        value_coef: weight of the critic's loss.
-    """
-
-    learning_rate: float = 4e-4
-    epochs: int = 4
-    minibatches: int = 4
-    clip_range: float = 0.2
-    value_coef: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range."""
-        super().__post_init__()
-        check_number("clip_range", self.clip_range, minimum=1e-6, maximum=1.0)
-        check_number("value_coef", self.value_coef, minimum=0.0)
 
 
 @dataclass(frozen=True)

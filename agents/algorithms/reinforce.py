@@ -19,57 +19,21 @@ from agents.agent import Agent
 from agents.algorithms.actor_critic import ActorCriticTargets, critic_loss
 from agents.algorithms.group_returns import check_terminated
 from agents.algorithms.surrogate import decisions_of, kl_loss, mean_over_decisions, surrogate_loss
-from agents.config import AgentConfig
 from agents.math import discounted_returns, explained_variance, gae, masked_mean
 from agents.policy import Policy, PolicyOutput
 from agents.rollouts.collect import collect
 from agents.rollouts.decisions import first_of_decision, is_decision
 from agents.rollouts.discounting import (
-    GRADIENT_FORMS,
-    Discount,
     DiscountedTerm,
     apply_discount,
-    check_discount,
     discounted_terms,
     sum_of_terms,
-    value_names,
 )
 from agents.rollouts.kl_reward import learned_kl
-from rlhf_env.checks import check_choice, check_number
+from agents.settings.discount import Discount, value_names
+from agents.settings.reinforce import ReinforceConfig
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.rollout import Rollout
-
-BASELINES = ("none", "batch_mean", "value", "greedy")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReinforceConfig(AgentConfig):
-    """Settings of `Reinforce`, beside those of `AgentConfig`.
-
-    Further steps on one rollout weigh it by the ratio of probabilities, which nothing clips.
-
-    Attributes:
-        gamma: discount per decision, in [0, 1]; or one for each reward term by name, each with a
-            baseline of its own.
-        gradient_form: "usual", or "discounted", which weighs the t-th decision by gamma^t.
-        baseline: "none"; "batch_mean", the mean return over all decisions of the rollout; "value",
-            a value head on the policy's trunk; or "greedy", the return of the most likely
-            response to the same prompt, KL included, which has to be decoded too.
-        value_coef: weight of the value head's squared error, for ``baseline="value"``.
-    """
-
-    gamma: Discount = 1.0
-    gradient_form: str = "usual"
-    baseline: str = "batch_mean"
-    value_coef: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range."""
-        super().__post_init__()
-        check_discount(self.gamma)
-        check_choice("gradient_form", self.gradient_form, GRADIENT_FORMS)
-        check_choice("baseline", self.baseline, BASELINES)
-        check_number("value_coef", self.value_coef, minimum=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

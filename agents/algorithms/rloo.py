@@ -19,44 +19,12 @@ from agents.algorithms.group_returns import (
     decision_advantages,
 )
 from agents.algorithms.surrogate import decisions_of, kl_loss, mean_over_decisions, surrogate_loss
-from agents.config import AgentConfig
 from agents.math import leave_one_out, whiten
 from agents.policy import PolicyOutput
-from agents.rollouts.discounting import GRADIENT_FORMS, Discount, check_discount, returns_to_go
-from rlhf_env.checks import check_choice, check_count, check_number
+from agents.rollouts.discounting import returns_to_go
+from agents.settings.group import RLOOConfig
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.rollout import Rollout
-
-
-@dataclass(frozen=True, kw_only=True)
-class RLOOConfig(AgentConfig):
-    """Settings of `RLOO`, beside those of `AgentConfig`.
-
-    Attributes:
-        gamma: discount per decision, in [0, 1], or one for each reward term by name.
-        gradient_form: "discounted" gives all decisions of an episode its discounted return, which
-            follows the gradient of the discounted objective; "usual" gives each decision the
-            return from there on. The baseline is the others' mean return either way.
-        group_size: responses to each drawn prompt, at least 2.
-        clip_range: epsilon of the clipped surrogate. None clips nothing: one step per rollout is
-            then REINFORCE, and further ones weigh it by the ratio of probabilities.
-        whiten_advantages: give the advantages of a rollout mean 0 and standard deviation 1.
-    """
-
-    gamma: Discount = 1.0
-    gradient_form: str = "discounted"
-    group_size: int = 4
-    clip_range: float | None = None
-    whiten_advantages: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range, and groups that do not fill a rollout."""
-        super().__post_init__()
-        check_discount(self.gamma)
-        check_choice("gradient_form", self.gradient_form, GRADIENT_FORMS)
-        check_count("group_size", self.group_size, minimum=2)
-        if self.clip_range is not None:
-            check_number("clip_range", self.clip_range, minimum=1e-6, maximum=1.0)
 
 
 @dataclass(frozen=True)

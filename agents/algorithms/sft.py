@@ -14,19 +14,12 @@ from torch import Tensor
 
 from agents.agent import Agent
 from agents.algorithms.demonstrations import Demonstration, encode_demonstrations
-from agents.config import AgentConfig
 from agents.policy import PolicyOutput
 from agents.rollouts.collect import unpaid_rollout
 from agents.rollouts.sampling_plan import SamplingPlan, Stream
+from agents.settings.sft import SFTConfig
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.rollout import Rollout
-
-
-@dataclass(frozen=True, kw_only=True)
-class SFTConfig(AgentConfig):
-    """Settings of `SFT`: those of `AgentConfig`; an episode is a demonstration."""
-
-    minibatches: int = 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,30 +9,16 @@ from torch import Tensor
 
 from agents.algorithms.actor_critic import (
     ActorCritic,
-    ActorCriticConfig,
     ActorCriticTargets,
     actor_critic_targets,
     critic_loss,
 )
 from agents.algorithms.surrogate import kl_loss, surrogate_loss
-from agents.algorithms.trust_region_learner import TrustRegionConfig, TrustRegionLearner
+from agents.algorithms.trust_region_learner import TrustRegionLearner
 from agents.policy import PolicyOutput
+from agents.settings.trpo import TRPOConfig
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.rollout import Rollout
-
-
-@dataclass(frozen=True, kw_only=True)
-class TRPOConfig(ActorCriticConfig, TrustRegionConfig):
-    """Settings of `TRPO`: those of `ActorCriticConfig` and of `TrustRegionConfig`.
-
-    ``learning_rate``, ``epochs``, ``minibatches`` and ``max_grad_norm`` are the critic's; the
-    policy takes one step per rollout, whose length ``max_kl`` sets. With ``critic="shared"`` the
-    critic is the linear head alone.
-    """
-
-    learning_rate: float = 1e-3
-    epochs: int = 4
-    minibatches: int = 4
 
 
 @dataclass(frozen=True)

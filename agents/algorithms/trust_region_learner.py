@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,53 +14,13 @@ from torch import Tensor
 from agents.algorithm import Algorithm, check_finite, take_rows
 from agents.algorithms.conjugate_gradient import conjugate_gradient, step_scale
 from agents.algorithms.fisher import summed_fisher_product, summed_kl
-from agents.config import AgentConfig
 from agents.policy import Policy, PolicyOutput
 from agents.rollouts.contract import check_methods
 from agents.rollouts.decisions import is_decision
+from agents.settings.trpo import TrustRegionConfig
 from agents.training.learner import Learner
-from rlhf_env.checks import check_count, check_number, check_positive
 from rlhf_env.engine.language_model import LanguageModel, length_batches
 from rlhf_env.rollout import Rollout
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrustRegionConfig(AgentConfig):
-    """Settings of a trust region, beside those of `AgentConfig`.
-
-    Attributes:
-        max_kl: bound on KL(old || new) of one update, in nats, mean over decisions and exact over
-            the vocabulary; the KL of a decision is the sum of its tokens' KLs. 0 changes nothing.
-        damping: added to the diagonal of the Fisher matrix.
-        cg_iterations: most conjugate gradient steps for the natural direction.
-        max_backtracks: how often a step that is too long is shortened before it is given up.
-        backtrack_factor: what a step is shortened by.
-    """
-
-    max_kl: float = 0.01
-    damping: float = 0.1
-    cg_iterations: int = 10
-    max_backtracks: int = 10
-    backtrack_factor: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range, and what a trust region does not know."""
-        super().__post_init__()
-        check_number("max_kl", self.max_kl, minimum=0.0)
-        check_positive("damping", self.damping)
-        check_count("cg_iterations", self.cg_iterations)
-        check_count("max_backtracks", self.max_backtracks, minimum=0)
-        check_number("backtrack_factor", self.backtrack_factor, minimum=1e-6, maximum=1 - 1e-6)
-        if self.ptx_coef:
-            raise ValueError(
-                f"a trust region knows no pretraining loss, got ptx_coef = {self.ptx_coef}; "
-                "leave it out, or use PPO"
-            )
-        if self.precision != "fp32":
-            raise ValueError(
-                f"a trust region compares losses that differ by less than 16 bits can tell, got "
-                f"precision = {self.precision!r}; use 'fp32'"
-            )
 
 
 class TrustRegionAlgorithm(Algorithm, Protocol):

@@ -3,7 +3,7 @@
 With a discount γ < 1 there are two policy gradients, and both are in use. Weighing the t-th
 decision of an episode by γ^t gives the gradient of the discounted objective; leaving the weight
 out, as nearly all implementations do, gives the gradient of no function (arXiv:1906.07073). Agents
-name which they follow: `GRADIENT_FORMS`.
+name which they follow: `agents.settings.discount.GRADIENT_FORMS`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,8 @@ from torch import Tensor
 
 from agents.math import discount_weights, discounted_returns
 from agents.rollouts.decisions import sum_per_decision
-from rlhf_env.checks import check_number
+from agents.settings.discount import RETURN, Discount
 from rlhf_env.rollout import Rollout
-
-Discount = float | Mapping[str, float]
-GRADIENT_FORMS = ("usual", "discounted")
-RETURN = "return"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,22 +33,6 @@ class DiscountedTerm:
     name: str
     gamma: float
     rewards: Tensor
-
-
-def check_discount(gamma: Discount) -> None:
-    """Raise ValueError unless ``gamma`` is in [0, 1], or names terms with such numbers."""
-    if not isinstance(gamma, Mapping):
-        check_number("gamma", gamma, minimum=0.0, maximum=1.0)
-        return
-    if not gamma:
-        raise ValueError('gamma must be a number or name reward terms, as {"score": 1.0}, got {}')
-    for name, discount in gamma.items():
-        check_number(f"gamma[{name!r}]", discount, minimum=0.0, maximum=1.0)
-
-
-def value_names(gamma: Discount) -> tuple[str, ...]:
-    """Return what a critic must predict apart: the return, or each term's own."""
-    return tuple(gamma) if isinstance(gamma, Mapping) else (RETURN,)
 
 
 def discounted_terms(rollout: Rollout, gamma: Discount) -> list[DiscountedTerm]:
@@ -84,14 +64,16 @@ def discounted_terms(rollout: Rollout, gamma: Discount) -> list[DiscountedTerm]:
     ]
 
 
-def returns_to_go(rollout: Rollout, mask: Tensor, gamma: Discount, form: str = "usual") -> Tensor:
+def returns_to_go(
+    rollout: Rollout, mask: Tensor, gamma: Discount, form: str = "standard"
+) -> Tensor:
     """Return [B, D] what each decision is still going to be paid, 0 outside the mask.
 
     Args:
         rollout: B episodes.
         mask: [B, D] bool, where there is a decision.
         gamma: one discount, or one for each reward term.
-        form: "usual", G_t; or "discounted", γ^t G_t.
+        form: "standard", G_t; or "discounted", γ^t G_t.
     """
     total = torch.zeros(mask.shape, device=mask.device)
     for term in discounted_terms(rollout, gamma):

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from agents.algorithm import StatefulAlgorithm
 from agents.config import AgentConfig
 from agents.policy import Policy
+from agents.settings.agent import upgraded_settings
 from agents.training.learner import Learner
 from rlhf_env.files import sync_folder, write_atomically
 from rlhf_env.vector_env import RLHFVectorEnv
@@ -141,7 +142,7 @@ def read_state(path: Path, agent: str) -> dict[str, Any]:
         raise _unreadable(path / "state.json") from error
     if state["agent"] != agent:
         raise ValueError(f"{str(path)!r} was written by {state['agent']}, got {agent}.load")
-    return state
+    return {**state, "config": upgraded_settings(state["config"])}
 
 
 def find_corruption(path: Path) -> str | None:

@@ -24,6 +24,13 @@ from tests.toys import theta_policy
         ({"learning_rate": -1e-3}, "learning_rate must be a finite number >= 0, got -0.001"),
         ({"temperature": 0.0}, "temperature must be a finite number greater than 0, got 0.0"),
         ({"temperature": math.nan}, "temperature must be a finite number greater than 0, got nan"),
+        (
+            {"temperature": 1e-40},
+            "temperature must be at least 1e-06, so that logits divided by it stay finite, "
+            "got 1e-40; raise it",
+        ),
+        ({"adam_epsilon": 0}, "adam_epsilon must be a finite number >= 1e-30, got 0"),
+        ({"adam_epsilon": 1e-46}, "adam_epsilon must be a finite number >= 1e-30, got 1e-46"),
         ({"max_grad_norm": 0}, "max_grad_norm must be a finite number greater than 0, got 0"),
         ({"entropy_coef": "a"}, "entropy_coef must be a finite number >= 0, got 'a'"),
         ({"seed": -1}, "seed must be an integer >= 0, got -1"),

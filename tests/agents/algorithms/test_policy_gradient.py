@@ -103,7 +103,7 @@ def test_discounted_gradients(
     slope = expected_gradient(group_agent(toy15, gamma=gamma), episodes)
     assert cosine(found, slope) == pytest.approx(to_slope, abs=1e-6)
     # By name, either agent follows either.
-    usual = expected_gradient(group_agent(toy15, gamma=gamma, gradient_form="usual"), episodes)
+    usual = expected_gradient(group_agent(toy15, gamma=gamma, gradient_form="standard"), episodes)
     assert torch.allclose(usual, found, atol=1e-6)
     named = expected_gradient(ppo(toy15, gamma=gamma, gradient_form="discounted"), episodes)
     assert torch.allclose(named, slope, atol=1e-6)

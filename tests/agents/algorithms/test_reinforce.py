@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from agents import Policy, Reinforce, collect
-from agents.algorithms.reinforce import BASELINES
 from agents.rollouts.kl_reward import add_policy_logprob
+from agents.settings import BASELINES
 from rlhf_env.exact import evaluate
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
@@ -37,7 +37,7 @@ def targets_of(agent: Reinforce, episodes: Rollout) -> Any:
 
 
 @pytest.mark.parametrize("baseline", BASELINES)
-@pytest.mark.parametrize("form", ["usual", "discounted"])
+@pytest.mark.parametrize("form", ["standard", "discounted"])
 def test_no_baseline_changes_the_expected_gradient(baseline: str, form: str) -> None:
     """Trap C15, at both granularities."""
     agent = toy_agent(baseline, gradient_form=form, value_coef=0.0)

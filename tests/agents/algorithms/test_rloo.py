@@ -93,7 +93,7 @@ def test_truncated_episodes_are_refused() -> None:
         targets_of(agent, episodes)
 
 
-@pytest.mark.parametrize("form", ["discounted", "usual"])
+@pytest.mark.parametrize("form", ["discounted", "standard"])
 def test_the_expected_gradient_is_that_of_the_objective(form: str) -> None:
     """Trap C15, at both granularities."""
     agent = toy_agent(gradient_form=form)
@@ -118,7 +118,7 @@ def test_both_gradients_under_a_discount(
 ) -> None:
     """Trap C10."""
     episodes = every_toy15_episode(toy_agent())
-    usual = expected_pair_gradient(toy_agent(gamma=gamma, gradient_form="usual"), episodes)
+    usual = expected_pair_gradient(toy_agent(gamma=gamma, gradient_form="standard"), episodes)
     assert usual.norm().item() == pytest.approx(norm, abs=1e-6)
     undiscounted = expected_pair_gradient(toy_agent(), episodes)
     assert cosine(usual, undiscounted) == pytest.approx(to_undiscounted, abs=1e-6)

@@ -44,7 +44,7 @@ def test_returns_of_two_terms(toy15: Task) -> None:
 
 @pytest.mark.parametrize("gamma", [1.0, 0.9])
 @pytest.mark.parametrize("gae_lambda", [1.0, 0.5])
-@pytest.mark.parametrize("form", ["usual", "discounted"])
+@pytest.mark.parametrize("form", ["standard", "discounted"])
 def test_equal_discounts_are_one_discount(
     toy15: Task, gamma: float, gae_lambda: float, form: str
 ) -> None:

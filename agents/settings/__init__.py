@@ -1,0 +1,47 @@
+"""The settings of the agents, checked on construction; nothing here imports torch."""
+
+from agents.settings.actor_critic import ActorCriticConfig
+from agents.settings.agent import AgentConfig
+from agents.settings.best_of_n import BestOfNConfig
+from agents.settings.discount import GRADIENT_FORMS, Discount
+from agents.settings.group import (
+    DAPOConfig,
+    DrGRPOConfig,
+    GroupConfig,
+    GRPOConfig,
+    GSPOConfig,
+    RLOOConfig,
+)
+from agents.settings.kl import KL_ESTIMATORS, KL_PLACEMENTS, KL_TARGET_UNITS, KLControl
+from agents.settings.ppo import KLPenaltyPPOConfig, PPOConfig
+from agents.settings.registry import BUILT_IN_AGENTS, BuiltInAgent
+from agents.settings.reinforce import BASELINES, ReinforceConfig
+from agents.settings.sft import SFTConfig
+from agents.settings.trpo import TRPOConfig, TrustRegionConfig
+
+__all__ = [
+    "BASELINES",
+    "BUILT_IN_AGENTS",
+    "GRADIENT_FORMS",
+    "KL_ESTIMATORS",
+    "KL_PLACEMENTS",
+    "KL_TARGET_UNITS",
+    "ActorCriticConfig",
+    "AgentConfig",
+    "BestOfNConfig",
+    "BuiltInAgent",
+    "DAPOConfig",
+    "Discount",
+    "DrGRPOConfig",
+    "GRPOConfig",
+    "GSPOConfig",
+    "GroupConfig",
+    "KLControl",
+    "KLPenaltyPPOConfig",
+    "PPOConfig",
+    "RLOOConfig",
+    "ReinforceConfig",
+    "SFTConfig",
+    "TRPOConfig",
+    "TrustRegionConfig",
+]

@@ -1,0 +1,138 @@
+"""The settings of agents that compare the responses to one prompt: GRPO, its variants, RLOO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agents.settings.agent import AgentConfig
+from agents.settings.discount import Discount, check_discount, check_gradient_form
+from rlhf_env.checks import check_choice, check_count, check_number
+
+AGGREGATIONS = ("decision_mean", "episode_mean", "constant")
+RATIOS = ("decision", "episode")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupConfig(AgentConfig):
+    """Settings of agents whose baseline is the group, besides those of `AgentConfig`."""
+
+    gamma: Discount = 1.0
+    """Discount per decision, in [0, 1], or one for each reward term by name."""
+
+    gradient_form: str = "discounted"
+    """"discounted" gives all decisions of an episode its discounted return, which follows the
+    gradient of the discounted objective; "standard" gives each decision the return from there on.
+    The baseline is of the group's returns of whole episodes either way."""
+
+    group_size: int = 2
+    """Responses to each drawn prompt, at least 2."""
+
+    @property
+    def can_bootstrap(self) -> bool:
+        """False: without a critic a truncated return cannot be completed."""
+        return False
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range, and groups that do not fill a rollout."""
+        super().__post_init__()
+        check_discount(self.gamma)
+        check_gradient_form(self)
+        check_count("group_size", self.group_size, minimum=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRPOConfig(GroupConfig):
+    """Settings of `GRPO`, besides those of `GroupConfig`."""
+
+    group_size: int = 8
+
+    clip_range: float = 0.2
+    """epsilon of the clipped surrogate below 1."""
+
+    clip_range_high: float | None = None
+    """epsilon above 1; the same when None."""
+
+    ratio: str = "decision"
+    """Of each "decision", or of the whole "episode" to the power of 1/length (GSPO)."""
+
+    scale_by_std: bool = True
+    """Divide by the group's standard deviation (GRPO) or not (Dr. GRPO)."""
+
+    aggregation: str = "decision_mean"
+    """"decision_mean" weighs all decisions of a rollout alike, "episode_mean" all episodes (the
+    original GRPO: decisions of long responses weigh less), "constant" divides each episode's sum
+    by the horizon T (Dr. GRPO)."""
+
+    skip_unfinished: bool = False
+    """Learn nothing from responses that the length limit cut (DAPO's overlong filtering)."""
+
+    dynamic_sampling: bool = False
+    """Draw further prompts in place of groups whose scores are all equal (DAPO)."""
+
+    max_draws: int = 4
+    """Most rollouts to draw for one update under ``dynamic_sampling``."""
+
+    @property
+    def clip_ranges(self) -> tuple[float, float]:
+        """Epsilon below and above 1."""
+        high = self.clip_range if self.clip_range_high is None else self.clip_range_high
+        return self.clip_range, high
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range, and groups that do not fill a rollout."""
+        super().__post_init__()
+        check_number("clip_range", self.clip_range, minimum=1e-6, maximum=1.0)
+        if self.clip_range_high is not None:
+            check_number("clip_range_high", self.clip_range_high, minimum=1e-6)
+        check_choice("ratio", self.ratio, RATIOS)
+        check_choice("aggregation", self.aggregation, AGGREGATIONS)
+        check_count("max_draws", self.max_draws)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrGRPOConfig(GRPOConfig):
+    """`GRPOConfig` without division by deviation or length (arXiv:2503.20783)."""
+
+    scale_by_std: bool = False
+    aggregation: str = "constant"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DAPOConfig(GRPOConfig):
+    """`GRPOConfig` with a higher upper clip and dynamic sampling (arXiv:2503.14476).
+
+    The soft punishment of overlong responses is a reward: `wrappers` has it.
+    """
+
+    clip_range_high: float | None = 0.28
+    dynamic_sampling: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class GSPOConfig(GRPOConfig):
+    """`GRPOConfig` with the ratio of whole responses, and its narrow clip (arXiv:2507.18071)."""
+
+    ratio: str = "episode"
+    clip_range: float = 3e-4
+    clip_range_high: float | None = 4e-4
+    aggregation: str = "episode_mean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RLOOConfig(GroupConfig):
+    """Settings of `RLOO`, besides those of `GroupConfig`."""
+
+    group_size: int = 4
+
+    clip_range: float | None = None
+    """epsilon of the clipped surrogate. None clips nothing: one step per rollout is then
+    REINFORCE, and further ones weigh it by the ratio of probabilities."""
+
+    whiten_advantages: bool = False
+    """Give the advantages of a rollout mean 0 and standard deviation 1."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range, and groups that do not fill a rollout."""
+        super().__post_init__()
+        if self.clip_range is not None:
+            check_number("clip_range", self.clip_range, minimum=1e-6, maximum=1.0)

@@ -1,0 +1,99 @@
+"""The built-in agents by the names that commands use, with their settings, without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agents.settings.best_of_n import BestOfNConfig
+from agents.settings.group import (
+    DAPOConfig,
+    DrGRPOConfig,
+    GroupConfig,
+    GRPOConfig,
+    GSPOConfig,
+    RLOOConfig,
+)
+from agents.settings.ppo import KLPenaltyPPOConfig, PPOConfig
+from agents.settings.reinforce import BASELINES, ReinforceConfig
+from agents.settings.trpo import TRPOConfig
+
+_FULL_LENGTH_LIMITS = ("score", "penalize")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltInAgent:
+    """What is known of an agent before torch is imported."""
+
+    path: str
+    """Where its class is, as "module:Class"."""
+
+    config_class: type[Any]
+    """The dataclass of its settings."""
+
+    preset: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that make this agent of its class."""
+
+    @property
+    def class_name(self) -> str:
+        """The name of its class."""
+        return self.path.partition(":")[2]
+
+    @property
+    def defaults(self) -> Any:
+        """Its settings where nothing else is given."""
+        return self.config_class(**self.preset)
+
+    @property
+    def settings(self) -> frozenset[str]:
+        """Names of the settings that it takes.
+
+        ``group_size`` is among them only where responses to one prompt are compared.
+        """
+        names = {one.name for one in dataclasses.fields(self.config_class)}
+        return frozenset(names if self.compares_groups else names - {"group_size"})
+
+    @property
+    def compares_groups(self) -> bool:
+        """Whether the other responses to a prompt are its baseline."""
+        return issubclass(self.config_class, GroupConfig)
+
+    @property
+    def minibatches(self) -> int:
+        """Its default number of minibatches, which must divide the episodes of an update."""
+        return getattr(self.defaults, "minibatches", 1)
+
+    @property
+    def length_limits(self) -> tuple[str, ...]:
+        """Values of the environment's ``length_limit`` under which it can learn."""
+        return (*_FULL_LENGTH_LIMITS, *(("bootstrap",) if self.defaults.can_bootstrap else ()))
+
+    def load(self) -> type[Any]:
+        """Import its class, and torch with it."""
+        module, _, name = self.path.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+BUILT_IN_AGENTS: Mapping[str, BuiltInAgent] = {
+    "ppo": BuiltInAgent(path="agents:PPO", config_class=PPOConfig),
+    "grpo": BuiltInAgent(path="agents:GRPO", config_class=GRPOConfig),
+    "kl_penalty_ppo": BuiltInAgent(path="agents:KLPenaltyPPO", config_class=KLPenaltyPPOConfig),
+    "trpo": BuiltInAgent(path="agents:TRPO", config_class=TRPOConfig),
+    "reinforce": BuiltInAgent(path="agents:Reinforce", config_class=ReinforceConfig),
+    **{
+        f"reinforce_{baseline}": BuiltInAgent(
+            path="agents:Reinforce", config_class=ReinforceConfig, preset={"baseline": baseline}
+        )
+        for baseline in BASELINES
+        if baseline != ReinforceConfig.baseline
+    },
+    "dr_grpo": BuiltInAgent(path="agents:DrGRPO", config_class=DrGRPOConfig),
+    "dapo": BuiltInAgent(path="agents:DAPO", config_class=DAPOConfig),
+    "gspo": BuiltInAgent(path="agents:GSPO", config_class=GSPOConfig),
+    "rloo": BuiltInAgent(path="agents:RLOO", config_class=RLOOConfig),
+    "best_of_n": BuiltInAgent(path="agents:BestOfN", config_class=BestOfNConfig),
+}
+"""Agents that learn, or choose, by rewards. `SFT` is not among them: it needs demonstrations."""
