@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 import tyro
 
-from studies.ablation.folder import CURVES, RESULTS, SAMPLES, SETTINGS
-from studies.ablation.results import write_csv
 from studies.reporting.report import make_report
+from studies.results.csv_files import write_csv
+from studies.results.folder import CURVES, RESULTS, SAMPLES, SETTINGS
 
 AGENTS = ("ppo", "grpo")
 GAMMAS = (0.9, 0.95, 0.98, 0.99, 1.0)

@@ -1,1 +1,1 @@
-"""The grid behind `scripts/ablate.py`: what is varied, who runs it, and what it leaves behind."""
+"""The grid behind `scripts/ablate.py`: its runs, its records and its folder."""

@@ -1,82 +1,52 @@
-"""The command of `scripts/ablate.py`: read, check, claim the folder, run, report."""
+"""The work of `scripts/ablate.py`: claim the folder, run, report."""
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import tyro
-
-from studies.ablation.checks import check_grid, check_jobs
-from studies.ablation.cores import available_cores, threads_per_job
-from studies.ablation.folder import RESULTS, claim, grid_settings, why_not
-from studies.ablation.grid import Axes, Budget, RunSettings, grid
-from studies.ablation.interrupts import MESSAGE, STATUS, interruptions
-from studies.ablation.streams import accept_any_text
-from studies.ablation.version import is_version_asked
-
-if TYPE_CHECKING:
-    from studies.ablation.missing_runs import Executor
-    from studies.ablation.pool import Runner
-    from studies.ablation.results import Record
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What to vary, what each run may cost, and where the results go."""
-
-    axes: tyro.conf.OmitArgPrefixes[Axes]
-    budget: tyro.conf.OmitArgPrefixes[Budget]
-    jobs: int | None = None
-    """Runs at the same time, each in its own process (none given: one per core)."""
-    threads: int | None = None
-    """Threads of each run (none given: OMP_NUM_THREADS, or the cores divided by the jobs)."""
-    ray: bool = False
-    """Run on the Ray cluster that is there already, instead of on this machine's cores."""
-    out: Path = Path("runs/ablation")
-    """Folder for the results; it may hold an unfinished run of the same grid."""
-    retry_failed: bool = False
-    """Run again what failed before."""
-    tensorboard: bool = True
-    """Write each run's curve for TensorBoard."""
-    report: bool = True
-    """Draw the figures and write the report at the end."""
-    version: bool = False
-    """Print the version and leave."""
+from studies.ablation.exact_curve import exact_frontier
+from studies.ablation.execute import execute
+from studies.ablation.folder import claim, grid_settings
+from studies.ablation.missing_runs import Executor, Runner, run_missing
+from studies.ablation.settings import Settings
+from studies.execution.cores import available_cores, threads_per_job
+from studies.execution.failure import CommandFailed
+from studies.execution.interrupts import interruptions
+from studies.execution.pool import outcomes
+from studies.execution.ray_cluster import cluster_outcomes, connect
+from studies.experiment.build import run_task
+from studies.experiment.custom_checks import check_own_parts
+from studies.experiment.grid import RunSettings, grid
+from studies.experiment.inputs import read_material
+from studies.reporting.report import make_report
+from studies.reporting.tables import as_text
+from studies.results.csv_files import read_csv
+from studies.results.folder import RESULTS, why_not
+from studies.results.records import Record, write_frontier
 
 
-def run(arguments: list[str] | None, runner: Runner | None, description: str) -> int:
-    """Do what the command line asks for; return the exit status."""
-    words = sys.argv[1:] if arguments is None else arguments
-    accept_any_text()
-    if is_version_asked(words):
-        return 0
+def run(settings: Settings, runner: Runner | None = None) -> int:
+    """Claim the folder and run what is missing in it.
+
+    Args:
+        settings: checked.
+        runner: what runs one run; `execute` by default.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ValueError: if a file, a model, the cluster or the folder cannot be used.
+        CommandFailed: if a result cannot be written.
+    """
+    asked = grid_settings(settings.axes, settings.budget, file_digests(settings))
+    executor = make_executor(settings, runner)
     try:
-        check_given_once(words)
-        settings = tyro.cli(Settings, args=words, description=description)
-        check_grid(settings.axes, settings.budget)
-        check_jobs(settings.jobs, settings.threads)
-        asked = grid_settings(settings.axes, settings.budget, file_digests(settings))
-        executor = make_executor(settings, runner)
-        claimed = claim(settings.out, asked)
-    except ValueError as error:
-        print(f"ablate: {error}", file=sys.stderr)
-        return 2
-    try:
-        with claimed:
+        with claim(settings.out, asked):
             return ablate(settings, executor)
-    except ValueError as error:
-        print(f"ablate: {error}", file=sys.stderr)
-        return 2
     except OSError as error:
-        print(f"ablate: cannot write to {settings.out}: {why_not(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(MESSAGE, file=sys.stderr)
-        return STATUS
+        raise CommandFailed(f"cannot write to {settings.out}: {why_not(error)}") from error
 
 
 def file_digests(settings: Settings) -> dict[str, str]:
@@ -89,12 +59,9 @@ def file_digests(settings: Settings) -> dict[str, str]:
     """
     if not settings.axes.model:
         return {}
-    from studies.training.material import read_material
 
     own = settings.budget.own
     material = read_material(own)
-
-    from studies.training.own_checks import check_own_parts
 
     for model in settings.axes.model:
         check_own_parts(model, own, material)
@@ -107,10 +74,6 @@ def make_executor(settings: Settings, runner: Runner | None) -> Executor:
     Raises:
         ValueError: if there is no cluster.
     """
-    from studies.ablation.pool import outcomes
-    from studies.ablation.ray_cluster import cluster_outcomes, connect
-    from studies.ablation.runs import execute
-
     run_one, threads = runner or execute, threads_of(settings)
     if settings.ray:
         ray = connect()
@@ -139,11 +102,6 @@ def ablate(settings: Settings, executor: Executor) -> int:
     Raises:
         ValueError: if the folder holds a record that cannot be read.
     """
-    from studies.ablation.missing_runs import run_missing
-    from studies.ablation.results import read_csv, write_frontier
-    from studies.reporting.report import make_report
-    from studies.reporting.tables import as_text
-
     with interruptions():
         records = run_missing(
             grid(settings.axes, settings.budget),
@@ -170,9 +128,6 @@ def ablate(settings: Settings, executor: Executor) -> int:
 
 def frontiers(records: list[Record]) -> list[dict[str, Any]]:
     """Return what optimal policies reach on each task that was solved, with the task's name."""
-    from studies.ablation.exact_curve import exact_frontier
-    from studies.ablation.runs import run_task
-
     solved: dict[str, RunSettings] = {
         record.run.task_name: record.run for record in records if "j_ratio" in record.row
     }
@@ -181,18 +136,3 @@ def frontiers(records: list[Record]) -> list[dict[str, Any]]:
         for name, run in solved.items()
         for point in exact_frontier(run_task(run))
     ]
-
-
-def check_given_once(words: list[str]) -> None:
-    """Refuse an option that is given twice, of which only the last would count.
-
-    Raises:
-        ValueError: with the option's name.
-    """
-    options = (word.partition("=")[0].replace("_", "-") for word in words if word[:2] == "--")
-    for option, count in Counter(options).items():
-        if count > 1:
-            raise ValueError(
-                f"{option} must be given once, got it {count} times; give all values after one "
-                f"{option}"
-            )

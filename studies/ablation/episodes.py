@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from gymnasium.vector import VectorEnv
-    from torch import Tensor
+import torch
+from gymnasium.vector import VectorEnv
+from torch import Tensor
 
-    from agents import Agent
-    from rlhf_env import Rollout, Task
+from agents import Agent, collect
+from agents.rollouts.kl_reward import add_policy_logprob
+from rlhf_env import Rollout, Task
+from rlhf_env.rewards.protocol import score
 
 # Advantages are relative to other episodes, so more are drawn than shown.
 PROMPTS = 8
@@ -27,9 +29,6 @@ def example_episodes(
         envs: the agent's environment.
         stage: "before" or "after" training.
     """
-    from agents import Agent, collect
-    from agents.rollouts.kl_reward import add_policy_logprob
-
     if not isinstance(agent, Agent):
         return []
     group_size = agent.config.group_size
@@ -72,8 +71,6 @@ def _episode(rollout: Rollout, task: Task, extras: dict[str, Tensor], row: int) 
 
 def _gold(rollout: Rollout, task: Task, row: int) -> dict[str, float]:
     """Return what the true objective says of an episode, where the task has one."""
-    from rlhf_env.rewards.protocol import score
-
     if task.gold is None:
         return {}
     judged = score(task.gold, [rollout.prompts()[row]], [rollout.responses()[row]])
@@ -93,6 +90,4 @@ def _per_token(agent: Agent, rollout: Rollout) -> dict[str, Tensor]:
 
 def _total(field: Tensor | Mapping[str, Tensor]) -> Tensor:
     """Return what all of a critic's outputs say together; a tensor as it is."""
-    import torch
-
     return torch.stack(list(field.values())).sum(0) if isinstance(field, Mapping) else field

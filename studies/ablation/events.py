@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 # Generated code, which type checkers do not see through.
 from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
@@ -13,10 +12,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[repo
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from rlhf_env.files import write_atomically
-from studies.ablation.folder import EVENTS
-
-if TYPE_CHECKING:
-    from studies.ablation.results import Record
+from studies.results.folder import EVENTS
+from studies.results.records import Record
 
 # TensorBoard goes by this part of a file's name, and by this first entry.
 NAME = "events.out.tfevents.0"

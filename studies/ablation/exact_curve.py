@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rlhf_env import Task
+from rlhf_env import Task
+from rlhf_env.exact import evaluate, solve
+from rlhf_env.exact.enumerated import TokenProbabilities
+from rlhf_env.exact.response_tree import check_enumerable
 
 EXACT_POINTS = 20
 
@@ -34,8 +36,6 @@ class ExactCurve:
     @classmethod
     def of(cls, task: Task, kl_coef: float, updates: int) -> ExactCurve:
         """Solve the task, if it is small enough."""
-        from rlhf_env.exact import solve
-
         every = max(1, updates // EXACT_POINTS)
         if not is_enumerable(task):
             return cls(task=None, kl_coef=kl_coef, optimum=0.0, every=every)
@@ -50,9 +50,6 @@ class ExactCurve:
 
     def measure(self, agent: Any) -> dict[str, float]:
         """Return J, J/J* and J* − J of an agent; nothing where they are not known."""
-        from rlhf_env.exact import evaluate
-        from rlhf_env.exact.enumerated import TokenProbabilities
-
         if self.task is None or not isinstance(agent, TokenProbabilities):
             return {}
         objective = evaluate(self.task, agent, self.kl_coef).objective
@@ -65,8 +62,6 @@ class ExactCurve:
 
 def is_enumerable(task: Task) -> bool:
     """Return True where the exact optimum can be computed."""
-    from rlhf_env.exact.response_tree import check_enumerable
-
     try:
         check_enumerable(task.vocab_size, task.max_new_tokens)
     except ValueError:
@@ -80,8 +75,6 @@ def exact_frontier(task: Task) -> list[dict[str, float]]:
     Args:
         task: the list is empty where it cannot be enumerated.
     """
-    from rlhf_env.exact import solve
-
     if not is_enumerable(task):
         return []
     solutions = [solve(task, 2.0 ** (6 - 0.1 * step)) for step in range(110)]

@@ -22,29 +22,20 @@ from typing import Any
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from rlhf_env.files import write_atomically
-from studies.ablation.grid import Axes, Budget, task_budgets
+from studies.experiment.grid import Axes, Budget, task_budgets
+from studies.results.folder import (
+    ABLATE,
+    RECORDS,
+    SETTINGS,
+    check_command,
+    read_settings,
+    shown,
+    why_not,
+)
 
 # Of settings.json and the records; raised when an older version could not go on with them.
 FORMAT = 2
-SETTINGS = "settings.json"
-RECORDS = "runs"
-RESULTS = "results.csv"
-CURVES = "curves.csv"
-FRONTIER = "frontier.csv"
-SAMPLES = "samples.jsonl"
-REPORT = "report.html"
-EVENTS = "tensorboard"
 OWNER = ".pid"
-MAX_SHOWN = 100
-ABLATE = "scripts/ablate.py"
-TRAIN = "scripts/train.py"
-ROUNDS = "scripts/rounds.py"
-# What only the settings of one command have.
-OWN_SETTINGS = {
-    ABLATE: {"seeds", "updates"},
-    TRAIN: {"episodes", "samples"},
-    ROUNDS: {"pairs_per_round", "reward_epochs"},
-}
 
 
 def grid_settings(axes: Axes, budget: Budget, digests: Mapping[str, str]) -> dict[str, Any]:
@@ -89,57 +80,10 @@ def claim(folder: Path, asked: dict[str, Any]) -> AcquireReturnProxy:
             write_atomically(folder / SETTINGS, f"{json.dumps(asked, indent=2)}\n".encode())
     except OSError as error:
         raise ValueError(
-            f"out must be a folder that can be made and written, got {_shown(folder)}: "
+            f"out must be a folder that can be made and written, got {shown(folder)}: "
             f"{why_not(error)}; name another"
         ) from error
     return lock
-
-
-def read_settings(folder: Path) -> dict[str, Any]:
-    """Return ``settings.json``; empty if there is none.
-
-    Raises:
-        ValueError: if it holds something else, or is no file.
-    """
-    path = folder / SETTINGS
-    expected = f"{path} must hold the grid's settings as a JSON object"
-    fix = "put the file back, or name another folder"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise ValueError(f"{expected}, got: {why_not(error)}; {fix}") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{expected}, got: {error}; {fix}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{expected}, got a {type(found).__name__}; {fix}")
-    return found
-
-
-def check_command(option: str, folder: Path, saved: Mapping[str, Any], command: str) -> None:
-    """Refuse a folder that another command wrote.
-
-    Args:
-        option: how an error calls it.
-        folder: where the results are to go.
-        saved: the settings it holds, if any.
-        command: the one that is asked to write.
-
-    Raises:
-        ValueError: with the command that wrote it.
-    """
-    for other, names in OWN_SETTINGS.items():
-        if other != command and names <= saved.keys():
-            raise ValueError(
-                f"{option} must be empty or hold a run of {command}, got {_shown(folder)} with one "
-                f"of {other}; choose another --out"
-            )
-
-
-def why_not(error: OSError) -> str:
-    """Return the system's reason in words."""
-    return (error.strerror or str(error)).lower()
 
 
 def _check_place(folder: Path) -> None:
@@ -148,11 +92,11 @@ def _check_place(folder: Path) -> None:
     for path in (folder, *folder.parents):
         if path.is_symlink() and not path.exists():
             raise ValueError(
-                f"out must be a folder, got {_shown(folder)}, where {path} is a link to "
+                f"out must be a folder, got {shown(folder)}, where {path} is a link to "
                 f"{path.readlink()}, which does not exist; name another"
             )
         if path.exists() and not path.is_dir():
-            got = "the file" if path == folder else f"{_shown(folder)} inside the file"
+            got = "the file" if path == folder else f"{shown(folder)} inside the file"
             raise ValueError(f"out must be a folder, got {got} {path}; name another")
 
 
@@ -212,8 +156,3 @@ def _owner(folder: Path) -> str:
         return f" (process {int((folder / OWNER).read_text(encoding='utf-8'))})"
     except (OSError, ValueError):
         return ""
-
-
-def _shown(path: Path) -> str:
-    text = str(path)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

@@ -12,13 +12,17 @@ from typing import Any
 from tqdm import tqdm
 
 from studies.ablation.events import write_events
-from studies.ablation.grid import VARIED, RunSettings
-from studies.ablation.pool import Outcome
-from studies.ablation.results import Record, read_record, write_curves, write_record, write_results
-from studies.training.problem import OwnTask
+from studies.execution.pool import Outcome
+from studies.experiment.grid import VARIED, RunSettings
+from studies.experiment.result import RunResult
+from studies.experiment.task_spec import OwnTask
+from studies.results.records import Record, read_record, write_curves, write_record, write_results
 
 # Runs everything and yields what ends, in the order it ends.
-Executor = Callable[[list[RunSettings]], Generator[Outcome, None, None]]
+Ended = Outcome[RunSettings, RunResult]
+Executor = Callable[[list[RunSettings]], Generator[Ended, None, None]]
+# Runs one run.
+Runner = Callable[[RunSettings], RunResult]
 
 SHOWN = ("j_ratio", "score", "gold", "kl")
 
@@ -66,7 +70,7 @@ def run_missing(
     return _in_order(runs, records)
 
 
-def as_record(outcome: Outcome, folder: Path, threads: int = 1) -> Record:
+def as_record(outcome: Ended, folder: Path, threads: int = 1) -> Record:
     """Return what is kept of a run that ended."""
     result = outcome.result
     return Record(

@@ -20,9 +20,9 @@ from studies.evaluation.intervals import win_rate
 from studies.evaluation.page import as_html
 from studies.evaluation.responses import respond
 from studies.evaluation.settings import Compare
-from studies.reporting.intervals import Estimate
-from studies.training.folder import write_samples
-from studies.training.printed import MEASURES, cut
+from studies.reporting.console import MEASURES, cut
+from studies.results.run_folder import write_samples
+from studies.statistics.intervals import Estimate
 
 # What depends on nothing but the response; a return depends on an agent's own KL coefficient.
 COMPARED = ("score", "gold", "kl", "response_length", "eos_rate", "entropy")

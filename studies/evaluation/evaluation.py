@@ -18,9 +18,9 @@ from studies.evaluation.intervals import mean, win_rate
 from studies.evaluation.responses import reference_policy, respond
 from studies.evaluation.saved import Saved
 from studies.evaluation.settings import Question
-from studies.reporting.intervals import Estimate
-from studies.training.folder import write_samples
-from studies.training.printed import MEASURES, print_samples
+from studies.reporting.console import MEASURES, print_samples
+from studies.results.run_folder import write_samples
+from studies.statistics.intervals import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_env.files import write_atomically
-from studies.ablation.folder import SAMPLES
-from studies.reporting.intervals import Estimate
-from studies.training.folder import check_writable
+from studies.results.folder import SAMPLES
+from studies.results.run_folder import check_writable
+from studies.statistics.intervals import Estimate
 
 EVALUATION = "evaluation.json"
 COMPARISON = "comparison.json"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from studies.reporting.intervals import LEVEL, Estimate
+from studies.statistics.intervals import LEVEL, Estimate
 
 RESAMPLES = 2000
 # Numbers that a bootstrap draws at a time.

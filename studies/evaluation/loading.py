@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from studies.ablation.checks import check_task
+import gymnasium as gym
+
+import agents
+import rlhf_env  # noqa: F401  (registers RLHF-v0)
+from agents import Agent
+from rlhf_env import Task
+from rlhf_env.rewards.text_regression import TextRegressionReward
 from studies.evaluation.saved import Saved
-from studies.training.folder import REWARD
-from studies.training.problem import Problem
-
-if TYPE_CHECKING:
-    from agents import Agent
-    from rlhf_env import Task
-    from studies.training.material import Material
+from studies.experiment.build import make_task, shortened
+from studies.experiment.checks import check_task
+from studies.experiment.custom_task import learn_reward, load_own_task
+from studies.experiment.inputs import Material, read_material
+from studies.experiment.task_spec import Problem
+from studies.results.run_folder import REWARD
 
 MAX_ENVS = 64
 
@@ -66,10 +71,6 @@ def load_task(source: Source) -> Task:
     Raises:
         ValueError: if the model, the reward or all prompts cannot be used.
     """
-    from rlhf_env.rewards.text_regression import TextRegressionReward
-    from studies.ablation.runs import make_task, shortened
-    from studies.training.own_task import learn_reward, load_own_task
-
     problem, material = source.problem, source.material
     if material is None:
         return shortened(make_task(problem.task or ""), problem.own.max_new_tokens)
@@ -87,18 +88,11 @@ def load_agent(saved: Saved, task: Task) -> Agent:
     Raises:
         ValueError: if its weights do not fit the task's model.
     """
-    import gymnasium as gym
-
-    import agents
-    import rlhf_env  # noqa: F401  (registers RLHF-v0)
-
     kind: Any = getattr(agents, saved.agent)
     return kind.load(saved.checkpoint, gym.make_vec("RLHF-v0", num_envs=MAX_ENVS, task=task))
 
 
 def _material(problem: Problem) -> Material | None:
-    from studies.training.material import read_material
-
     if problem.model is not None:
         return read_material(problem.own)
     check_task(problem.task or "")

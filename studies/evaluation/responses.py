@@ -13,7 +13,7 @@ from agents import Agent, Policy, collect
 from agents.rollouts.kl_reward import add_policy_logprob
 from rlhf_env.rewards.protocol import score
 from rlhf_env.rollout import Rollout
-from studies.training.printed import sample_records
+from studies.reporting.console import sample_records
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studies.ablation.folder import read_settings
+import agents
+from agents.training.checkpoint import find_corruption
+from studies.results.folder import read_settings
 from studies.training.settings import Settings
 
 CHECKPOINTS = "checkpoints"
@@ -69,31 +71,25 @@ def _checkpoint(folder: Path) -> Path:
     if not found:
         raise ValueError(f"{expected}, got {folder} without {MANIFEST} or {CHECKPOINTS}")
     for path in reversed(found[1:]):
-        if _flaw(path) is None:
+        if find_corruption(path) is None:
             return path
     _check_whole(found[0])
     return found[0]
 
 
-def _flaw(checkpoint: Path) -> str | None:
-    from agents.training.checkpoint import find_corruption
-
-    return find_corruption(checkpoint)
-
-
 def _check_whole(checkpoint: Path) -> None:
-    if (flaw := _flaw(checkpoint)) is not None:
+    if (flaw := find_corruption(checkpoint)) is not None:
         raise ValueError(
             f"the folder must hold an undamaged agent, got {checkpoint}: {flaw}; use another"
         )
 
 
 def _agent(checkpoint: Path) -> str:
-    import agents
-
     state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
     name = str(state["agent"])
-    if name not in agents.__all__ or not issubclass(getattr(agents, name), agents.Agent):
+    kind = getattr(agents, name, None) if name in agents.__all__ else None
+    # The package also names its modules, such as "math".
+    if not (isinstance(kind, type) and issubclass(kind, agents.Agent)):
         raise ValueError(
             f"the folder must hold an agent of this project, got {checkpoint}, which {name!r:.60} "
             "wrote; load it in Python, by that class"

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from studies.training.problem import Problem
-from studies.training.problem_checks import check_problem, whole_number
+from studies.experiment.task_checks import check_problem, whole_number
+from studies.experiment.task_spec import Problem
 
 MAX_SEED = 2**63 - 1
 MAX_EPISODES = 1_000_000
@@ -26,8 +26,6 @@ class Question:
     """Of all responses."""
     samples: int = 4
     """Prompts whose responses are shown."""
-    version: bool = False
-    """Print the version and leave."""
 
 
 def _folder(name: str, text: str) -> object:
@@ -71,3 +69,13 @@ def check_question(question: Question) -> None:
     whole_number("--seed", question.seed, 0, MAX_SEED)
     whole_number("--samples", question.samples, 0)
     check_problem(question.problem)
+
+
+def check_evaluate(settings: Evaluate) -> None:
+    """Refuse what cannot be evaluated, as far as the command line tells."""
+    check_question(settings.question)
+
+
+def check_compare(settings: Compare) -> None:
+    """Refuse what cannot be compared, as far as the command line tells."""
+    check_question(settings.question)

@@ -23,6 +23,7 @@ from typing import Any
 import pandas as pd
 
 from rlhf_env.files import write_atomically
+from studies.results.csv_files import as_csv
 
 Figures = Mapping[str, float | int | None]
 
@@ -97,5 +98,4 @@ def write_tables(out: Path, rounds: Sequence[Figures]) -> None:
     lines = "".join(json.dumps(dict(figures)) + "\n" for figures in rounds)
     write_atomically(out / "rounds.jsonl", lines.encode())
     table = pd.DataFrame([dict(figures) for figures in rounds])
-    content = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    write_atomically(out / "rounds.csv", content.encode())
+    write_atomically(out / "rounds.csv", as_csv(table))

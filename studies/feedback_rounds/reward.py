@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_env.rewards.ensemble import Ensemble
 from rlhf_env.rewards.feedback.data import PreferenceData
@@ -21,9 +21,6 @@ from rlhf_env.rewards.training.trained import TrainedReward
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 from studies.feedback_rounds.settings import Settings
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 LearnedReward = TrainedReward | Ensemble
 

@@ -16,7 +16,7 @@ from agents.rollouts.collect import base_environment
 from rlhf_env.rewards.feedback.records import Comparison
 from rlhf_env.rewards.training.trained import load_reward, save_reward
 from rlhf_env.task import Task
-from studies.ablation.runs import make_task
+from studies.experiment.build import make_task
 from studies.feedback_rounds.folder import (
     RoundFolder,
     read_figures,
@@ -34,7 +34,7 @@ from studies.feedback_rounds.policy import (
 )
 from studies.feedback_rounds.reward import accuracy, check_learnable, fit_reward
 from studies.feedback_rounds.settings import Settings
-from studies.training.folder import claim
+from studies.results.run_folder import claim
 
 # What each round draws from a stream of its own.
 _PAIRS, _LABELS, _REWARD, _POLICY = range(4)

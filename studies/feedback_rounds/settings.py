@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from studies.ablation.checks import check_task
-from studies.training.problem_checks import number, whole_number
+from studies.experiment.checks import check_task
+from studies.experiment.task_checks import number, whole_number
 
 LABELLERS = ("gold", "people")
 # Those of `rlhf_env.rewards.Ensemble`, known here so that a command line is read without torch.

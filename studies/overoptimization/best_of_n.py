@@ -15,7 +15,7 @@ from rlhf_env.rewards.protocol import Reward
 from rlhf_env.tasks.reviews.comparisons import sample_for
 from studies.overoptimization.proxies import POOL, generator
 from studies.overoptimization.settings import Sampling
-from studies.reporting.gao import BEST_OF_N
+from studies.statistics.gao import BEST_OF_N
 
 Row = dict[str, str | float]
 

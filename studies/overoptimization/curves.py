@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from studies.reporting.gao import BEST_OF_N, RL, Fit, Form, fit
-from studies.reporting.intervals import LEVEL, RESAMPLES, Estimate, Floats
+from studies.statistics.gao import BEST_OF_N, RL, Fit, Form, fit
+from studies.statistics.intervals import LEVEL, RESAMPLES, Estimate, Floats
 
 # Methods have the names of their laws.
 FORMS = (BEST_OF_N, RL)

@@ -15,7 +15,7 @@ from rlhf_env.rewards.protocol import Reward
 from studies.overoptimization.best_of_n import Row
 from studies.overoptimization.proxies import reference_sample
 from studies.overoptimization.settings import Fitting, Learning
-from studies.reporting.gao import RL
+from studies.statistics.gao import RL
 from wrappers.score_scale import ScoreScale
 from wrappers.vector import NormalizeScore
 

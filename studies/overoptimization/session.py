@@ -11,13 +11,7 @@ from rlhf_env.files import write_atomically
 from studies.overoptimization.curves import curves
 from studies.overoptimization.figure import draw
 from studies.overoptimization.settings import Study
-from studies.overoptimization.tables import (
-    as_csv,
-    comparisons_table,
-    fit_rows,
-    fits_table,
-    peaks_table,
-)
+from studies.overoptimization.tables import comparisons_table, fit_rows, fits_table, peaks_table
 from studies.overoptimization.work import (
     done,
     make_points,
@@ -28,6 +22,7 @@ from studies.overoptimization.work import (
 )
 from studies.reporting.plots import Plot, png
 from studies.reporting.style import LIGHT
+from studies.results.csv_files import as_csv
 
 
 def run_study(study: Study, *, progress: bool = True) -> None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from studies.ablation.agent_names import BUILT_IN
+from studies.experiment.agent_names import BUILT_IN
 
 # Of the language model of "reviews", and tokens of its longest responses.
 MOST_LAYERS = 3

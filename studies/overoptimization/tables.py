@@ -11,8 +11,8 @@ import pandas as pd
 
 from studies.overoptimization.curves import FORMS, Curve, curves, over_seeds
 from studies.overoptimization.settings import Judge, Study
-from studies.reporting.gao import Form
-from studies.reporting.intervals import Estimate, Floats
+from studies.statistics.gao import Form
+from studies.statistics.intervals import Estimate, Floats
 
 PEAK_HEAD = (
     *("method", "judge", "accuracy", "gold peaks at d", "gold there"),
@@ -27,11 +27,6 @@ COMPARISON_HEAD = (
     *("gold at the peak", "gold at the end"),
 )
 Row = dict[str, str | float]
-
-
-def as_csv(table: pd.DataFrame) -> bytes:
-    """Return a table as the content of a CSV file, six significant digits per number."""
-    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
 
 
 def peaks_table(points: pd.DataFrame) -> str:

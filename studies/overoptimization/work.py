@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+import pandas as pd
+
+from rlhf_env import Task, load_task
+from rlhf_env.files import write_atomically
+from studies.execution.pool import outcomes
+from studies.overoptimization.best_of_n import Pool, best_of_n_rows, ordering_accuracy, sample_pool
+from studies.overoptimization.policies import learning_rows, measured_scales
+from studies.overoptimization.proxies import load_judge, train_proxy
 from studies.overoptimization.settings import Job, Proxy, Study
-
-if TYPE_CHECKING:
-    from rlhf_env import Task
-    from studies.overoptimization.best_of_n import Pool
+from studies.results.csv_files import as_csv
 
 Piece = TypeVar("Piece", Proxy, Job)
 
@@ -45,21 +46,11 @@ def missing_jobs(study: Study) -> list[Job]:
 
 def make_proxy(study: Study, proxy: Proxy) -> None:
     """Train a proxy and keep it."""
-    from studies.overoptimization.proxies import train_proxy
-
     train_proxy(proxy, study.fitting, _task(), proxy_folder(study, proxy))
 
 
 def make_points(study: Study, job: Job) -> None:
     """Optimise against a judge both ways and keep the points of the curves."""
-    import pandas as pd
-
-    from rlhf_env.files import write_atomically
-    from studies.overoptimization.best_of_n import best_of_n_rows, ordering_accuracy
-    from studies.overoptimization.policies import learning_rows, measured_scales
-    from studies.overoptimization.proxies import load_judge
-    from studies.overoptimization.tables import as_csv
-
     judge, seed = load_judge(job.judge, proxy_folder(study, job.proxy)), job.proxy.seed
     pool = _pool(study, seed)
     scales = measured_scales(judge, _task(), study.fitting, seed)
@@ -76,52 +67,26 @@ def done(
     """Do the pieces in the study's processes and yield at the end of each.
 
     Raises:
-        RuntimeError: if a process dies.
-        Exception: whatever a piece raises; the others are given up.
+        RuntimeError: if a piece fails or its process dies; the others are given up.
     """
     if study.jobs == 1:
         yield from map(partial(make, study), pieces)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(study.jobs, mp_context=context, initializer=_begin) as pool:
-        try:
-            for future in as_completed([pool.submit(make, study, piece) for piece in pieces]):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
-
-
-def _begin() -> None:
-    """Prepare a process: one thread, no bars of its own, and no life without its parent."""
-    # Both are read when torch and tqdm are imported. Models this small gain nothing from threads.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["TQDM_DISABLE"] = "1"
-    # Ctrl-C reaches every process of the terminal; the parent ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    # Models this small gain nothing from more threads.
+    with closing(outcomes(pieces, partial(make, study), study.jobs, threads=1)) as ended:
+        for outcome in ended:
+            if outcome.error:
+                raise RuntimeError(f"{outcome.run.name} failed: {outcome.error}")
+            yield
 
 
 @cache
 def _task() -> Task:
     """Return the task, loaded once per process."""
-    from rlhf_env import load_task
-
     return load_task("reviews")
 
 
 @cache
 def _pool(study: Study, seed: int) -> Pool:
     """Return the pool of a seed, sampled once per process."""
-    from studies.overoptimization.best_of_n import sample_pool
-
     return sample_pool(_task(), study.sampling, seed)

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from studies.ablation.grid import Budget, RunSettings
+from studies.experiment.grid import Budget, RunSettings
 
 # A task makes a section of its own, and figures show these two as columns and rows of panels.
 TASK = "task"

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from studies.reporting.curves import metric_by_run, rows_of
-from studies.reporting.gao import BEST_OF_N, RL, Fit, fit
-from studies.reporting.intervals import Floats, interquartile_mean
 from studies.reporting.lines import Grid, Line
 from studies.reporting.style import LIGHT, share_scales, shortened, subplots
+from studies.statistics.gao import BEST_OF_N, RL, Fit, fit
+from studies.statistics.intervals import Floats, interquartile_mean
 
 # A law that explains less is listed with its R², and not drawn.
 LEAST_R_SQUARED = 0.5

@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 from rlhf_env.files import write_atomically
-from studies.ablation.folder import REPORT, SAMPLES
 from studies.reporting.page import as_figure, as_html, study, summarise
 from studies.reporting.plots import plots, png
 from studies.reporting.samples import read_samples
 from studies.reporting.sources import file_prefixes, read_sources
 from studies.reporting.style import LIGHT
+from studies.results.folder import REPORT, SAMPLES
 
 
 def make_report(folder: Path) -> list[Path]:

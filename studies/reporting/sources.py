@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from studies.ablation.folder import CURVES, FRONTIER, RESULTS, read_settings
-from studies.ablation.results import read_csv
 from studies.reporting.axes import TASK, by_task, rows_where
 from studies.reporting.plots import Tables
 from studies.reporting.tables import METRICS
 from studies.reporting.titles import TITLES
+from studies.results.csv_files import read_csv
+from studies.results.folder import CURVES, FRONTIER, RESULTS, read_settings
 
 REBUILD = "run the same scripts/ablate.py command again, which makes it anew from the runs"
 MAX_NAME = 60

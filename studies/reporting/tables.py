@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from studies.reporting.axes import TASK, axes_of, groups, has, text_of, values, varied_axes
-from studies.reporting.intervals import Estimate, estimates
+from studies.statistics.intervals import Estimate, estimates
 
 # Column -> heading, in the order of the table. Only columns that were measured appear.
 METRICS = {
@@ -50,7 +50,7 @@ def cells(results: pd.DataFrame, shown: int | None = None) -> list[Cell]:
     """Return the settings of a grid in its order.
 
     Args:
-        results: the table of `studies.ablation.results.write_results`; may be empty.
+        results: the table of `studies.results.records.write_results`; may be empty.
         shown: how many of them are written out; the others get the headline metric alone. All
             when None.
     """
@@ -96,7 +96,7 @@ def as_text(results: pd.DataFrame, width: int | None = None) -> str:
     Where it is too wide, intervals are left out from the last measure to the first, then measures.
 
     Args:
-        results: the table of `studies.ablation.results.write_results`; may be empty.
+        results: the table of `studies.results.records.write_results`; may be empty.
         width: in characters; that of the terminal when None.
     """
     found = cells(results)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from studies.ablation.agent_names import AGENT_AXES, BUILT_IN, agent_fields, did_you_mean
-from studies.ablation.checks import (
+from studies.experiment.agent_names import AGENT_AXES, BUILT_IN, agent_fields
+from studies.experiment.checks import (
     KL_ESTIMATORS,
     KL_PLACEMENTS,
     check_horizon,
     check_task,
     known_horizon,
 )
-from studies.ablation.names import DENSITIES, GRANULARITIES, check_name
-from studies.training.problem_checks import check_problem, number, whole_number
+from studies.experiment.names import DENSITIES, GRANULARITIES, check_name
+from studies.experiment.references import did_you_mean
+from studies.experiment.task_checks import check_problem, number, whole_number
 from studies.training.settings import Learning, Settings
 
 MAX_SEED = 2**63 - 1

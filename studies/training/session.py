@@ -9,35 +9,32 @@ import dataclasses
 import os
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 
-from agents import train
+from agents import Agent, train
 from agents.rollouts.kl_reward import add_policy_logprob
 from rlhf_env.mdp.render import printable
 from rlhf_env.rewards.metrics.held_out import HeldOutFigures, held_out_figures
 from rlhf_env.rewards.protocol import score
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.task import Task
-from studies.ablation.runs import make_agent, make_envs, make_task, shortened
-from studies.training.checks import check_lengths
-from studies.training.folder import (
+from studies.experiment.build import make_agent, make_envs, make_task, shortened
+from studies.experiment.custom_checks import hush, try_reward
+from studies.experiment.custom_task import learn_reward, load_own_task
+from studies.experiment.inputs import Material
+from studies.reporting.console import evaluation_table, print_samples, sample_records
+from studies.results.run_folder import (
     REWARD,
     claim,
     write_evaluation,
     write_samples,
 )
-from studies.training.material import Material
-from studies.training.own_checks import hush, try_reward
-from studies.training.own_task import learn_reward, load_own_task
-from studies.training.printed import evaluation_table, print_samples, sample_records
-
-if TYPE_CHECKING:
-    from agents import Agent
-    from studies.training.settings import Settings
+from studies.training.checks import check_lengths
+from studies.training.settings import Settings
 
 # Updates that an interruption may cost; they are done again, with the same result.
 CHECKPOINT_EVERY = 10

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 
 import tyro
 
-from studies.ablation.agent_names import agent_fields
-from studies.ablation.grid import Budget, RunSettings
-from studies.ablation.names import DENSITIES
-from studies.training.problem import OwnTask, Problem
+from studies.experiment.agent_names import agent_fields
+from studies.experiment.grid import Budget, RunSettings
+from studies.experiment.option_names import as_typed
+from studies.experiment.task_spec import Problem
 
 DEFAULT_TASK = "reviews"
 
@@ -64,8 +63,6 @@ class Settings:
     """Folder for the results; an unfinished run of the same settings in it is continued."""
     samples: int = 4
     """Prompts whose responses are shown before and after training."""
-    version: bool = False
-    """Print the version and leave."""
 
     @property
     def task_name(self) -> str | None:
@@ -122,13 +119,6 @@ class Settings:
         )
 
 
-def as_typed(sentence: str) -> str:
-    """Return an error with its settings named as the command line has them: ``--kl-coef``."""
-    kinds = (Problem, OwnTask, Learning)
-    names = [field.name for kind in kinds for field in dataclasses.fields(kind)]
-    # A single word is an option where it opens the sentence only; it may be a word elsewhere, and
-    # every_k a value of --density.
-    long = "|".join(name for name in names if "_" in name and name not in DENSITIES)
-    first = rf"^({'|'.join(names)})(?= (?:must|goes|is|needs) )"
-    anywhere = rf"(?<![\w'\"./-])({long})(?![\w'\"./])"
-    return re.sub(f"{first}|{anywhere}", lambda found: f"--{found[0].replace('_', '-')}", sentence)
+def spell(sentence: str) -> str:
+    """Return an error with its settings named as the command line has them."""
+    return as_typed(sentence, Learning)

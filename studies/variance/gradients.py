@@ -14,7 +14,7 @@ from agents import Agent, PolicyOutput, collect
 from agents.rollouts.collect import rollout_transforms
 from agents.rollouts.kl_reward import add_policy_logprob
 from rlhf_env.rollout import Rollout, RolloutTransform
-from studies.ablation.runs import make_task
+from studies.experiment.build import make_task
 from studies.variance.environments import study_envs
 from studies.variance.reward_to_go import RewardToGo
 from studies.variance.settings import Setting, Study

@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from studies.ablation.grid import RunSettings
-from studies.ablation.pool import outcomes
-from studies.ablation.runs import RunResult, make_agent, make_task
+from studies.execution.pool import outcomes
+from studies.experiment.build import make_agent, make_task
+from studies.experiment.grid import RunSettings
+from studies.experiment.result import RunResult
 from studies.variance.environments import study_envs
 from studies.variance.settings import Study
 

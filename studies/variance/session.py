@@ -9,6 +9,7 @@ import pandas as pd
 from rlhf_env.files import write_atomically
 from studies.reporting.plots import Plot, png
 from studies.reporting.style import LIGHT
+from studies.results.csv_files import as_csv
 from studies.variance.figure import draw
 from studies.variance.gradients import measure_gradients
 from studies.variance.learning import measure_learning
@@ -34,11 +35,6 @@ def run_study(study: Study, *, progress: bool = True) -> None:
     _write(study, "episodes.csv", as_csv(episodes))
     _write(study, "variance.png", as_png(noise, episodes, study))
     print(f"\n{episodes_table(episodes)}")
-
-
-def as_csv(table: pd.DataFrame) -> bytes:
-    """Return a table as the content of a CSV file, six significant digits per number."""
-    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
 
 
 def as_png(noise: pd.DataFrame, episodes: pd.DataFrame, study: Study) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from studies.ablation.checks import HORIZONS, check_grid, check_horizon, check_jobs
-from studies.ablation.grid import Axes, Budget, RunSettings
+from studies.experiment.checks import HORIZONS, check_grid, check_horizon, check_jobs
+from studies.experiment.grid import Axes, Budget, RunSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from studies.reporting.intervals import Estimate, estimate
-from studies.variance.gradients import Gradients
-from studies.variance.noise import (
+from studies.statistics.intervals import Estimate, estimate
+from studies.statistics.noise import (
     Floats,
     Rows,
     cosine_of_means,
@@ -22,6 +21,7 @@ from studies.variance.noise import (
     product_of_means,
     total_variance,
 )
+from studies.variance.gradients import Gradients
 
 SETTING = ["granularity", "density"]
 CELL = [*SETTING, "agent"]

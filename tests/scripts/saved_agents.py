@@ -9,7 +9,7 @@ import gymnasium as gym
 
 from agents import PPO
 from rlhf_env import load_task
-from scripts.train import main as train
+from studies.cli.commands.train import main as train
 from tests.toys import tiny_llama, tiny_tokenizer
 
 QUICK = ["--episodes", "16", "--episodes-per-update", "8", "--eval-episodes", "8", "--samples", "1"]

@@ -18,8 +18,8 @@ from toy_runs import (
     raising_keyboard_interrupt,
 )
 
-from scripts.ablate import main
-from studies.ablation.pool import Runner
+from studies.cli.commands.ablate import main
+from studies.execution.pool import Runner
 
 ROOT = Path(__file__).parents[2]
 
@@ -147,7 +147,8 @@ def test_a_grid_of_0_updates_compares_untrained_agents(tmp_path: Path):
 
 def test_help_is_quick_and_needs_no_torch():
     code = (
-        "import sys, time; start = time.process_time(); from scripts.ablate import main\n"
+        "import sys, time; start = time.process_time()\n"
+        "from studies.cli.commands.ablate import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "assert not {'torch', 'pandas', 'matplotlib'} & set(sys.modules), 'heavy imports'\n"

@@ -19,11 +19,12 @@ import pytest
 from toy_grids import SMALL, ablate, contents, rows
 from toy_runs import quick
 
-from scripts.ablate import main
-from scripts.train import main as train
-from studies.ablation.grid import RunSettings
-from studies.ablation.results import read_csv, write_csv
-from studies.ablation.runs import RunResult, execute
+from studies.ablation.execute import execute
+from studies.cli.commands.ablate import main
+from studies.cli.commands.train import main as train
+from studies.experiment.grid import RunSettings
+from studies.experiment.result import RunResult
+from studies.results.csv_files import read_csv, write_csv
 
 ROOT = Path(__file__).parents[2]
 ONE = ["--agent", "ppo", "--gamma", "1.0", "--seeds", "1"]
@@ -184,7 +185,7 @@ def test_any_terminal_shows_something_readable(tmp_path: Path, environment: dict
     words = [*SMALL, "--no-report", "--out", str(tmp_path / "日本")]
     code = (
         "import sys; sys.path.insert(0, 'tests/scripts')\n"
-        "from toy_runs import quick; from scripts.ablate import main\n"
+        "from toy_runs import quick; from studies.cli.commands.ablate import main\n"
         f"if __name__ == '__main__': sys.exit(main({words!r}, quick))"
     )
     (tmp_path / "call.py").write_text(code)

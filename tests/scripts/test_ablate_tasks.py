@@ -9,8 +9,8 @@ from saved_agents import MODEL, write_model
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy_grids import ablate, rows
 
-from studies.ablation.results import read_csv
-from studies.ablation.runs import execute
+from studies.ablation.execute import execute
+from studies.results.csv_files import read_csv
 
 TINY = ["--agent", "grpo", "--gamma", "1.0", "--seeds", "1", "--updates", "1"]
 TINY += ["--episodes-per-update", "4", "--eval-episodes", "4"]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from saved_agents import save_untrained, train_on_toy15
 
-from scripts.compare import main
+from studies.cli.commands.compare import main
 from studies.evaluation.comparison import paired
 from studies.evaluation.page import as_html
 

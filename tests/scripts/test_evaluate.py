@@ -13,8 +13,8 @@ from saved_agents import MODEL, QUICK, save_untrained, train_on_toy15, write_mod
 
 from agents import PPO
 from rlhf_env import load_task
-from scripts.evaluate import main
-from scripts.train import main as train
+from studies.cli.commands.evaluate import main
+from studies.cli.commands.train import main as train
 from studies.evaluation.intervals import mean, win_rate
 
 ROOT = Path(__file__).parents[2]
@@ -179,7 +179,8 @@ def test_a_changed_file_is_named(run: Path, capsys: pytest.CaptureFixture):
 @pytest.mark.parametrize("command", ["evaluate", "compare"])
 def test_help_and_version_need_no_torch(command: str):
     code = (
-        f"import sys, time; from scripts.{command} import main; start = time.process_time()\n"
+        f"import sys, time; from studies.cli.commands.{command} import main\n"
+        "start = time.process_time()\n"
         "assert main(['--version', '--task']) == 0\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from studies.reporting.gao import (
+from studies.statistics.gao import (
     BEST_OF_N,
     RL,
     Fit,

@@ -8,11 +8,12 @@ import pytest
 
 import agents
 from rlhf_env import load_task
-from studies.ablation.agent_names import AGENT_AXES, BUILT_IN, BuiltIn, import_object
-from studies.ablation.checks import HORIZONS, check_grid
-from studies.ablation.grid import Axes, Budget, RunSettings, count_runs, grid
-from studies.ablation.names import entropy_threshold, tokens_per_action
-from studies.training.problem import OwnTask
+from studies.experiment.agent_names import AGENT_AXES, BUILT_IN, BuiltIn
+from studies.experiment.checks import HORIZONS, check_grid
+from studies.experiment.grid import Axes, Budget, RunSettings, count_runs, grid
+from studies.experiment.names import entropy_threshold, tokens_per_action
+from studies.experiment.references import import_object
+from studies.experiment.task_spec import OwnTask
 
 
 def test_the_default_grid_has_120_runs():

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from studies.reporting.improvement import comparisons, probability_of_improvement
-from studies.reporting.intervals import (
+from studies.statistics.intervals import (
     bands,
     estimate,
     estimates,

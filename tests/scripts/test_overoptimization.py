@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from rlhf_env import Task, load_task
-from scripts.overoptimization import main
+from studies.cli.commands.overoptimization import main
 from studies.overoptimization import session
 from studies.overoptimization.best_of_n import (
     Pool,
@@ -209,7 +209,7 @@ def test_a_failed_piece_ends_the_study_with_its_error(
 
 def test_help_does_not_wait_for_torch():
     code = (
-        "import sys\nfrom scripts.overoptimization import main\n"
+        "import sys\nfrom studies.cli.commands.overoptimization import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         "sys.exit('torch' in sys.modules)"
     )

@@ -21,7 +21,7 @@ from studies.overoptimization.tables import (
     fits_table,
     peaks_table,
 )
-from studies.reporting.gao import BEST_OF_N
+from studies.statistics.gao import BEST_OF_N
 
 RESULTS = Path(__file__).parents[2] / "docs/results"
 # E[gold] of the reference, where the gold reward of (1, 1, 1) is −1.

@@ -12,9 +12,9 @@ from saved_agents import MODEL, QUICK, train_on_toy15, write_model
 from toy_grids import ablate, contents, rows
 
 from rlhf_env.rewards.text_regression import TextRegressionReward
-from scripts.rounds import main as rounds
-from scripts.train import main as train
-from studies.ablation.runs import execute
+from studies.ablation.execute import execute
+from studies.cli.commands.rounds import main as rounds
+from studies.cli.commands.train import main as train
 from studies.feedback_rounds.settings import Settings as RoundSettings
 
 REWARD = ["--reward", "my_reward.py:longest"]

@@ -11,7 +11,7 @@ import pytest
 from toy_grids import ablate, rows
 from toy_runs import failing_for_grpo
 
-from studies.ablation.pool import Outcome
+from studies.execution.pool import Outcome
 
 
 class RayError(Exception):

@@ -14,13 +14,14 @@ import pandas as pd
 import pytest
 from toy_runs import quick
 
-from scripts.report import main
-from studies.ablation.grid import Axes, Budget, grid
 from studies.ablation.missing_runs import as_record
-from studies.ablation.pool import Outcome
-from studies.ablation.results import Record, read_csv, write_csv, write_curves, write_results
+from studies.cli.commands.report import main
+from studies.execution.pool import Outcome
+from studies.experiment.grid import Axes, Budget, grid
 from studies.reporting.report import make_report
 from studies.reporting.samples import as_sample, read_samples, shade
+from studies.results.csv_files import read_csv, write_csv
+from studies.results.records import Record, write_curves, write_results
 
 HOSTILE = """<script>alert(1)</script><img src=x onerror=alert(2)>"'{{7*7}}{% raw %}-->]]>&lt;"""
 EXPECTED_TAGS = {
@@ -259,8 +260,8 @@ def test_a_damaged_file_is_named_before_a_figure_is_replaced(
 
 def test_help_needs_no_drawing_library_and_no_time():
     code = (
-        "import sys, scripts.report\n"
-        "try:\n    scripts.report.main(['--help'])\n"
+        "import sys, studies.cli.commands.report\n"
+        "try:\n    studies.cli.commands.report.main(['--help'])\n"
         "except SystemExit: pass\n"
         "sys.exit(str({'pandas', 'matplotlib', 'torch'} & set(sys.modules) or ''))"
     )

@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from studies.ablation.results import write_csv
 from studies.reporting.report import make_report
+from studies.results.csv_files import write_csv
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTILE = """<script>alert(1)</script><img src="https://x.test/a.png" onerror=alert(2)>'"-->{{7}}"""

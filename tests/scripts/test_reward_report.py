@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scripts.reward_report import main
+from studies.cli.commands.reward_report import main
 
 SMALL = [
     *("--fresh.vocab-size", "300", "--fresh.hidden-size", "8", "--fresh.layers", "1"),

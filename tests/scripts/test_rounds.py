@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rlhf_env.rewards.feedback.records import Comparison, Votes
-from scripts.rounds import main
+from studies.cli.commands.rounds import main
 from studies.feedback_rounds.labels import comparison
 from studies.feedback_rounds.pairs import Pair, SampledPairs, gold_preferences
 from studies.feedback_rounds.reward import accuracy

@@ -5,10 +5,11 @@ import pytest
 
 from agents import PPO
 from rlhf_env import load_task
-from studies.ablation.agent_names import BUILT_IN
 from studies.ablation.exact_curve import ExactCurve, exact_frontier
-from studies.ablation.grid import Budget, RunSettings
-from studies.ablation.runs import execute, make_envs, make_task
+from studies.ablation.execute import execute
+from studies.experiment.agent_names import BUILT_IN
+from studies.experiment.build import make_envs, make_task
+from studies.experiment.grid import Budget, RunSettings
 
 
 def make_run(**changes: object) -> RunSettings:

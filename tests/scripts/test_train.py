@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from rlhf_env.rewards.text_regression import TextRegressionReward
-from scripts.train import main
-from studies.training.material import first_sentences
-from studies.training.printed import evaluation_table, print_samples
-from studies.training.settings import as_typed
+from studies.cli.commands.train import main
+from studies.experiment.inputs import first_sentences
+from studies.experiment.option_names import as_typed
+from studies.reporting.console import evaluation_table, print_samples
 from tests.toys import tiny_llama, tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -268,8 +268,8 @@ def test_words_that_are_no_options_exit_with_2(words: list[str]):
 
 def test_help_needs_no_torch_and_no_time():
     code = (
-        "import sys, scripts.train\n"
-        "try:\n    scripts.train.main(['--help'])\n"
+        "import sys, studies.cli.commands.train\n"
+        "try:\n    studies.cli.commands.train.main(['--help'])\n"
         "except SystemExit: pass\n"
         "sys.exit('torch' in sys.modules)"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_env.rewards import load_reward
-from scripts.train_reward import main
+from studies.cli.commands.train_reward import main
 from tests.toys import tiny_llama, tiny_tokenizer
 
 GOOD, BAD = "the pizza was good .", "the pizza was bad ."

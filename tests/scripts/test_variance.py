@@ -11,13 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from scripts.variance import main
-from studies.ablation.grid import RunSettings
-from studies.ablation.pool import Outcome, Runner, attempt
-from studies.variance import learning
-from studies.variance.gradients import measure_gradients
-from studies.variance.learning import has_reached, learn
-from studies.variance.noise import (
+from studies.cli.commands.variance import main
+from studies.execution.pool import Outcome, Runner, attempt
+from studies.experiment.grid import RunSettings
+from studies.statistics.noise import (
     Floats,
     Rows,
     cosine_of_means,
@@ -28,6 +25,9 @@ from studies.variance.noise import (
     product_of_means,
     total_variance,
 )
+from studies.variance import learning
+from studies.variance.gradients import measure_gradients
+from studies.variance.learning import has_reached, learn
 from studies.variance.reward_to_go import minus_mean_of_others
 from studies.variance.settings import Setting, Study
 from studies.variance.tables import episodes_table, noise_table
@@ -223,7 +223,7 @@ def test_a_failed_run_ends_the_study_with_its_error(
 
 def test_help_does_not_wait_for_torch():
     code = (
-        "import sys\nfrom scripts.variance import main\n"
+        "import sys\nfrom studies.cli.commands.variance import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         "sys.exit('torch' in sys.modules)"
     )

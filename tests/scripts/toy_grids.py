@@ -7,8 +7,8 @@ from pathlib import Path
 
 from toy_runs import quick
 
-from scripts.ablate import main
-from studies.ablation.pool import Runner
+from studies.cli.commands.ablate import main
+from studies.execution.pool import Runner
 
 SMALL = [
     *("--agent", "ppo", "grpo", "--gamma", "0.5", "1.0", "--density", "terminal"),

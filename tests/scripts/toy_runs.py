@@ -7,8 +7,8 @@ import signal
 import time
 from pathlib import Path
 
-from studies.ablation.grid import RunSettings
-from studies.ablation.runs import RunResult
+from studies.experiment.grid import RunSettings
+from studies.experiment.result import RunResult
 
 
 def quick(run: RunSettings) -> RunResult:

@@ -1,0 +1,43 @@
+"""What `scripts/ablate.py` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from studies.experiment.checks import check_grid, check_jobs
+from studies.experiment.grid import Axes, Budget
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What to vary, what each run may cost, and where the results go."""
+
+    axes: tyro.conf.OmitArgPrefixes[Axes]
+    budget: tyro.conf.OmitArgPrefixes[Budget]
+    jobs: int | None = None
+    """Runs at the same time, each in its own process (none given: one per core)."""
+    threads: int | None = None
+    """Threads of each run (none given: OMP_NUM_THREADS, or the cores divided by the jobs)."""
+    ray: bool = False
+    """Run on the Ray cluster that is there already, instead of on this machine's cores."""
+    out: Path = Path("runs/ablation")
+    """Folder for the results; it may hold an unfinished run of the same grid."""
+    retry_failed: bool = False
+    """Run again what failed before."""
+    tensorboard: bool = True
+    """Write each run's curve for TensorBoard."""
+    report: bool = True
+    """Draw the figures and write the report at the end."""
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse a grid that cannot be run.
+
+    Raises:
+        ValueError: one sentence with what is wrong, what was given, and what would be right.
+    """
+    check_grid(settings.axes, settings.budget)
+    check_jobs(settings.jobs, settings.threads)

@@ -1,0 +1,1 @@
+"""The command line: one frame for all commands, and the commands."""

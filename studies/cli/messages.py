@@ -1,0 +1,21 @@
+"""What each command says when it is interrupted. Imports nothing, so that it is ready first."""
+
+from __future__ import annotations
+
+INTERRUPTED = {
+    "ablate": "finished runs are kept, the same command goes on from there",
+    "compare": "nothing was changed",
+    "evaluate": "nothing was changed",
+    "overoptimization": "what is finished is kept, the same command goes on",
+    "report": "nothing was changed",
+    "reward_report": "nothing was changed",
+    "rounds": "finished rounds are kept, the same command goes on from there",
+    "train": "the same command goes on from the last checkpoint",
+    "train_reward": "nothing was written",
+    "variance": "the same command starts again",
+}
+
+
+def interrupted(command: str) -> str:
+    """Return the line that a command ends with after Ctrl-C or SIGTERM."""
+    return f"{command}: interrupted; {INTERRUPTED[command]}"

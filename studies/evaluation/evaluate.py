@@ -1,0 +1,31 @@
+"""The work of `scripts/evaluate.py`."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from studies.evaluation import evaluation
+from studies.evaluation.folder import EVALUATION, check_out
+from studies.evaluation.loading import load_agent, load_task, read_source
+from studies.evaluation.saved import find_saved
+from studies.evaluation.settings import Evaluate
+
+
+def run(settings: Evaluate) -> None:
+    """Check everything before a model is loaded, then evaluate, print and write.
+
+    Raises:
+        ValueError: if something cannot be used.
+        OSError: if a result cannot be written.
+    """
+    question = settings.question
+    out = settings.out or settings.folder.with_name(f"{settings.folder.name}-evaluation")
+    check_out(out, EVALUATION)
+    saved = find_saved(settings.folder)
+    task = load_task(read_source(saved, question.problem))
+    agent = load_agent(saved, task)
+    found = evaluation.evaluate(agent, question.episodes, question.seed)
+    console = Console(highlight=False, soft_wrap=True)
+    evaluation.show(found, question.samples, console)
+    evaluation.write(found, saved, task.name, question, out)
+    console.print(f"\nresults in {out}", markup=False)

@@ -1,0 +1,1 @@
+"""Running many runs: worker processes, a Ray cluster, and signals."""

@@ -1,0 +1,1 @@
+"""One experiment: its settings and their checks, its task, environment and agent."""

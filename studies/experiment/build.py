@@ -1,0 +1,131 @@
+"""From the settings of one run to its task, its environment and its agent."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.vector import VectorEnv
+from transformers.utils.logging import disable_progress_bar
+
+import agents
+import rlhf_env  # noqa: F401  (registers RLHF-v0)
+from rlhf_env.rewards.text_regression import TextRegressionReward
+from rlhf_env.task import Task
+from rlhf_env.tasks import load_task
+from studies.experiment.agent_names import BUILT_IN, custom_class, is_custom, parameters
+from studies.experiment.custom_task import learn_reward, load_own_task
+from studies.experiment.grid import RunSettings
+from studies.experiment.inputs import Material, read_material
+from studies.experiment.names import entropy_threshold, tokens_per_action
+from studies.experiment.references import import_object
+from studies.experiment.task_spec import OwnTask
+from wrappers import boundaries, vector
+
+MAX_ENVS = 64
+# Tables of logits learn with far larger steps than transformers do.
+LEARNING_RATES = {"toy15": 0.05}
+# Pretrained models leave their reference far behind in one update of the agents' own step size.
+# PPO takes many steps per update, the others one.
+MODEL_LEARNING_RATES = {"ppo": 3e-5, "kl_penalty_ppo": 3e-5}
+MODEL_LEARNING_RATE = 1e-4
+# Of agents without a discount.
+NO_DISCOUNT = 1.0
+
+
+def run_task(run: RunSettings) -> Task:
+    """Return the task of a run: that of its model, or the one it names."""
+    budget = run.budget
+    if budget.model is None:
+        return shortened(make_task(budget.task), budget.own.max_new_tokens)
+    # Folders load in a moment; their bar would stand between the lines of finished runs.
+    disable_progress_bar()
+    material, learned = own_material(budget.own)
+    return load_own_task(budget.model, budget.own, material, learned, run.kl_coef)
+
+
+@functools.cache
+def own_material(own: OwnTask) -> tuple[Material, TextRegressionReward | None]:
+    """Return prompts and reward; read, and learned, once per process."""
+    material = read_material(own)
+    return material, None if material.ratings is None else learn_reward(material.ratings)[0]
+
+
+def shortened(task: Task, max_new_tokens: int | None) -> Task:
+    """Return a task with another horizon; None leaves it as it is."""
+    if max_new_tokens is None:
+        return task
+    return dataclasses.replace(task, max_new_tokens=max_new_tokens)
+
+
+def make_task(name: str) -> Task:
+    """Return a built-in task, or what ``module:function`` returns."""
+    if not is_custom(name):
+        return load_task(name)
+    made = import_object(name, "task")()
+    if not isinstance(made, Task):
+        raise ValueError(f"task must return a rlhf_env.Task, got a {type(made).__name__}")
+    return made
+
+
+def make_envs(run: RunSettings, task: Task) -> VectorEnv[Any, Any, Any]:
+    """Return the vector environment with the density inside and the granularity outside.
+
+    Shaping is outside of both: its discount is the agent's, per decision.
+    """
+    rows = min(run.budget.episodes_per_update, MAX_ENVS)
+    envs = gym.make_vec("RLHF-v0", num_envs=rows, task=task, kl_coef=run.kl_coef)
+    if run.every_k is not None:
+        envs = vector.EveryK(envs, k=run.every_k)
+    envs = with_granularity(envs, run.granularity)
+    if run.density == "potential":
+        envs = vector.PotentialShaping(envs, gamma=NO_DISCOUNT if run.gamma is None else run.gamma)
+    return envs
+
+
+def with_granularity(envs: VectorEnv[Any, Any, Any], granularity: str) -> VectorEnv[Any, Any, Any]:
+    """Return the environment with actions of several tokens, where the name says so."""
+    if (tokens := tokens_per_action(granularity)) is not None:
+        return vector.MacroAction(envs, n=tokens)
+    if (threshold := entropy_threshold(granularity)) is not None:
+        unsure = boundaries.high_reference_entropy(threshold)
+        return vector.MacroAction(envs, boundary=unsure)
+    if granularity == "macro_punctuation":
+        return vector.MacroAction(envs, boundary=boundaries.punctuation)
+    if granularity == "macro_space_led":
+        return vector.MacroAction(envs, boundary=boundaries.space_led)
+    return vector.SequenceBandit(envs) if granularity == "bandit" else envs
+
+
+def make_agent(run: RunSettings, envs: VectorEnv[Any, Any, Any]) -> Any:
+    """Return the agent with the settings it has."""
+    offered = {
+        "gamma": run.gamma,
+        "gae_lambda": run.gae_lambda,
+        "group_size": run.group_size,
+        "kl_coef": run.kl_coef,
+        "kl_placement": run.kl_placement,
+        "kl_estimator": run.kl_estimator,
+        "episodes_per_update": run.budget.episodes_per_update,
+        "learning_rate": learning_rate(run),
+        "seed": run.seed,
+    }
+    given = {name: value for name, value in offered.items() if value is not None}
+    if is_custom(run.agent):
+        custom = custom_class(run.agent)
+        return custom(envs, **{k: v for k, v in given.items() if k in parameters(custom)})
+    known = BUILT_IN[run.agent]
+    made: Callable[..., Any] = getattr(agents, known.class_name)
+    return made(envs, **{**known.preset, **given})
+
+
+def learning_rate(run: RunSettings) -> float | None:
+    """Return the step size that was asked for, or one that suits the task; None if any does."""
+    if run.budget.learning_rate is not None:
+        return run.budget.learning_rate
+    if run.budget.model is not None:
+        return MODEL_LEARNING_RATES.get(run.agent, MODEL_LEARNING_RATE)
+    return LEARNING_RATES.get(run.budget.task)

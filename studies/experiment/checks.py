@@ -1,0 +1,212 @@
+"""Refusals of what a person typed, before a model is loaded or a file is made."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from studies.experiment.agent_names import BUILT_IN, agent_fields, is_custom, parameters
+from studies.experiment.grid import Axes, Budget, count_runs, task_budgets
+from studies.experiment.names import (
+    DENSITIES,
+    GRANULARITIES,
+    check_name,
+    tokens_between_payments,
+    tokens_per_action,
+)
+from studies.experiment.references import did_you_mean, import_object
+from studies.experiment.task_checks import check_own_task
+from studies.experiment.task_spec import MAX_NEW_TOKENS
+
+KL_PLACEMENTS = ("reward", "loss")
+KL_ESTIMATORS = ("k1", "k2", "k3")
+# Of the built-in tasks, in tokens: known here so that no model is loaded to check a command line.
+HORIZONS = {"toy15": 3, "reviews": 40}
+MAX_RUNS = 100_000
+MAX_COUNT = 10_000_000
+MAX_JOBS = 1024
+MAX_SEED = 2**63 - 1
+
+
+def check_grid(axes: Axes, budget: Budget) -> None:
+    """Refuse settings that cannot be run.
+
+    Raises:
+        ValueError: one sentence with what is wrong, what was given, and what would be right.
+    """
+    check_axes(axes)
+    check_budget(budget)
+    check_own_task(budget.own, axes.model)
+    _check_size(axes, budget)
+    for agent in axes.agent:
+        if "group_size" in agent_fields(agent):
+            for size in axes.group_size:
+                _check_divides(size, budget.episodes_per_update)
+        if agent in BUILT_IN and budget.episodes_per_update % BUILT_IN[agent].minibatches:
+            raise ValueError(
+                f"episodes_per_update must be a multiple of {BUILT_IN[agent].minibatches}, the "
+                f"minibatches of {agent}, got {budget.episodes_per_update}"
+            )
+    check_densities(axes.density, budget)
+    for own in task_budgets(axes, budget):
+        if own.model is None:
+            check_task(own.task)
+        if (horizon := known_horizon(own)) is not None:
+            for name in (*axes.density, *axes.granularity):
+                check_horizon(name, budget.every_k, horizon)
+
+
+def check_axes(axes: Axes) -> None:
+    """Refuse axes that are empty, repeat a value, or hold a value out of range."""
+    for name in ("agent", "gamma", "density", "granularity", "gae_lambda", "group_size"):
+        _check_values(name, getattr(axes, name), may_be_empty=False)
+    for name in ("task", "model", "kl_coef", "kl_placement", "kl_estimator"):
+        _check_values(name, getattr(axes, name), may_be_empty=True)
+    for name in ("gamma", "gae_lambda"):
+        for value in getattr(axes, name):
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} must be a number from 0 to 1, got {value:g}")
+    for value in axes.kl_coef:
+        if not (math.isfinite(value) and value >= 0.0):
+            raise ValueError(f"kl_coef must be a finite number >= 0, got {value:g}")
+    for density in axes.density:
+        check_name("density", density, DENSITIES)
+    for granularity in axes.granularity:
+        check_name("granularity", granularity, GRANULARITIES)
+    for placement in axes.kl_placement:
+        check_name("kl_placement", placement, KL_PLACEMENTS)
+    for estimator in axes.kl_estimator:
+        check_name("kl_estimator", estimator, KL_ESTIMATORS)
+    for size in axes.group_size:
+        _check_count("group_size", size, 2)
+    _check_count("seeds", axes.seeds, 1, MAX_SEED)
+    _check_count("first_seed", axes.first_seed, 0, MAX_SEED - axes.seeds + 1)
+
+
+def check_budget(budget: Budget) -> None:
+    """Refuse a budget that cannot be spent."""
+    _check_count("updates", budget.updates, 0)
+    for name in ("episodes_per_update", "every_k", "eval_episodes"):
+        _check_count(name, getattr(budget, name), 1)
+    rate = budget.learning_rate
+    if rate is not None and not (math.isfinite(rate) and rate >= 0.0):
+        raise ValueError(f"learning_rate must be a finite number >= 0, got {rate:g}")
+
+
+def check_densities(densities: Sequence[str], budget: Budget) -> None:
+    """Refuse two names of the same density, whose runs would be counted twice.
+
+    Raises:
+        ValueError: with both names.
+    """
+    known: dict[int, str] = {}
+    for density in densities:
+        every = tokens_between_payments(density, budget.every_k)
+        if every is None:
+            continue
+        if every in known:
+            raise ValueError(
+                f"density must not name the same twice, got {known[every]} and {density}, which "
+                f"both pay every {every} tokens; leave one out"
+            )
+        known[every] = density
+
+
+def check_horizon(name: str, every_k: int, horizon: int) -> None:
+    """Refuse a density or a granularity whose N tokens do not fit into a response.
+
+    Args:
+        name: of either.
+        every_k: the N of the density every_k.
+        horizon: tokens of the longest response.
+
+    Raises:
+        ValueError: with the horizon.
+    """
+    tokens, what, instead = tokens_per_action(name), "granularity", "bandit"
+    if tokens is None:
+        tokens, what, instead = tokens_between_payments(name, every_k), "density", "terminal"
+    if tokens is not None and tokens > horizon:
+        raise ValueError(
+            f"{what} must be of at most the task's {horizon} tokens, got {name} with {tokens}; "
+            f"for the whole response write {instead}"
+        )
+
+
+def known_horizon(budget: Budget) -> int | None:
+    """Return the tokens of a task's longest response, where no model tells them."""
+    if budget.model is not None:
+        return budget.own.max_new_tokens or MAX_NEW_TOKENS
+    return budget.own.max_new_tokens or HORIZONS.get(budget.task)
+
+
+def check_task(task: str) -> None:
+    """Refuse a task that is neither built in nor a function that can be called."""
+    from rlhf_env.tasks import task_names
+
+    if is_custom(task):
+        _check_callable(import_object(task, "task"), task)
+    elif task not in task_names():
+        hint = did_you_mean(task, task_names())
+        names = ", ".join(task_names())
+        raise ValueError(f"task must be one of {names} or module:function, got {task!r}{hint}")
+
+
+def check_jobs(jobs: int | None, threads: int | None = None) -> None:
+    """Refuse a number of processes, or of threads in each, that cannot be."""
+    for name, count in (("jobs", jobs), ("threads", threads)):
+        if count is not None:
+            _check_count(name, count, 1, MAX_JOBS)
+
+
+def _check_callable(function: Callable[..., Any], task: str) -> None:
+    # A function that does not tell what it takes is found out when it is called.
+    required = [name for name in parameters(function) if _is_required(function, name)]
+    if required:
+        raise ValueError(
+            f"task must be a function without arguments that returns a Task, got {task!r}, which "
+            f"asks for {', '.join(required)}; name a function that asks for none"
+        )
+
+
+def _is_required(function: Callable[..., Any], name: str) -> bool:
+    parameter = inspect.signature(function).parameters[name]
+    variable = (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    return parameter.default is parameter.empty and parameter.kind not in variable
+
+
+def _check_size(axes: Axes, budget: Budget) -> None:
+    count = count_runs(axes, budget)
+    if count > MAX_RUNS:
+        raise ValueError(
+            f"the grid must have at most {MAX_RUNS:,} runs, got {count:,}; "
+            "give fewer values or fewer seeds"
+        )
+
+
+def _check_values(name: str, values: Sequence[object], *, may_be_empty: bool) -> None:
+    if not values and not may_be_empty:
+        raise ValueError(f"{name} must have at least one value, got none")
+    repeated = [value for value, count in Counter(values).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{name} must not repeat a value, got {repeated[0]} more than once")
+
+
+def _check_divides(size: int, episodes: int) -> None:
+    if episodes % size:
+        divisors = [n for n in range(2, episodes + 1) if episodes % n == 0]
+        nearest = min(divisors or [episodes], key=lambda n: abs(n - size))
+        raise ValueError(
+            f"group_size must divide episodes_per_update = {episodes}, got {size}; "
+            f"the nearest that does is {nearest}"
+        )
+
+
+def _check_count(name: str, value: int, least: int, most: int = MAX_COUNT) -> None:
+    if value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value}")
+    if value > most:
+        raise ValueError(f"{name} must be a whole number of at most {most}, got {value}")

@@ -1,0 +1,104 @@
+"""Refusals of what a task is to be made of, once it is read and before the weights are loaded."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
+
+from rlhf_env.engine.pretrained import load_tokenizer
+from rlhf_env.rewards.protocol import Reward, as_reward, score
+from rlhf_env.text.prompts import encode_prompt
+from studies.experiment.custom_task import options_named
+from studies.experiment.inputs import Material
+from studies.experiment.task_spec import MAX_NEW_TOKENS, MAX_PROMPT_TOKENS, OwnTask
+
+MAX_ERROR = 120
+
+
+def check_own_parts(model: str, own: OwnTask, material: Material) -> None:
+    """Refuse a model, prompts or a function that no task can be made of.
+
+    Of the model everything but the content of its weights is looked at, and the function is asked
+    about two responses.
+
+    Raises:
+        ValueError: one sentence with the option, what it got, and what would be right.
+    """
+    tokenizer = checked_tokenizer(model, own)
+    hush()
+    fitting = check_prompts(own, material, tokenizer)
+    if material.function is not None:
+        try_reward(as_reward(material.function, tokenizer), fitting, "--reward")
+
+
+def hush() -> None:
+    """Keep the libraries from writing between the lines of a report."""
+    # Folders load in a moment.
+    disable_progress_bar()
+    # Texts that are too long for the model are counted or refused, by the prompts' own limit.
+    logging.getLogger("transformers.tokenization_utils_base").setLevel(logging.ERROR)
+
+
+def checked_tokenizer(model: str, own: OwnTask) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a model that can be used, as far as that is seen at once.
+
+    Raises:
+        ValueError: with the option that is wrong.
+    """
+    longest = (own.max_prompt_tokens or MAX_PROMPT_TOKENS) + (own.max_new_tokens or MAX_NEW_TOKENS)
+    with options_named():
+        return load_tokenizer(model, longest)
+
+
+def check_prompts(
+    own: OwnTask, material: Material, tokenizer: PreTrainedTokenizerBase
+) -> list[Tensor]:
+    """Refuse prompts none of which is short enough.
+
+    Returns:
+        The first that is, of those to train on and of those to evaluate on.
+
+    Raises:
+        ValueError: with the options that help.
+    """
+    limit, found = own.max_prompt_tokens or MAX_PROMPT_TOKENS, []
+    for texts in (material.prompts, material.eval_prompts):
+        encoded = (encode_prompt(text, "a prompt", tokenizer) for text in texts)
+        long = list(itertools.takewhile(lambda ids: len(ids) > limit, encoded))
+        if len(long) == len(texts):
+            shortest = min(map(len, long))
+            cut = "" if own.prompt_sentences == 1 else "--prompt-sentences 1 or "
+            raise ValueError(
+                f"--prompts must hold one of at most {limit} tokens, got {len(texts):,} of which "
+                f"the shortest has {shortest}; give {cut}--max-prompt-tokens {shortest} or more"
+            )
+        found.append(encode_prompt(texts[len(long)], "a prompt", tokenizer))
+    return found
+
+
+def try_reward(reward: Reward, prompts: Sequence[Tensor], option: str) -> None:
+    """Ask a reward about a response to each prompt, so that a broken one is found at once.
+
+    Args:
+        reward: the judge.
+        prompts: token ids; the last of each stands in for a response.
+        option: what the reward came by.
+
+    Raises:
+        ValueError: if it raises, or does not answer with finite numbers.
+    """
+    asked: list[Any] = list(prompts)
+    try:
+        score(reward, asked, [ids[-1:] for ids in asked])
+    except Exception as error:
+        reason = " ".join(str(error).split())[:MAX_ERROR]
+        raise ValueError(
+            f"{option} must give a reward that can judge any response, got "
+            f"{type(error).__name__}: {reason}; correct the function"
+        ) from error

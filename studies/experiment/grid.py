@@ -1,0 +1,202 @@
+"""The grid of an ablation: the axes, the budget, and the list of runs they multiply to.
+
+Nothing is run here and no file is touched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import tyro
+
+from studies.experiment.agent_names import AGENT_AXES, agent_fields
+from studies.experiment.names import tokens_between_payments
+from studies.experiment.task_spec import OwnTask
+
+MAX_ID = 100
+# What the runs of one agent, task and seed differ in, those that turn slowest first.
+VARIED = (
+    "gamma",
+    "density",
+    "granularity",
+    "gae_lambda",
+    "kl_coef",
+    "kl_placement",
+    "kl_estimator",
+    "group_size",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """What is varied: every combination that makes sense is run once per seed."""
+
+    agent: tuple[str, ...] = ("ppo", "grpo")
+    """Agents: ppo, grpo, ..., or module:Class of your own."""
+    task: Annotated[
+        tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: toy15 if there is no model)")
+    ] = ()
+    """Built-in tasks (toy15, reviews), or module:function that returns a Task."""
+    model: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: none)")] = ()
+    """Folders or hub ids of language models, each a task with --prompts, and --ratings or
+    --reward."""
+    gamma: tuple[float, ...] = (0.9, 1.0)
+    """Discount factors per decision, in [0, 1]."""
+    density: tuple[str, ...] = ("terminal", "every_k", "potential")
+    """When the score is paid: terminal, every_k (see --every-k), every_N, prefix_difference (which
+    is every_1), potential."""
+    granularity: tuple[str, ...] = ("token", "bandit")
+    """What one decision is: token; macro_N (N tokens), macro_punctuation (a clause),
+    macro_space_led (about a word), macro_entropy_H (up to where the reference's next token is in
+    doubt by H nats or more); bandit (the whole response)."""
+    gae_lambda: tuple[float, ...] = (0.95,)
+    """GAE's lambda in [0, 1], for the agents that have one."""
+    kl_coef: Annotated[
+        tuple[float, ...], tyro.conf.arg(help_behavior_hint="(default: the task's own)")
+    ] = ()
+    """Weights of the KL penalty, >= 0."""
+    kl_placement: Annotated[
+        tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: the agent's own)")
+    ] = ()
+    """Where the KL penalty stands: reward, loss."""
+    kl_estimator: Annotated[
+        tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: the agent's own)")
+    ] = ()
+    """By what the KL is estimated from the tokens chosen: k1, k2, k3."""
+    group_size: tuple[int, ...] = (4,)
+    """Responses per prompt, for the agents that compare within groups."""
+    seeds: int = 5
+    """Seeds per combination."""
+    first_seed: int = 0
+    """The first of them; the others follow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a run is of and what it may cost: the same for every run of one task."""
+
+    task: tyro.conf.Suppress[str] = "toy15"
+    """The task, where the axes name none and there is no model."""
+    model: tyro.conf.Suppress[str | None] = None
+    """The language model, where the task is made of one."""
+    own: tyro.conf.OmitArgPrefixes[OwnTask] = field(default_factory=OwnTask)
+    updates: int = 50
+    """Updates of the policy per run; 0 evaluates untrained agents."""
+    episodes_per_update: int = 32
+    """Episodes (responses) that each update learns from."""
+    learning_rate: float | None = None
+    """Step size of the optimiser (none given: the agent's own, or the task's if it has one)."""
+    every_k: int = 1
+    """Tokens between two payments under the density every_k."""
+    eval_episodes: int = 256
+    """Episodes of the evaluation after training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """One run: a point of the grid. A field that the agent does not have is None."""
+
+    agent: str
+    gamma: float | None
+    density: str
+    granularity: str
+    gae_lambda: float | None
+    kl_coef: float | None
+    group_size: int | None
+    seed: int
+    budget: Budget
+    kl_placement: str | None = None
+    kl_estimator: str | None = None
+
+    @property
+    def task_name(self) -> str:
+        """What the task is called in tables: its name, or its model."""
+        return self.budget.task if self.budget.model is None else self.budget.model
+
+    @property
+    def every_k(self) -> int | None:
+        """Tokens between two payments; None where the density has no such number."""
+        return tokens_between_payments(self.density, self.budget.every_k)
+
+    @property
+    def run_id(self) -> str:
+        """A readable name, unique within a grid: letters, digits, dot, underscore, hyphen."""
+        parts = [] if self.task_name == Budget().task else [self.task_name]
+        parts += [self.agent]
+        parts += [f"g{self.gamma:g}"] if self.gamma is not None else []
+        parts += [self.density, self.granularity]
+        parts += [f"l{self.gae_lambda:g}"] if self.gae_lambda is not None else []
+        parts += [f"kl{self.kl_coef:g}"] if self.kl_coef is not None else []
+        parts += [part for part in (self.kl_placement, self.kl_estimator) if part is not None]
+        parts += [f"n{self.group_size}"] if self.group_size is not None else []
+        plain = "-".join([*parts, f"s{self.seed}"])
+        safe = re.sub(r"[^A-Za-z0-9._-]", "_", plain)
+        exact = [self.gamma, self.gae_lambda, self.kl_coef]
+        shortened = any(x is not None and float(f"{x:g}") != x for x in exact)
+        if safe == plain and len(safe) <= MAX_ID and not shortened:
+            return safe
+        # The readable part may coincide for two runs then, the hash of the settings may not.
+        digest = hashlib.sha256(repr(self).encode()).hexdigest()[:8]
+        return f"{safe[: MAX_ID - 9]}-{digest}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain values."""
+        fields = dataclasses.asdict(self)
+        return fields | {"budget": fields["budget"] | {"own": self.budget.own.to_json()}}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> RunSettings:
+        """Return the settings that `to_json` described."""
+        budget = {**fields["budget"], "own": OwnTask.from_json(fields["budget"]["own"])}
+        return cls(**{**fields, "budget": Budget(**budget)})
+
+
+def task_budgets(axes: Axes, budget: Budget) -> list[Budget]:
+    """Return the budget for each task of a grid, those of models last."""
+    named = axes.task or (() if axes.model else (budget.task,))
+    tasks = [dataclasses.replace(budget, task=name) for name in named]
+    return tasks + [dataclasses.replace(budget, task="", model=name) for name in axes.model]
+
+
+def choices(axes: Axes, agent: str) -> dict[str, tuple[Any, ...]]:
+    """Return what each setting is varied over for an agent; a setting it lacks is None only.
+
+    Raises:
+        ValueError: if the agent does not exist.
+    """
+    lacking = AGENT_AXES - agent_fields(agent)
+    return {name: (name not in lacking and getattr(axes, name)) or (None,) for name in VARIED}
+
+
+def count_runs(axes: Axes, budget: Budget) -> int:
+    """Return how many runs `grid` would list, without listing them.
+
+    Raises:
+        ValueError: if an agent does not exist.
+    """
+    settings = sum(math.prod(map(len, choices(axes, agent).values())) for agent in axes.agent)
+    return settings * len(task_budgets(axes, budget)) * axes.seeds
+
+
+def grid(axes: Axes, budget: Budget) -> list[RunSettings]:
+    """Return every run, without the repetitions that an agent's missing settings would cause.
+
+    The seeds turn slowest, so that an interrupted grid holds all settings of its first seeds.
+
+    Raises:
+        ValueError: if an agent does not exist.
+    """
+    varied = {agent: choices(axes, agent) for agent in axes.agent}
+    seeds = range(axes.first_seed, axes.first_seed + axes.seeds)
+    turns = itertools.product(seeds, task_budgets(axes, budget), axes.agent)
+    return [
+        RunSettings(agent=agent, seed=seed, budget=own, **dict(zip(VARIED, chosen, strict=True)))
+        for seed, own, agent in turns
+        for chosen in itertools.product(*varied[agent].values())
+    ]

@@ -1,0 +1,156 @@
+"""The files and the function that a task is made of, read and checked before a model is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlhf_env.rewards.feedback.rated_texts import RatedTexts, is_held_out, read_rated_texts
+from rlhf_env.text.prompts import read_prompts
+from studies.experiment.references import did_you_mean, import_object
+from studies.experiment.task_spec import OwnTask
+
+TextFunction = Callable[[list[str], list[str]], list[float]]
+# A sentence ends at . ! or ?, with the quotes and brackets that close it, before white space.
+SENTENCE_END = re.compile(r"""(?<=[.!?])["')\]]*(?=\s)""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a task is made of besides its model.
+
+    Attributes:
+        prompts: texts to train on.
+        eval_prompts: texts to evaluate on, none of which is trained on where there are enough.
+        ratings: rated texts to learn a reward from; None where a function is the reward.
+        function: the reward as a function of texts; None where it is learned.
+        digests: SHA-256 of each file that was read, by option.
+    """
+
+    prompts: list[str]
+    eval_prompts: list[str]
+    ratings: RatedTexts | None
+    function: TextFunction | None
+    digests: dict[str, str]
+
+
+def read_material(own: OwnTask) -> Material:
+    """Read prompts and ratings, or import the reward.
+
+    Raises:
+        ValueError: if a file or the function cannot be used, naming option, row and columns.
+    """
+    prompts_file = existing_file(own.prompts, "--prompts")
+    texts = read_texts(prompts_file, own.prompt_field, own.prompt_sentences)
+    held_out = [text for text in texts if is_held_out(text)]
+    kept = [text for text in texts if not is_held_out(text)]
+    digests = {"prompts": sha256(prompts_file)}
+    ratings, function = None, None
+    if own.ratings is not None:
+        path = existing_file(own.ratings, "--ratings")
+        ratings = read_rated_texts(path, own.ratings_text, own.ratings_value, option="--ratings")
+        digests["ratings"] = sha256(path)
+    else:
+        function = import_reward(own.reward or "")
+        code = Path((own.reward or "").rpartition(":")[0])
+        digests |= {"reward": sha256(code)} if code.suffix == ".py" else {}
+    enough = bool(kept and held_out)
+    return Material(
+        prompts=kept if enough else texts,
+        eval_prompts=held_out if enough else texts,
+        ratings=ratings,
+        function=function,
+        digests=digests,
+    )
+
+
+def read_texts(path: Path, field: str, sentences: int | None) -> list[str]:
+    """Return the prompts of a file, cut to their first sentences if asked.
+
+    Raises:
+        ValueError: if there is none, or a row has no text.
+    """
+    rows = read_prompts(path, "--prompts", field)
+    for number, text in enumerate(rows, start=1):
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(
+                f"--prompts: row {number} of {str(path)!r} must have a text in {field!r}, got "
+                f"{text!r:.60}; correct or remove the row"
+            )
+    if not rows:
+        raise ValueError(f"--prompts must hold at least one prompt, got the empty {str(path)!r}")
+    return rows if sentences is None else [first_sentences(text, sentences) for text in rows]
+
+
+def first_sentences(text: str, count: int) -> str:
+    """Return the first sentences of a text, or all of a text that has fewer."""
+    start = len(text) - len(text.lstrip())
+    ends = [match.end() for match in SENTENCE_END.finditer(text)]
+    return text[start : ends[count - 1]] if len(ends) >= count else text.strip()
+
+
+def existing_file(path: Path | None, option: str) -> Path:
+    """Return a path that is a file with something in it.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if path is None or not path.is_file():
+        what = "a folder" if path is not None and path.is_dir() else "no file"
+        raise ValueError(f"{option} must be an existing file, got {str(path)!r}, which is {what}")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{option} must be a file with rows in it, got the empty {str(path)!r}")
+    return path
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def import_reward(reference: str) -> TextFunction:
+    """Return the function that ``module:function`` or ``file.py:function`` stands for.
+
+    Raises:
+        ValueError: if it cannot be imported or does not take prompts and responses.
+    """
+    module, _, name = reference.rpartition(":")
+    if module.endswith(".py"):
+        function = _from_file(Path(module), name, reference)
+    else:
+        function = import_object(reference, "--reward")
+    try:
+        inspect.signature(function).bind([], [])
+    except TypeError as error:
+        raise ValueError(
+            f"--reward must be a function of two lists of texts (prompts, responses), got "
+            f"{reference!r}: {error}"
+        ) from error
+    return function
+
+
+def _from_file(path: Path, name: str, reference: str) -> Callable[..., Any]:
+    expected = f"--reward must be given as file.py:function of an existing file, got {reference!r}"
+    spec = importlib.util.spec_from_file_location(path.stem, path) if path.is_file() else None
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{expected}; there is no file {str(path)!r}")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        sys.modules.setdefault(path.stem, module)
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{expected}: {type(error).__name__}: {str(error)[:120]}") from error
+    found = vars(module).get(name)
+    if not callable(found):
+        names = [key for key, value in vars(module).items() if callable(value)]
+        hint = did_you_mean(name, names)
+        raise ValueError(f"{expected}: the file has no function {name!r}{hint}")
+    return found

@@ -1,0 +1,55 @@
+"""Classes and functions that a command line names, as ``module:name``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_MISSING = object()
+
+
+def import_object(reference: str, what: str) -> Callable[..., Any]:
+    """Return the callable that ``module:name`` stands for.
+
+    Args:
+        reference: for example ``my_agents:Mine``.
+        what: how to call it in an error.
+
+    Raises:
+        ValueError: if the module or the name does not exist, or is not callable.
+    """
+    module_name, _, name = reference.partition(":")
+    expected = f"{what} must be given as module:name of something importable, got {reference!r}"
+    if not module_name or not name.isidentifier():
+        raise ValueError(f"{expected}; write for example my_module:my_name")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+        # Not `vars`: packages may import what they offer when it is first asked for.
+        found = getattr(module, name, _MISSING)
+    except Exception as error:
+        raise ValueError(f"{expected}: {type(error).__name__}: {str(error)[:120]}") from error
+    if found is _MISSING:
+        names = [key for key, value in vars(module).items() if callable(value)]
+        hint = did_you_mean(name, [*names, *getattr(module, "__all__", ())])
+        raise ValueError(f"{expected}: the module has no class or function {name!r}{hint}")
+    if not callable(found):
+        kind = type(found).__name__
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise ValueError(
+            f"{what} must be a class or function, got {reference!r}, {article} {kind}; "
+            "name one of that module"
+        )
+    return found
+
+
+def did_you_mean(got: str, choices: list[str]) -> str:
+    """Return the end of an error sentence that names the nearest choice, or nothing."""
+    spelt = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(got.lower(), spelt, n=1)
+    return f"; did you mean {spelt[near[0]]!r}?" if near else ""

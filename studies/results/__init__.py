@@ -1,0 +1,1 @@
+"""The files that commands leave behind: folders, records and tables."""

@@ -1,0 +1,134 @@
+"""The folder of a training run: what is in it, and whose it is.
+
+::
+
+settings.json       the settings; a folder holds one run only
+evaluation.json     what the policy was worth before and after training
+samples.jsonl       responses before and after training, as `scripts/report.py` reads them
+reward.safetensors  the reward, where it was learned from ratings
+metrics.jsonl       one line per update; TensorBoard's files beside it
+checkpoints/        the last two, as `agents` writes them
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import AcquireReturnProxy, FileLock, Timeout
+
+from rlhf_env.files import write_atomically
+from studies.results.folder import SAMPLES, SETTINGS, check_command, read_settings
+
+EVALUATION = "evaluation.json"
+REWARD = "reward.safetensors"
+# These change how long a run is and what is shown of it, not what it learns.
+FREE = ("episodes", "eval_episodes", "samples")
+
+
+def check_folder(folder: Path, asked: Mapping[str, object], command: str) -> None:
+    """Refuse a folder that cannot hold this run; nothing is made or changed.
+
+    Args:
+        folder: where the results are to go.
+        asked: the settings as plain values.
+        command: the one that is asked to write.
+
+    Raises:
+        ValueError: if it is a file, cannot be written, or holds another run, that of another
+            command, or other files.
+    """
+    check_writable(folder)
+    saved = read_settings(folder)
+    visible = [path for path in folder.glob("*") if not path.name.startswith(".")]
+    if visible and not saved:
+        raise ValueError(
+            f"--out must be empty or hold this run, got {str(folder)!r} with {visible[0].name} "
+            "in it; name another folder"
+        )
+    check_command("--out", folder, saved, command)
+    for name in {**asked, **saved} if saved else ():
+        if name not in FREE and saved.get(name) != asked.get(name):
+            raise ValueError(
+                f"--out must hold this run, got {str(folder)!r} with another: {name} is "
+                f"{saved.get(name)} there and {asked.get(name)} here; name another folder"
+            )
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a place where no folder can be made or written; nothing is made or changed.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    paths = (folder, *folder.absolute().parents)
+    got = f"got {str(folder)!r}"
+    try:
+        for path in paths:
+            if path.is_symlink() and not path.exists():
+                raise ValueError(
+                    f"--out must be a folder, {got}, where {path} is a link to nothing; "
+                    "remove the link or name another folder"
+                )
+        nearest = next(path for path in paths if path.exists())
+        if not nearest.is_dir():
+            raise ValueError(f"--out must be a folder, {got}, where {nearest} is a file")
+        # Permissions do not tell of file systems that take no files, so one is tried.
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"--out must be writable, {got}: {error.strerror}; name another folder"
+        ) from error
+
+
+def claim(folder: Path, asked: Mapping[str, object]) -> AcquireReturnProxy:
+    """Make a checked folder this run's own, and hold it until the returned lock is left.
+
+    Raises:
+        ValueError: if another process holds it.
+        OSError: if it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"--out must not be in use, got {str(folder)!r} where another run is going on; "
+            "wait for it or name another folder"
+        ) from None
+    write_atomically(folder / SETTINGS, (json.dumps(asked, indent=2) + "\n").encode())
+    return lock
+
+
+def read_finished(folder: Path, episodes: int) -> dict[str, Any] | None:
+    """Return the evaluation of a run that has seen these many episodes; None if there is none."""
+    try:
+        found = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+        return found if found["episodes"] >= episodes else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_evaluation(folder: Path, evaluation: Mapping[str, Any]) -> None:
+    """Write ``evaluation.json`` as a whole; a number that is not finite becomes null."""
+    content = json.dumps(_finite(evaluation), indent=2) + "\n"
+    write_atomically(folder / EVALUATION, content.encode())
+
+
+def write_samples(folder: Path, episodes: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``samples.jsonl`` as a whole, one episode per line."""
+    lines = [json.dumps(_finite(episode)) + "\n" for episode in episodes]
+    write_atomically(folder / SAMPLES, "".join(lines).encode())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,52 @@
+"""The work of `scripts/train.py`: read, check, claim the folder, train."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from studies.execution.failure import CommandFailed
+from studies.experiment.custom_checks import check_own_parts
+from studies.experiment.inputs import Material, read_material
+from studies.results.folder import TRAIN, why_not
+from studies.results.run_folder import check_folder
+from studies.training import session
+from studies.training.finished import show_finished
+from studies.training.settings import Settings
+
+
+def run(settings: Settings) -> None:
+    """Check everything before anything is loaded or made, then build and train.
+
+    Raises:
+        ValueError: if something cannot be used.
+        CommandFailed: if training or writing failed.
+    """
+    material = read_inputs(settings)
+    asked = settings.to_json() | {"digests": material.digests if material else {}}
+    check_folder(settings.out, asked, TRAIN)
+    console = Console(highlight=False, soft_wrap=True)
+    if show_finished(settings, console):
+        return
+    if material is not None:
+        check_own_parts(settings.problem.model or "", settings.problem.own, material)
+    assembly = session.assemble(settings, material, console)
+    try:
+        session.run(settings, assembly, asked, console)
+    except ValueError as error:
+        raise CommandFailed(str(error)) from error
+    except OSError as error:
+        raise CommandFailed(f"cannot write to {settings.out}: {error}") from error
+
+
+def read_inputs(settings: Settings) -> Material | None:
+    """Return prompts and reward of a model; None for a built-in task.
+
+    Raises:
+        ValueError: if they cannot be used.
+    """
+    if not settings.problem.model:
+        return None
+    try:
+        return read_material(settings.problem.own)
+    except OSError as error:
+        raise ValueError(f"the task's files must be readable, got: {why_not(error)}") from error
