@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rlhf_env.tasks import task_names
 from studies.experiment.agent_names import BUILT_IN, agent_fields, is_custom, parameters
 from studies.experiment.grid import Axes, Budget, count_runs, task_budgets
 from studies.experiment.names import (
@@ -145,8 +146,6 @@ def known_horizon(budget: Budget) -> int | None:
 
 def check_task(task: str) -> None:
     """Refuse a task that is neither built in nor a function that can be called."""
-    from rlhf_env.tasks import task_names
-
     if is_custom(task):
         _check_callable(import_object(task, "task"), task)
     elif task not in task_names():
