@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import tyro
@@ -52,6 +52,8 @@ class Command:
     """Raises ValueError for settings that cannot be used, without any slow import."""
     spell: Callable[[str], str] = _as_it_is
     """Names settings in an error as the command line does."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other spellings of options, such as those of earlier versions, and the present ones."""
     given_once: bool = False
     """Refuse an option that is given twice, of which only the last would count."""
     raises_interrupts: bool = True
@@ -70,7 +72,7 @@ def run_command(command: Command, arguments: list[str] | None = None, **more: An
     Returns:
         The exit status.
     """
-    words = sys.argv[1:] if arguments is None else arguments
+    words = respelled(sys.argv[1:] if arguments is None else arguments, command.aliases)
     accept_any_text()
     if is_version_asked(words):
         return 0
@@ -93,6 +95,21 @@ def run_command(command: Command, arguments: list[str] | None = None, **more: An
     except KeyboardInterrupt:
         print(interrupted(command.name), file=sys.stderr)
         return INTERRUPTED
+
+
+def respelled(words: Sequence[str], aliases: Mapping[str, str]) -> list[str]:
+    """Return the words of a command line with other spellings of options replaced.
+
+    Args:
+        words: of the command line; an option may be ``--option=value``.
+        aliases: other spelling -> present one; "-" and "_" are the same.
+    """
+    found = []
+    for word in words:
+        option, is_assigned, value = word.partition("=")
+        known = aliases.get(option.replace("_", "-"), option) if word[:2] == "--" else option
+        found.append(f"{known}{is_assigned}{value}")
+    return found
 
 
 def check_given_once(words: Sequence[str]) -> None:

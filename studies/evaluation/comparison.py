@@ -14,6 +14,7 @@ from rich.text import Text
 from agents import Agent
 from rlhf_env.files import write_atomically
 from rlhf_env.mdp.render import printable
+from rlhf_env.statistics import Estimate
 from studies.evaluation.evaluation import means
 from studies.evaluation.folder import COMPARISON, PAGE, write_json
 from studies.evaluation.intervals import win_rate
@@ -22,7 +23,6 @@ from studies.evaluation.responses import respond
 from studies.evaluation.settings import Compare
 from studies.reporting.console import MEASURES, cut
 from studies.results.run_folder import write_samples
-from studies.statistics.intervals import Estimate
 
 # What depends on nothing but the response; a return depends on an agent's own KL coefficient.
 COMPARED = ("score", "gold", "kl", "response_length", "eos_rate", "entropy")

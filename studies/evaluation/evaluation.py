@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agents import Agent
+from rlhf_env.statistics import Estimate
 from studies.evaluation.folder import EVALUATION, write_json
 from studies.evaluation.intervals import mean, win_rate
 from studies.evaluation.responses import reference_policy, respond
@@ -20,7 +21,6 @@ from studies.evaluation.saved import Saved
 from studies.evaluation.settings import Question
 from studies.reporting.console import MEASURES, print_samples
 from studies.results.run_folder import write_samples
-from studies.statistics.intervals import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_env.files import write_atomically
+from rlhf_env.statistics import Estimate
 from studies.results.folder import SAMPLES
 from studies.results.run_folder import check_writable
-from studies.statistics.intervals import Estimate
 
 EVALUATION = "evaluation.json"
 COMPARISON = "comparison.json"

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
-from studies.statistics.intervals import LEVEL, Estimate
+from rlhf_env.statistics import Estimate, bootstrap_interval, wilson
 
-RESAMPLES = 2000
 # Numbers that a bootstrap draws at a time.
 BATCH = 2_000_000
 
@@ -29,25 +25,15 @@ def mean(values: ArrayLike, seed: int = 0) -> Estimate:
     value, count = float(row.mean()), len(row)
     if count < 2:
         return Estimate(value=value, low=None, high=None, count=count)
-    # Percentile, because the bias-corrected kind is undefined where all responses agree.
-    found = stats.bootstrap(
-        (row,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        batch=max(1, BATCH // count),
-        confidence_level=LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Estimate(value=value, low=float(found.low), high=float(found.high), count=count)
+    batch = max(1, BATCH // count)
+    low, high = bootstrap_interval([row], np.mean, seed=seed, batch=batch)
+    return Estimate(value=value, low=float(low), high=float(high), count=count)
 
 
 def win_rate(ours: ArrayLike, theirs: ArrayLike) -> Estimate:
     """Return how often the first number of a pair is larger, ties counting half.
 
-    The interval is Wilson's, which knows that 10 wins of 10 are no certainty. Half a win more is
-    taken for neither: the lower end is that of the wins rounded down, the upper of those rounded
-    up, which with ties is somewhat too wide.
+    The interval is Wilson's.
 
     Args:
         ours: [N] of one agent.
@@ -56,8 +42,4 @@ def win_rate(ours: ArrayLike, theirs: ArrayLike) -> Estimate:
     difference = np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float)
     count = len(difference)
     wins = float((difference > 0).sum() + (difference == 0).sum() / 2)
-    low, high = (
-        stats.binomtest(whole, count).proportion_ci(LEVEL, method="wilson")
-        for whole in (math.floor(wins), math.ceil(wins))
-    )
-    return Estimate(value=wins / count, low=float(low.low), high=float(high.high), count=count)
+    return wilson(wins, count)

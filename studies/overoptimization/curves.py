@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rlhf_env.statistics import Estimate, Floats, Rows, bootstrap_rows, percentile_estimate
 from studies.statistics.gao import BEST_OF_N, RL, Fit, Form, fit
-from studies.statistics.intervals import LEVEL, RESAMPLES, Estimate, Floats
 
 # Methods have the names of their laws.
 FORMS = (BEST_OF_N, RL)
@@ -122,12 +122,15 @@ def over_seeds(statistic: Callable[..., float], *found: Curve) -> Estimate:
     Returns:
         The estimate; without an interval for one seed, or where a resample gives no number.
     """
-    value, count = statistic(*found), len(found[0].gold)
-    drawn = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
-    # Few seeds can be drawn in few ways only.
-    ways, times = np.unique(np.sort(drawn, axis=1), axis=0, return_counts=True)
-    each = [statistic(*(curve.drawn(way) for curve in found)) for way in ways]
-    if count == 1 or not np.isfinite(each).all():
+    count = len(found[0].gold)
+
+    def of_seeds(drawn: Rows) -> Floats:
+        # Few seeds can be drawn in few ways only.
+        ways, which = np.unique(np.sort(drawn, axis=-1), axis=0, return_inverse=True)
+        each = [statistic(*(curve.drawn(way) for curve in found)) for way in ways]
+        return np.array(each)[which]
+
+    value = statistic(*found)
+    if count == 1:
         return Estimate(value=value, low=None, high=None, count=count)
-    low, high = np.quantile(np.repeat(each, times), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(value=value, low=float(low), high=float(high), count=count)
+    return percentile_estimate(value, bootstrap_rows(of_seeds, count), count)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from studies.experiment.agent_names import BUILT_IN
 
@@ -14,6 +17,19 @@ SINGLE = "single"
 RULES = ("mean", "worst", "uncertainty")
 # A tenth of the prompts is held out of each proxy's data, of which some must be there.
 FEWEST_PAIRS = 120
+# Options of earlier versions, and what they are called now.
+FORMER_OPTIONS = {
+    "--fitting.steps": "--proxy-steps",
+    "--fitting.learning-rate": "--proxy-learning-rate",
+    "--fitting.batch-size": "--proxy-batch-size",
+    "--fitting.reference": "--reference",
+    "--sampling.prompts": "--prompts",
+    "--sampling.pool": "--pool",
+    "--learning.updates": "--updates",
+    "--learning.episodes": "--episodes",
+    "--learning.learning-rate": "--learning-rate",
+    "--learning.kl-coef": "--kl-coef",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,17 +81,22 @@ class Job:
         return f"{self.proxy.name}-{self.judge.rule}"
 
 
+def _option(name: str) -> object:
+    """Return how a field of a part is called on the command line: without the part's name."""
+    return tyro.conf.arg(name=name, prefix_name=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fitting:
     """How proxies are fitted to comparisons."""
 
-    steps: int = 200
+    steps: Annotated[int, _option("proxy-steps")] = 200
     """Optimiser steps at most; small data are gone through more often."""
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, _option("proxy-learning-rate")] = 1e-3
     """Peak step size."""
-    batch_size: int = 32
+    batch_size: Annotated[int, _option("proxy-batch-size")] = 32
     """Pairs per step."""
-    reference: int = 1024
+    reference: Annotated[int, _option("reference")] = 1024
     """Responses of the reference that fix the units of all scores."""
 
     def epochs(self, pairs: int) -> int:
@@ -87,9 +108,9 @@ class Fitting:
 class Sampling:
     """What the best of n is chosen from."""
 
-    prompts: int = 6
+    prompts: Annotated[int, _option("prompts")] = 6
     """Held-out prompts, others for each seed."""
-    pool: int = 1024
+    pool: Annotated[int, _option("pool")] = 1024
     """Responses to each; n doubles up to half of them."""
 
 
@@ -97,13 +118,13 @@ class Sampling:
 class Learning:
     """How PPO is trained."""
 
-    updates: int = 20
+    updates: Annotated[int, _option("updates")] = 20
     """Rollouts; 0 leaves reinforcement learning out."""
-    episodes: int = 64
+    episodes: Annotated[int, _option("episodes")] = 64
     """Episodes of each."""
-    learning_rate: float = 3e-4
+    learning_rate: Annotated[float, _option("learning-rate")] = 3e-4
     """Of Adam."""
-    kl_coef: float = 0.0
+    kl_coef: Annotated[float, _option("kl-coef")] = 0.0
     """Weight of the KL penalty."""
 
 
@@ -183,27 +204,30 @@ def check_study(study: Study) -> None:
 
 
 def _check_parts(study: Study) -> None:
-    limits = {
-        "fitting": {"steps": 1, "batch_size": 1, "reference": 2},
-        "sampling": {"prompts": 1, "pool": 4},
-        "learning": {"updates": 0, "episodes": 4},
+    least = {
+        "--proxy-steps": (study.fitting.steps, 1),
+        "--proxy-batch-size": (study.fitting.batch_size, 1),
+        "--reference": (study.fitting.reference, 2),
+        "--prompts": (study.sampling.prompts, 1),
+        "--pool": (study.sampling.pool, 4),
+        "--updates": (study.learning.updates, 0),
+        "--episodes": (study.learning.episodes, 4),
     }
-    for part, names in limits.items():
-        for name, least in names.items():
-            _check_least(f"{part}.{name}", getattr(getattr(study, part), name), least)
+    for option, (value, minimum) in least.items():
+        _check_least(option, value, minimum)
     minibatches = BUILT_IN["ppo"].minibatches
     if study.learning.episodes % minibatches:
         raise ValueError(
-            f"learning.episodes must be a multiple of {minibatches}, got {study.learning.episodes}"
+            f"--episodes must be a multiple of {minibatches}, got {study.learning.episodes}"
         )
     rates = {
-        "fitting.learning_rate": study.fitting.learning_rate,
-        "learning.learning_rate": study.learning.learning_rate,
-        "learning.kl_coef": study.learning.kl_coef,
+        "--proxy-learning-rate": study.fitting.learning_rate,
+        "--learning-rate": study.learning.learning_rate,
+        "--kl-coef": study.learning.kl_coef,
     }
-    for name, value in rates.items():
+    for option, value in rates.items():
         if not (math.isfinite(value) and value >= 0.0):
-            raise ValueError(f"{name} must be a finite number >= 0, got {value}")
+            raise ValueError(f"{option} must be a finite number >= 0, got {value}")
 
 
 def _check_least(name: str, got: int, least: int) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rlhf_env.statistics import Estimate, Floats
 from studies.overoptimization.curves import FORMS, Curve, curves, over_seeds
 from studies.overoptimization.settings import Judge, Study
 from studies.statistics.gao import Form
-from studies.statistics.intervals import Estimate, Floats
 
 PEAK_HEAD = (
     *("method", "judge", "accuracy", "gold peaks at d", "gold there"),

@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rlhf_env.statistics import Floats
 from studies.reporting.lines import Grid, Line
 from studies.reporting.style import share_scales, shortened, subplots
 from studies.reporting.titles import LABELS
-from studies.statistics.intervals import BAND_RESAMPLES, Floats, bands, interquartile_mean
+from studies.statistics.intervals import BAND_RESAMPLES, bands, interquartile_mean
 
 # A regret of exactly 0 has no logarithm.
 LEAST_REGRET = 1e-6

@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rlhf_env.statistics import Estimate
 from studies.reporting.lines import Grid, Line
 from studies.reporting.style import share_scales, shortened, subplots
 from studies.reporting.titles import LABELS
-from studies.statistics.intervals import Estimate, pooled_estimate
+from studies.statistics.intervals import pooled_estimate
 
 BEST = "#8a94a0"
 Middle = tuple[Estimate, Estimate]

@@ -12,10 +12,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from rlhf_env.statistics import Estimate
 from studies.reporting.axes import axes_of, groups, limited, values
 from studies.reporting.style import NARROW, RIGHT, Panels, shortened, subplots
 from studies.reporting.titles import TITLES
-from studies.statistics.intervals import Estimate, estimates, pooled_estimate
+from studies.statistics.intervals import estimates, pooled_estimate
 
 AXES = ("granularity", "agent", "gamma", "density")
 MOST = {"granularity": 6, "agent": 6, "gamma": 12, "density": 8}

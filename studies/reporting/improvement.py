@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from rlhf_env.statistics import Estimate, Floats
 from studies.reporting.axes import MISSING, axes_of, rows_where, successes, values, varied_axes
-from studies.statistics.intervals import Estimate, Floats, finite, interval
+from studies.statistics.intervals import finite, interval
 
 RESAMPLES = 1000
 # Runs of one seed that agree this closely in all measures are the same run: what differs between

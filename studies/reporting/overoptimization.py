@@ -11,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rlhf_env.statistics import Floats
 from studies.reporting.curves import metric_by_run, rows_of
 from studies.reporting.lines import Grid, Line
 from studies.reporting.style import LIGHT, share_scales, shortened, subplots
 from studies.statistics.gao import BEST_OF_N, RL, Fit, fit
-from studies.statistics.intervals import Floats, interquartile_mean
+from studies.statistics.intervals import interquartile_mean
 
 # A law that explains less is listed with its R², and not drawn.
 LEAST_R_SQUARED = 0.5

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from rlhf_env.statistics import Estimate
 from studies.reporting.axes import TASK, axes_of, groups, has, text_of, values, varied_axes
-from studies.statistics.intervals import Estimate, estimates
+from studies.statistics.intervals import estimates
 
 # Column -> heading, in the order of the table. Only columns that were measured appear.
 METRICS = {

@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import tyro
+
 from rlhf_env.rewards.training.fresh_model import FreshModel
 from studies.reward_training.settings import Fitting
+
+# Options of earlier versions, and what they are called now.
+FORMER_OPTIONS = {
+    f"--fresh.{name}": f"--{name}"
+    for name in ("vocab-size", "hidden-size", "layers", "window", "initial-spread")
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +35,7 @@ class Settings(Fitting):
     """File of other comparisons to judge by, in which chosen is always right."""
     also_by: str = "subset"
     """Column of --also whose values are judged apart, also by what stands before a slash."""
-    fresh: FreshModel
+    fresh: tyro.conf.OmitArgPrefixes[FreshModel]
 
     def check(self) -> None:
         """Refuse a kind that does not exist, and two models.

@@ -9,47 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from numpy.typing import ArrayLike
 
-LEVEL = 0.95
-RESAMPLES = 2000
+from rlhf_env.statistics import RESAMPLES, Estimate, Floats, bootstrap_interval
+
 # Of the points of a curve: their intervals are looked at, not read.
 BAND_RESAMPLES = 500
 # Numbers that one batch of resampling holds, so that it stays in the processor's cache.
 BATCH_NUMBERS = 1_000_000
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A number with what the seeds say about its uncertainty.
-
-    Attributes:
-        value: the estimate.
-        low: lower end of the interval; None where the data give none.
-        high: upper end of the interval; None where the data give none.
-        count: how many runs it rests on.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    count: int
-
-    def __str__(self) -> str:
-        """Return for example ``0.983 [0.975, 0.991]``, without an interval where there is none."""
-        return f"{self.value:.3f} {self.interval}".rstrip()
-
-    @property
-    def interval(self) -> str:
-        """The interval, for example ``[0.975, 0.991]``; empty where there is none."""
-        if self.low is None or self.high is None:
-            return ""
-        return f"[{self.low:.3f}, {self.high:.3f}]"
 
 
 def interquartile_mean(values: ArrayLike, axis: int = -1) -> Floats:
@@ -166,19 +135,8 @@ def interval(
         resamples: how often.
     """
     per_resample = sum(np.size(sample) for sample in data)
-    # Percentile, because the bias-corrected kind is undefined where all runs agree.
-    found = stats.bootstrap(
-        tuple(data),
-        statistic,
-        vectorized=True,
-        axis=-1,
-        n_resamples=resamples,
-        batch=min(resamples, max(1, BATCH_NUMBERS // per_resample)),
-        confidence_level=LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return found.low, found.high
+    batch = min(resamples, max(1, BATCH_NUMBERS // per_resample))
+    return bootstrap_interval(data, statistic, seed=seed, resamples=resamples, batch=batch)
 
 
 def _pooled_interval(strata: Sequence[Floats], seed: int, resamples: int) -> tuple[Floats, Floats]:

@@ -7,17 +7,14 @@ unbiased estimates of products of means, and stay so under the bootstrap.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from studies.statistics.intervals import LEVEL, RESAMPLES, Estimate
+from rlhf_env.statistics import Estimate, Floats, Rows, bootstrap_rows, percentile_estimate
 
-Floats = NDArray[np.float64]
-Rows = NDArray[np.int64]
+# Resamples at a time; each holds the inner products of all pairs of rollouts.
 BATCH = 100
 
 
@@ -87,25 +84,10 @@ def over_rollouts(statistic: Callable[[Rows], Floats], count: int, seed: int = 0
     Returns:
         The estimate; without an interval where some resamples do not give a number.
     """
-    rows = np.arange(count)
-    # Resamples that give no number are answered below, without an interval.
-    with np.errstate(invalid="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        found = stats.bootstrap(
-            (rows,),
-            lambda drawn, axis: statistic(drawn),
-            vectorized=True,
-            axis=-1,
-            n_resamples=RESAMPLES,
-            batch=BATCH,
-            confidence_level=LEVEL,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        )
-    value, interval = float(statistic(rows)), found.confidence_interval
-    if not np.isfinite(found.bootstrap_distribution).all():
-        return Estimate(value=value, low=None, high=None, count=count)
-    return Estimate(value=value, low=float(interval.low), high=float(interval.high), count=count)
+    value = float(statistic(np.arange(count)))
+    return percentile_estimate(
+        value, bootstrap_rows(statistic, count, seed=seed, batch=BATCH), count
+    )
 
 
 def _pairs(products: Floats, rows: Rows) -> tuple[Floats, NDArray[np.bool_]]:

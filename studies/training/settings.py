@@ -42,7 +42,7 @@ class Learning:
     """By what the KL is estimated from the tokens chosen: k1, k2, k3 (none given: the agent's)."""
     density: str = "terminal"
     """When the score is paid: terminal, every_k or every_8, prefix_difference, potential."""
-    every_k: int = 8
+    every_k: int = 1
     """Tokens between two payments under the density every_k."""
     granularity: str = "token"
     """What one decision is: token, macro_N (N tokens), macro_punctuation, macro_space_led,

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from studies.statistics.intervals import Estimate, estimate
+from rlhf_env.statistics import Estimate
+from studies.statistics.intervals import estimate
 from studies.statistics.noise import (
     Floats,
     Rows,

@@ -163,11 +163,11 @@ def test_the_command_goes_on_where_it_stopped(
         ("--members 1", "members must be a whole number of at least 2, got 1"),
         ("--seeds 0", "seeds must be a whole number of at least 1, got 0"),
         ("--jobs 0", "jobs must be a whole number of at least 1, got 0"),
-        ("--sampling.pool 3", "sampling.pool must be a whole number of at least 4, got 3"),
-        ("--learning.updates -1", "learning.updates must be a whole number of at least 0"),
-        ("--learning.episodes 6", "learning.episodes must be a multiple of 4, got 6"),
-        ("--learning.kl-coef -0.1", "learning.kl_coef must be a finite number >= 0, got -0.1"),
-        ("--fitting.learning-rate nan", "fitting.learning_rate must be a finite number >= 0"),
+        ("--sampling.pool 3", "--pool must be a whole number of at least 4, got 3"),
+        ("--updates -1", "--updates must be a whole number of at least 0"),
+        ("--episodes 6", "--episodes must be a multiple of 4, got 6"),
+        ("--learning.kl-coef -0.1", "--kl-coef must be a finite number >= 0, got -0.1"),
+        ("--fitting.learning-rate nan", "--proxy-learning-rate must be a finite number >= 0"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(

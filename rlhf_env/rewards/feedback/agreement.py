@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlhf_env.extras import importing
-from rlhf_env.rewards.metrics.estimates import Estimate, Floats, share
+from rlhf_env.rewards.metrics.estimates import share
+from rlhf_env.statistics import Estimate, Floats
 
 with importing("rewards"):
     from sklearn.metrics import cohen_kappa_score

@@ -19,8 +19,8 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from rlhf_env.rewards.feedback.data import split_key
 from rlhf_env.rewards.feedback.prompt_and_response import Prompt, prompt_text
 from rlhf_env.rewards.feedback.records import Comparison, MarkedResponse, Thumb
-from rlhf_env.rewards.metrics.estimates import Floats
 from rlhf_env.rewards.metrics.single import response_marks
+from rlhf_env.statistics import Floats
 from rlhf_env.text.text_ids import plain_ids
 
 if TYPE_CHECKING:

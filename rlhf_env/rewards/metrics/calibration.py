@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit
 from sklearn.calibration import calibration_curve
 
-from rlhf_env.rewards.metrics.estimates import Floats
+from rlhf_env.statistics import Floats
 
 BINS = 10
 

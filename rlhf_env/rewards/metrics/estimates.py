@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, bootstrap
 
-Floats = NDArray[np.float64]
-LEVEL = 0.95
-RESAMPLES = 2000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A number measured on held-out data.
-
-    Attributes:
-        value: the number.
-        low: lower end of its 95 % interval.
-        high: upper end of it.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        """Return for example ``0.556 [0.522, 0.589]``."""
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+from rlhf_env.statistics import (
+    RESAMPLES,
+    Estimate,
+    Floats,
+    Rows,
+    bootstrap_interval,
+    bootstrap_rows,
+    percentile_estimate,
+    wilson,
+)
 
 
 def share(
@@ -56,22 +43,14 @@ def share(
     value = float(rights.sum() / totals.sum())
     shares = rights / totals
     if (totals == 1).all() or np.ptp(shares) == 0:
-        return _wilson(value, len(totals))
+        # The value itself, not rounded by the way through the number of wins.
+        return replace(wilson(value * len(totals), len(totals)), value=value)
 
     def ratio(rights: Floats, totals: Floats, axis: int) -> Floats:
         return rights.sum(axis=axis) / totals.sum(axis=axis)
 
-    found = bootstrap(
-        (rights, totals),
-        ratio,
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        confidence_level=LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return Estimate(value=value, low=float(found.low), high=float(found.high))
+    low, high = bootstrap_interval([rights, totals], ratio, paired=True)
+    return Estimate(value=value, low=float(low), high=float(high), count=len(totals))
 
 
 def resampled(
@@ -89,12 +68,16 @@ def resampled(
     """
     members = group_numbers(groups)
     rows = [np.flatnonzero(members == number) for number in range(members.max() + 1)]
-    generator = np.random.default_rng(0)
-    draws = generator.integers(len(rows), size=(resamples, len(rows)))
-    values = [statistic(np.concatenate([rows[number] for number in draw])) for draw in draws]
-    low, high = np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    everything = np.arange(len(groups))
-    return Estimate(value=statistic(everything), low=float(low), high=float(high))
+
+    def of_prompts(draws: Rows) -> Floats:
+        return np.array(
+            [statistic(np.concatenate([rows[number] for number in draw])) for draw in draws]
+        )
+
+    values = bootstrap_rows(of_prompts, len(rows), resamples=resamples)
+    # A resample in which the statistic is not defined, such as one of one class only, is left out.
+    known = values[~np.isnan(values)]
+    return percentile_estimate(statistic(np.arange(len(groups))), known)
 
 
 def grouped(values: Floats, groups: Sequence[str]) -> Floats:
@@ -107,13 +90,3 @@ def group_numbers(groups: Sequence[str]) -> NDArray[np.int64]:
     """Return the number of each group, [N], counted by appearance."""
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     return np.array([numbers[group] for group in groups], dtype=np.int64)
-
-
-def _wilson(value: float, count: int) -> Estimate:
-    """Return Wilson's interval; a half judgement widens it to either side."""
-    right = value * count
-    low, high = (
-        binomtest(whole, count).proportion_ci(LEVEL, method="wilson")
-        for whole in (int(np.floor(right + 1e-9)), int(np.ceil(right - 1e-9)))
-    )
-    return Estimate(value=value, low=float(low.low), high=float(high.high))

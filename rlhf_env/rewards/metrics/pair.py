@@ -14,9 +14,10 @@ from rlhf_env.rewards.feedback.agreement import Annotators, annotators
 from rlhf_env.rewards.feedback.prompt_and_response import Prompt, prompt_text
 from rlhf_env.rewards.feedback.records import Comparison, PairRecord
 from rlhf_env.rewards.metrics.calibration import Calibration, pair_calibration
-from rlhf_env.rewards.metrics.estimates import Estimate, Floats, share
+from rlhf_env.rewards.metrics.estimates import share
 from rlhf_env.rewards.metrics.ranking import Ordering, orderings
 from rlhf_env.rewards.training.preference_losses import vote_losses
+from rlhf_env.statistics import Estimate, Floats
 
 TextScores: TypeAlias = Callable[[Sequence[Prompt], Sequence[str]], Sequence[float]]
 

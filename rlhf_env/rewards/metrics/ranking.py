@@ -9,7 +9,8 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from rlhf_env.rewards.feedback.records import PairRecord
-from rlhf_env.rewards.metrics.estimates import Estimate, Floats, resampled, share
+from rlhf_env.rewards.metrics.estimates import resampled, share
+from rlhf_env.statistics import Estimate, Floats
 
 _LEAST = 3
 

@@ -15,9 +15,10 @@ from rlhf_env.rewards.feedback.data import split_key
 from rlhf_env.rewards.feedback.prompt_and_response import Prompt
 from rlhf_env.rewards.feedback.records import MarkedResponse, Rating, Thumb
 from rlhf_env.rewards.metrics.calibration import Calibration, calibration
-from rlhf_env.rewards.metrics.estimates import Estimate, Floats, resampled, share
+from rlhf_env.rewards.metrics.estimates import resampled, share
 from rlhf_env.rewards.metrics.held_out import held_out_figures
 from rlhf_env.rewards.training.single_objectives import TokenObjective
+from rlhf_env.statistics import Estimate, Floats
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -8,7 +8,7 @@ from typing import Any
 
 from rlhf_env.rewards.evaluation import Figures
 from rlhf_env.rewards.metrics.calibration import Calibration
-from rlhf_env.rewards.metrics.estimates import Estimate
+from rlhf_env.statistics import Estimate
 
 _CALIBRATION = "calibration_error"
 
@@ -21,7 +21,9 @@ def as_floats(figures: Figures) -> dict[str, float]:
     floats: dict[str, float] = {}
     for name, value in _items(figures):
         if isinstance(value, Estimate):
-            floats |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+            ends = {f"{name}_low": value.low, f"{name}_high": value.high}
+            known = {end: number for end, number in ends.items() if number is not None}
+            floats |= {name: value.value, **known}
         else:
             floats[name] = float(value)
     return floats

@@ -23,6 +23,7 @@ COMMAND = Command(
     description=(__doc__ or "").split("\n")[0],
     settings=Settings,
     check=check_settings,
+    aliases={"--agents": "--agent", "--tasks": "--task", "--models": "--model"},
     session="studies.ablation.command",
     given_once=True,
     raises_interrupts=False,

@@ -11,13 +11,14 @@ command continues an interrupted one; more seeds may be asked for later.
 from __future__ import annotations
 
 from studies.cli.frame import Command, run_command
-from studies.overoptimization.settings import Study, check_study
+from studies.overoptimization.settings import FORMER_OPTIONS, Study, check_study
 
 COMMAND = Command(
     name="overoptimization",
     description=(__doc__ or "").split("\n")[0],
     settings=Study,
     check=check_study,
+    aliases=FORMER_OPTIONS,
     session="studies.overoptimization.command",
 )
 

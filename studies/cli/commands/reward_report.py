@@ -10,13 +10,14 @@ reward_report --data train.jsonl.gz --test test.jsonl.gz \
 from __future__ import annotations
 
 from studies.cli.frame import Command, run_command
-from studies.reward_report.settings import Settings
+from studies.reward_report.settings import FORMER_OPTIONS, Settings
 
 COMMAND = Command(
     name="reward_report",
     description=(__doc__ or "").split("\n")[0],
     settings=Settings,
     check=Settings.check,
+    aliases=FORMER_OPTIONS,
     session="studies.reward_report.command",
 )
 

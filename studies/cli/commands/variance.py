@@ -16,6 +16,7 @@ COMMAND = Command(
     description=(__doc__ or "").split("\n")[0],
     settings=Study,
     check=check_study,
+    aliases={"--agent": "--agents"},
     session="studies.variance.command",
 )
 
