@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import tyro
-from toy_grids import ablate, contents, given, rows
 
 from studies.ablation.command import Settings
 from studies.ablation.folder import claim, grid_settings
+from tests.studies.toy_grids import ablate, contents, given, rows
 
 
 def test_a_damaged_record_is_run_again(tmp_path: Path):

@@ -19,7 +19,7 @@ from studies.experiment.option_names import as_typed
 from studies.reporting.console import evaluation_table, print_samples
 from tests.toys import tiny_llama, tiny_tokenizer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHARED = ROOT.parent / "shared/data"
 QUICK = ["--episodes", "16", "--episodes-per-update", "8", "--eval-episodes", "8"]
 TOY = ["--task", "toy15", "--samples", "1", *QUICK]

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from saved_agents import MODEL, QUICK, train_on_toy15, write_model
-from toy_grids import ablate, contents, rows
 
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from studies.ablation.execute import execute
 from studies.cli.commands.rounds import main as rounds
 from studies.cli.commands.train import main as train
 from studies.feedback_rounds.settings import Settings as RoundSettings
+from tests.studies.saved_agents import MODEL, QUICK, train_on_toy15, write_model
+from tests.studies.toy_grids import ablate, contents, rows
 
 REWARD = ["--reward", "my_reward.py:longest"]
 TINY = ["--agent", "grpo", "--gamma", "1.0", "--seeds", "1", "--updates", "1"]

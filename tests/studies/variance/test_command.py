@@ -32,7 +32,7 @@ from studies.variance.reward_to_go import minus_mean_of_others
 from studies.variance.settings import Setting, Study
 from studies.variance.tables import episodes_table, noise_table
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "docs/results"
 TOY = Study(task="toy15", rollouts=4, episodes=16, updates=4, seeds=1, macro=2, every=2)
 ALL = np.arange(3)

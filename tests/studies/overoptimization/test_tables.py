@@ -23,7 +23,7 @@ from studies.overoptimization.tables import (
 )
 from studies.statistics.gao import BEST_OF_N
 
-RESULTS = Path(__file__).parents[2] / "docs/results"
+RESULTS = Path(__file__).parents[3] / "docs/results"
 # E[gold] of the reference, where the gold reward of (1, 1, 1) is −1.
 REFERENCE_GOLD = -0.022424
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from saved_agents import save_untrained, train_on_toy15
 
 from studies.cli.commands.compare import main
 from studies.evaluation.comparison import paired
 from studies.evaluation.page import as_html
+from tests.studies.saved_agents import save_untrained, train_on_toy15
 
 HOSTILE = """<script>alert(1)</script><img src=x onerror=alert(2)>"'{{7*7}}{% raw %}-->]]>&lt;"""
 ELEMENTS = {

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from toy_runs import quick
 
 from studies.ablation.missing_runs import as_record
 from studies.cli.commands.report import main
@@ -22,6 +21,7 @@ from studies.reporting.report import make_report
 from studies.reporting.samples import as_sample, read_samples, shade
 from studies.results.csv_files import read_csv, write_csv
 from studies.results.records import Record, write_curves, write_results
+from tests.studies.toy_runs import quick
 
 HOSTILE = """<script>alert(1)</script><img src=x onerror=alert(2)>"'{{7*7}}{% raw %}-->]]>&lt;"""
 EXPECTED_TAGS = {
@@ -265,7 +265,7 @@ def test_help_needs_no_drawing_library_and_no_time():
         "except SystemExit: pass\n"
         "sys.exit(str({'pandas', 'matplotlib', 'torch'} & set(sys.modules) or ''))"
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
     )

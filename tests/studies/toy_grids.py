@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from toy_runs import quick
-
 from studies.cli.commands.ablate import main
 from studies.execution.pool import Runner
+from tests.studies.toy_runs import quick
 
 SMALL = [
     *("--agent", "ppo", "grpo", "--gamma", "0.5", "1.0", "--density", "terminal"),

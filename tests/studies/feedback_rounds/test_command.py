@@ -22,7 +22,7 @@ from studies.feedback_rounds.pairs import Pair, SampledPairs, gold_preferences
 from studies.feedback_rounds.reward import accuracy
 from tests.toys import EOS, tiny_tokenizer
 
-TASK = "tests.scripts.toy_rounds:words_task"
+TASK = "tests.studies.toy_rounds:words_task"
 
 
 def arguments(out: Path, **changes: Any) -> list[str]:
@@ -117,7 +117,7 @@ def longer(number: int, row: dict[str, Any]) -> None:
 def test_people_fill_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = arguments(
         tmp_path / "run",
-        task="tests.scripts.toy_rounds:task_without_gold",
+        task="tests.studies.toy_rounds:task_without_gold",
         labels="people",
         rounds=1,
     )
@@ -185,7 +185,7 @@ def test_a_file_that_is_no_longer_one(tmp_path: Path, capsys: pytest.CaptureFixt
         ({"task": "revues"}, "task must be one of .*did you mean 'reviews'"),
         ({"task": "toy15"}, "--task must have a transformer as its reference, got 'toy15'"),
         (
-            {"task": "tests.scripts.toy_rounds:task_without_gold"},
+            {"task": "tests.studies.toy_rounds:task_without_gold"},
             "--labels gold needs a task with a gold reward, got 'opinions' without",
         ),
     ],

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from saved_agents import MODEL, write_model
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from toy_grids import ablate, rows
 
 from studies.ablation.execute import execute
 from studies.results.csv_files import read_csv
+from tests.studies.saved_agents import MODEL, write_model
+from tests.studies.toy_grids import ablate, rows
 
 TINY = ["--agent", "grpo", "--gamma", "1.0", "--seeds", "1", "--updates", "1"]
 TINY += ["--episodes-per-update", "4", "--eval-episodes", "4"]

@@ -23,7 +23,7 @@ from studies.overoptimization.proxies import comparisons, first_layers
 from studies.overoptimization.settings import Fitting, Judge, Learning, Study
 from studies.overoptimization.tables import peaks_table
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # The least that has a single judge and an ensemble; seconds.
 TINY = [
     *("--jobs", "1", "--seeds", "1", "--layers", "1", "--pairs", "120", "--ensemble-pairs", "120"),

@@ -153,7 +153,7 @@ def test_more_tokens_than_somebodys_task_allows_are_refused(changes: dict):
 
 def test_what_is_no_task_is_refused():
     with pytest.raises(ValueError, match=r"task must return a rlhf_env.Task, got a int"):
-        make_task("toy_runs:not_a_task")
+        make_task("tests.studies.toy_runs:not_a_task")
 
 
 def test_paying_prefix_differences_is_paying_every_token():

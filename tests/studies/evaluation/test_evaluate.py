@@ -9,15 +9,15 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-from saved_agents import MODEL, QUICK, save_untrained, train_on_toy15, write_model
 
 from agents import PPO
 from rlhf_env import load_task
 from studies.cli.commands.evaluate import main
 from studies.cli.commands.train import main as train
 from studies.evaluation.intervals import mean, win_rate
+from tests.studies.saved_agents import MODEL, QUICK, save_untrained, train_on_toy15, write_model
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from toy_grids import ablate, rows
-from toy_runs import failing_for_grpo
 
 from studies.execution.pool import Outcome
+from tests.studies.toy_grids import ablate, rows
+from tests.studies.toy_runs import failing_for_grpo
 
 
 class RayError(Exception):

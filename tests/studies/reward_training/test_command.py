@@ -13,7 +13,7 @@ from studies.cli.commands.train_reward import main
 from tests.toys import tiny_llama, tiny_tokenizer
 
 GOOD, BAD = "the pizza was good .", "the pizza was bad ."
-PAGE = Path(__file__).parents[2] / "docs/train-a-reward.md"
+PAGE = Path(__file__).parents[3] / "docs/train-a-reward.md"
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from toy_grids import ablate, contents, given, rows
-from toy_runs import interrupting, swallowing_signals
 
-ROOT = Path(__file__).parents[2]
+from tests.studies.toy_grids import ablate, contents, given, rows
+from tests.studies.toy_runs import interrupting, swallowing_signals
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])

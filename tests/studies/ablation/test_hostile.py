@@ -16,8 +16,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from toy_grids import SMALL, ablate, contents, rows
-from toy_runs import quick
 
 from studies.ablation.execute import execute
 from studies.cli.commands.ablate import main
@@ -25,8 +23,10 @@ from studies.cli.commands.train import main as train
 from studies.experiment.grid import RunSettings
 from studies.experiment.result import RunResult
 from studies.results.csv_files import read_csv, write_csv
+from tests.studies.toy_grids import SMALL, ablate, contents, rows
+from tests.studies.toy_runs import quick
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ONE = ["--agent", "ppo", "--gamma", "1.0", "--seeds", "1"]
 
 
@@ -184,8 +184,8 @@ def test_no_cell_and_no_column_of_a_table_is_a_formula(tmp_path: Path):
 def test_any_terminal_shows_something_readable(tmp_path: Path, environment: dict[str, str]):
     words = [*SMALL, "--no-report", "--out", str(tmp_path / "日本")]
     code = (
-        "import sys; sys.path.insert(0, 'tests/scripts')\n"
-        "from toy_runs import quick; from studies.cli.commands.ablate import main\n"
+        "import sys\n"
+        "from tests.studies.toy_runs import quick; from studies.cli.commands.ablate import main\n"
         f"if __name__ == '__main__': sys.exit(main({words!r}, quick))"
     )
     (tmp_path / "call.py").write_text(code)

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from toy_grids import ablate, rows
-from toy_runs import (
+
+from studies.cli.commands.ablate import main
+from studies.execution.pool import Runner
+from tests.studies.toy_grids import ablate, rows
+from tests.studies.toy_runs import (
     counting,
     exiting,
     failing_for_grpo,
@@ -18,10 +21,7 @@ from toy_runs import (
     raising_keyboard_interrupt,
 )
 
-from studies.cli.commands.ablate import main
-from studies.execution.pool import Runner
-
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_a_grid_leaves_tables_figures_and_a_report(tmp_path: Path, capsys):

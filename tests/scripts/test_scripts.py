@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py") if path.stem[:1] != "_")
+COMMANDS = [name for name in SCRIPTS if name != "build_reviews"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_script_runs_its_command(name: str) -> None:
+    """That of its name, whose version is told without anything slow."""
+    answer = subprocess.run(
+        [sys.executable, f"scripts/{name}.py", "--version"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "rlhf-env 0.1.0\n", "")
+
+
+def test_every_command_has_a_script() -> None:
+    folder = ROOT / "studies" / "cli" / "commands"
+    assert {path.stem for path in folder.glob("[a-z]*.py")} == set(COMMANDS)
