@@ -19,3 +19,6 @@ LENGTH_LIMITS = ("score", "penalize", "bootstrap")
 
 HORIZONS = {"reviews": 40, "toy15": 3}
 """T of each built-in task, in tokens."""
+
+ENSEMBLE_RULES = ("mean", "worst", "uncertainty")
+"""How the scores of several reward models become one; see `rlhf_env.rewards.Ensemble`."""

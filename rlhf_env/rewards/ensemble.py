@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rlhf_env.checks import check_choice, check_number
+from rlhf_env.defaults import ENSEMBLE_RULES
 from rlhf_env.rewards.protocol import (
     NeedsTokenizer,
     PrefixReward,
@@ -24,8 +25,6 @@ from rlhf_env.rewards.protocol import (
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-RULES = ("mean", "worst", "uncertainty")
 
 
 class Ensemble:
@@ -51,7 +50,7 @@ class Ensemble:
         """
         if not members:
             raise ValueError("members must hold at least one reward, got none")
-        check_choice("rule", rule, RULES)
+        check_choice("rule", rule, ENSEMBLE_RULES)
         check_number("coef", coef, minimum=0.0)
         self.members = tuple(members)
         self.rule = rule

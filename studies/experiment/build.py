@@ -13,10 +13,11 @@ from transformers.utils.logging import disable_progress_bar
 
 import agents
 import rlhf_env  # noqa: F401  (registers RLHF-v0)
+from agents.settings import BUILT_IN_AGENTS
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.task import Task
 from rlhf_env.tasks import load_task
-from studies.experiment.agent_names import BUILT_IN, custom_class, is_custom, parameters
+from studies.experiment.agent_names import custom_class, is_custom, parameters
 from studies.experiment.custom_task import learn_reward, load_own_task
 from studies.experiment.grid import RunSettings
 from studies.experiment.inputs import Material, read_material
@@ -117,7 +118,7 @@ def make_agent(run: RunSettings, envs: VectorEnv[Any, Any, Any]) -> Any:
     if is_custom(run.agent):
         custom = custom_class(run.agent)
         return custom(envs, **{k: v for k, v in given.items() if k in parameters(custom)})
-    known = BUILT_IN[run.agent]
+    known = BUILT_IN_AGENTS[run.agent]
     made: Callable[..., Any] = getattr(agents, known.class_name)
     return made(envs, **{**known.preset, **given})
 

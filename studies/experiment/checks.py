@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from agents.settings import BUILT_IN_AGENTS, KL_ESTIMATORS, KL_PLACEMENTS
+from rlhf_env.defaults import HORIZONS, MAX_NEW_TOKENS
 from rlhf_env.tasks import task_names
-from studies.experiment.agent_names import BUILT_IN, agent_fields, is_custom, parameters
+from studies.experiment.agent_names import agent_fields, is_custom, parameters
 from studies.experiment.grid import Axes, Budget, count_runs, task_budgets
 from studies.experiment.names import (
     DENSITIES,
@@ -20,12 +22,7 @@ from studies.experiment.names import (
 )
 from studies.experiment.references import did_you_mean, import_object
 from studies.experiment.task_checks import check_own_task
-from studies.experiment.task_spec import MAX_NEW_TOKENS
 
-KL_PLACEMENTS = ("reward", "loss")
-KL_ESTIMATORS = ("k1", "k2", "k3")
-# Of the built-in tasks, in tokens: known here so that no model is loaded to check a command line.
-HORIZONS = {"toy15": 3, "reviews": 40}
 MAX_RUNS = 100_000
 MAX_COUNT = 10_000_000
 MAX_JOBS = 1024
@@ -46,9 +43,10 @@ def check_grid(axes: Axes, budget: Budget) -> None:
         if "group_size" in agent_fields(agent):
             for size in axes.group_size:
                 _check_divides(size, budget.episodes_per_update)
-        if agent in BUILT_IN and budget.episodes_per_update % BUILT_IN[agent].minibatches:
+        known = BUILT_IN_AGENTS.get(agent)
+        if known is not None and budget.episodes_per_update % known.minibatches:
             raise ValueError(
-                f"episodes_per_update must be a multiple of {BUILT_IN[agent].minibatches}, the "
+                f"episodes_per_update must be a multiple of {known.minibatches}, the "
                 f"minibatches of {agent}, got {budget.episodes_per_update}"
             )
     check_densities(axes.density, budget)

@@ -11,12 +11,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from rlhf_env.defaults import MAX_NEW_TOKENS, MAX_PROMPT_TOKENS
 from rlhf_env.engine.pretrained import load_tokenizer
 from rlhf_env.rewards.protocol import Reward, as_reward, score
 from rlhf_env.text.prompts import encode_prompt
 from studies.experiment.custom_task import options_named
 from studies.experiment.inputs import Material
-from studies.experiment.task_spec import MAX_NEW_TOKENS, MAX_PROMPT_TOKENS, OwnTask
+from studies.experiment.task_spec import OwnTask
 
 MAX_ERROR = 120
 

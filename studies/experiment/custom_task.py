@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from rlhf_env import Task
+from rlhf_env.defaults import KL_COEF, MAX_NEW_TOKENS, MAX_PROMPT_TOKENS
 from rlhf_env.engine.pretrained import ContextWindowError, ModelError
 from rlhf_env.rewards.feedback.rated_texts import RatedTexts
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from studies.experiment.inputs import Material
 from studies.experiment.option_names import as_typed
-from studies.experiment.task_spec import KL_COEF, MAX_NEW_TOKENS, MAX_PROMPT_TOKENS, OwnTask
+from studies.experiment.task_spec import OwnTask
 
 
 def load_own_task(

@@ -13,10 +13,6 @@ from typing import Any
 
 import tyro
 
-MAX_PROMPT_TOKENS = 64
-MAX_NEW_TOKENS = 64
-KL_COEF = 0.05
-
 
 @dataclass(frozen=True, kw_only=True)
 class OwnTask:

@@ -6,14 +6,14 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents.settings import BUILT_IN_AGENTS
+from rlhf_env.defaults import ENSEMBLE_RULES
 from studies.experiment.checks import check_task
 from studies.experiment.task_checks import number, whole_number
 
 LABELLERS = ("gold", "people")
-# Those of `rlhf_env.rewards.Ensemble`, known here so that a command line is read without torch.
-RULES = ("mean", "worst", "uncertainty")
 # PPO's steps per pass over an update's episodes.
-MINIBATCHES = 4
+MINIBATCHES = BUILT_IN_AGENTS["ppo"].minibatches
 MAX_SEED = 2**32 - 1
 
 
@@ -70,9 +70,10 @@ def check_settings(settings: Settings) -> None:
     """
     if settings.labels not in LABELLERS:
         raise ValueError(f"--labels must be one of {', '.join(LABELLERS)}, got {settings.labels!r}")
-    if settings.reward_rule not in RULES:
+    if settings.reward_rule not in ENSEMBLE_RULES:
         raise ValueError(
-            f"--reward-rule must be one of {', '.join(RULES)}, got {settings.reward_rule!r}"
+            f"--reward-rule must be one of {', '.join(ENSEMBLE_RULES)}, got "
+            f"{settings.reward_rule!r}"
         )
     whole_number("--rounds", settings.rounds, 1)
     whole_number("--pairs-per-round", settings.pairs_per_round, 2)

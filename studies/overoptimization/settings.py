@@ -9,12 +9,12 @@ from typing import Annotated
 
 import tyro
 
-from studies.experiment.agent_names import BUILT_IN
+from agents.settings import BUILT_IN_AGENTS
+from rlhf_env.defaults import ENSEMBLE_RULES
 
 # Of the language model of "reviews", and tokens of its longest responses.
 MOST_LAYERS = 3
 SINGLE = "single"
-RULES = ("mean", "worst", "uncertainty")
 # A tenth of the prompts is held out of each proxy's data, of which some must be there.
 FEWEST_PAIRS = 120
 # Options of earlier versions, and what they are called now.
@@ -138,7 +138,7 @@ class Study:
     """Amounts of data: comparisons that a proxy of the largest size is trained on."""
     ensemble_pairs: int = 1000
     """Comparisons of ensembles, which are of the largest size, and of the smaller sizes."""
-    rules: tuple[str, ...] = RULES
+    rules: tuple[str, ...] = ENSEMBLE_RULES
     """Ensembles: mean, worst, uncertainty; none leaves them out."""
     members: int = 4
     """Reward models of an ensemble; the first is also optimised against alone."""
@@ -192,8 +192,8 @@ def check_study(study: Study) -> None:
         if not 1 <= layers <= MOST_LAYERS:
             raise ValueError(f"layers must be from 1 to {MOST_LAYERS}, got {layers}")
     for rule in study.rules:
-        if rule not in RULES:
-            raise ValueError(f"rules must be among {', '.join(RULES)}, got {rule!r}")
+        if rule not in ENSEMBLE_RULES:
+            raise ValueError(f"rules must be among {', '.join(ENSEMBLE_RULES)}, got {rule!r}")
     for pairs in (*study.pairs, study.ensemble_pairs):
         _check_least("pairs", pairs, FEWEST_PAIRS)
     for name, least in {"members": 2 if study.rules else 1, "seeds": 1, "jobs": 1}.items():
@@ -215,7 +215,7 @@ def _check_parts(study: Study) -> None:
     }
     for option, (value, minimum) in least.items():
         _check_least(option, value, minimum)
-    minibatches = BUILT_IN["ppo"].minibatches
+    minibatches = BUILT_IN_AGENTS["ppo"].minibatches
     if study.learning.episodes % minibatches:
         raise ValueError(
             f"--episodes must be a multiple of {minibatches}, got {study.learning.episodes}"

@@ -13,6 +13,7 @@ from rlhf_env.rewards.feedback.files import read_preferences
 from rlhf_env.rewards.feedback.prompt_and_response import prompt_text
 from rlhf_env.rewards.feedback.records import Record
 from rlhf_env.rewards.training.elements import prompt_ids, response_ids
+from rlhf_env.rewards.training.fresh_model import make_fresh_model
 from rlhf_env.rewards.training.train import train
 from rlhf_env.rewards.training.trained import TrainedReward, load_reward
 from rlhf_env.text.prompts import read_prompts
@@ -45,7 +46,7 @@ def reward_of(
     model, tokenizer = settings.model, None
     if model is None:
         texts = [text for r in fit.records for text in (prompt_text(r.prompt), *r.responses)]
-        model, tokenizer = settings.fresh.make(texts, settings.fit.seed)
+        model, tokenizer = make_fresh_model(settings.fresh, texts, settings.fit.seed)
     result = train(
         model,
         fit,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from rlhf_env.rewards.training.fresh_model import FreshModel
+from rlhf_env.rewards.training.settings import FreshModel
 from studies.reward_training.settings import Fitting
 
 # Options of earlier versions, and what they are called now.

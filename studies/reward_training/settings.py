@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from rlhf_env.rewards.feedback.data import KINDS
+from rlhf_env.rewards.feedback.records import KINDS
 from rlhf_env.rewards.training.settings import LossSettings, RewardSettings
 
 

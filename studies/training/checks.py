@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from studies.experiment.agent_names import AGENT_AXES, BUILT_IN, agent_fields
-from studies.experiment.checks import (
-    KL_ESTIMATORS,
-    KL_PLACEMENTS,
-    check_horizon,
-    check_task,
-    known_horizon,
-)
+from agents.settings import BUILT_IN_AGENTS, KL_ESTIMATORS, KL_PLACEMENTS
+from studies.experiment.agent_names import AGENT_AXES, agent_fields
+from studies.experiment.checks import check_horizon, check_task, known_horizon
 from studies.experiment.names import DENSITIES, GRANULARITIES, check_name
 from studies.experiment.references import did_you_mean
 from studies.experiment.task_checks import check_problem, number, whole_number
@@ -47,10 +42,10 @@ def check_lengths(learning: Learning, horizon: int) -> None:
 
 def check_learning(learning: Learning) -> None:
     """Refuse an agent that does not exist, and settings that it does not have or cannot use."""
-    if learning.agent not in BUILT_IN and ":" not in learning.agent:
+    if learning.agent not in BUILT_IN_AGENTS and ":" not in learning.agent:
         raise ValueError(
-            f"--agent must be one of {', '.join(BUILT_IN)}, got {learning.agent!r}"
-            f"{did_you_mean(learning.agent, list(BUILT_IN))}"
+            f"--agent must be one of {', '.join(BUILT_IN_AGENTS)}, got {learning.agent!r}"
+            f"{did_you_mean(learning.agent, list(BUILT_IN_AGENTS))}"
         )
     if ":" in learning.agent:
         raise ValueError(
@@ -84,7 +79,7 @@ def check_learning(learning: Learning) -> None:
 
 
 def _check_minibatches(agent: str, episodes: int) -> None:
-    count = BUILT_IN[agent].minibatches
+    count = BUILT_IN_AGENTS[agent].minibatches
     if episodes % count:
         below, above = episodes // count * count, -(-episodes // count) * count
         choices = f"{below} or {above}" if below else str(above)

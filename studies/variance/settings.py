@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from studies.experiment.checks import HORIZONS, check_grid, check_horizon, check_jobs
+from rlhf_env.defaults import HORIZONS
+from studies.experiment.checks import check_grid, check_horizon, check_jobs
 from studies.experiment.grid import Axes, Budget, RunSettings
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from rlhf_env.rewards.feedback.prompt_and_response import prompt_text
 from rlhf_env.rewards.feedback.rated_texts import is_held_out
 from rlhf_env.rewards.feedback.records import (
+    KINDS,
     Comparison,
     MarkedResponse,
     Rating,
@@ -15,7 +16,7 @@ from rlhf_env.rewards.feedback.records import (
     Thumb,
 )
 
-KINDS = ("comparisons", "rankings", "ratings", "thumbs", "spans")
+__all__ = ["KINDS", "PreferenceData", "split_key"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,9 @@ from rlhf_env.rewards.feedback.prompt_and_response import (
     is_finite,
 )
 
+# What people can be asked; a file holds answers of one kind.
+KINDS = ("comparisons", "rankings", "ratings", "thumbs", "spans")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Votes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rlhf_env.checks import check_choice, check_count, check_number, check_positive
-from rlhf_env.engine.placement import resolve_device
 
 RANKING_LOSSES = ("pairs", "plackett_luce")
 RATING_LOSSES = ("squared", "ordinal")
@@ -78,4 +77,28 @@ class RewardSettings:
         check_positive("max_grad_norm", self.max_grad_norm)
         check_number("weight_decay", self.weight_decay, minimum=0.0)
         check_number("warmup_share", self.warmup_share, minimum=0.0, maximum=1.0)
-        resolve_device(self.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreshModel:
+    """The shape of a decoder without pretraining."""
+
+    vocab_size: int = 4000
+    """Most tokens; byte pairs are merged until there are as many."""
+    hidden_size: int = 64
+    """Width; a multiple of 8, so that four heads can turn pairs of numbers."""
+    layers: int = 2
+    """Number of layers."""
+    window: int = 2048
+    """Most tokens of a prompt with its response."""
+    initial_spread: float = 0.05
+    """Standard deviation of the first weights."""
+
+    def __post_init__(self) -> None:
+        """Refuse a shape that cannot be."""
+        for name in ("hidden_size", "layers", "window"):
+            check_count(name, getattr(self, name))
+        check_count("vocab_size", self.vocab_size, minimum=300)
+        check_positive("initial_spread", self.initial_spread)
+        if self.hidden_size % 8:
+            raise ValueError(f"hidden_size must be a multiple of 8, got {self.hidden_size}")

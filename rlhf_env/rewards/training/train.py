@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from rlhf_env.engine.placement import resolve_device
 from rlhf_env.rewards.ensemble import Ensemble
 from rlhf_env.rewards.feedback.data import PreferenceData
 from rlhf_env.rewards.feedback.files import read_preferences
@@ -101,6 +102,7 @@ def train(
         ValueError: if data, model or settings cannot be used; the data are read first.
     """
     settings, losses = settings or RewardSettings(), losses or LossSettings()
+    resolve_device(settings.device)  # Refuses one that is not there.
     fitted, unseen = _both_sides(data, held_out)
     objective = choose_objective(fitted, losses)
     trunk, tokenizer = load_trunk(model, tokenizer)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from agents import PPO
+from agents.settings import BUILT_IN_AGENTS
 from rlhf_env import load_task
 from studies.ablation.exact_curve import ExactCurve, exact_frontier
 from studies.ablation.execute import execute
-from studies.experiment.agent_names import BUILT_IN
+from studies.experiment.agent_names import agent_fields
 from studies.experiment.build import make_envs, make_task
 from studies.experiment.grid import Budget, RunSettings
 
@@ -91,9 +92,9 @@ def test_every_combination_runs(agent: str, granularity: str, density: str):
     assert len(before["tokens"]) == len(before["advantages"])
 
 
-@pytest.mark.parametrize("agent", sorted(BUILT_IN.keys() - {"ppo", "grpo"}))
+@pytest.mark.parametrize("agent", sorted(BUILT_IN_AGENTS.keys() - {"ppo", "grpo"}))
 def test_every_agent_runs(agent: str):
-    fields = BUILT_IN[agent].fields
+    fields = agent_fields(agent)
     budget = Budget(updates=1, episodes_per_update=8, eval_episodes=8)
     run = make_run(
         agent=agent,

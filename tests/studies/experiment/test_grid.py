@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 import agents
+from agents.settings import BUILT_IN_AGENTS, BuiltInAgent
 from rlhf_env import load_task
-from studies.experiment.agent_names import AGENT_AXES, BUILT_IN, BuiltIn
-from studies.experiment.checks import HORIZONS, check_grid
+from rlhf_env.defaults import HORIZONS
+from studies.experiment.agent_names import AGENT_AXES, agent_fields
+from studies.experiment.checks import check_grid
 from studies.experiment.grid import Axes, Budget, RunSettings, count_runs, grid
 from studies.experiment.names import entropy_threshold, tokens_per_action
 from studies.experiment.references import import_object
@@ -206,21 +210,27 @@ def test_how_the_kl_enters_is_an_axis_when_it_is_asked_for():
     assert runs[3].run_id == "ppo-g1-terminal-token-l0.95-loss-k3-s0"
 
 
+@dataclass(frozen=True)
+class NoSettings:
+    """Of an agent that has none."""
+
+
 def test_an_agent_without_a_discount_is_not_run_once_per_discount(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(BUILT_IN, "plain", BuiltIn(class_name="PPO", fields=frozenset()))
+    plain = BuiltInAgent(path="agents:PPO", config_class=NoSettings)
+    monkeypatch.setitem(cast(dict[str, BuiltInAgent], BUILT_IN_AGENTS), "plain", plain)
     axes = Axes(agent=("plain",), density=("terminal",), granularity=("token",), seeds=1)
     (run,) = grid(axes, Budget())
     assert (run.gamma, run.gae_lambda, run.group_size) == (None, None, None)
     assert run.run_id == "plain-terminal-token-s0"
 
 
-@pytest.mark.parametrize("name", list(BUILT_IN))
-def test_the_table_of_agents_is_what_the_agents_say(name: str):
-    known, kind = BUILT_IN[name], vars(agents)[BUILT_IN[name].class_name]
+@pytest.mark.parametrize("name", list(BUILT_IN_AGENTS))
+def test_an_agent_varies_along_the_axes_that_it_has(name: str):
+    known, kind = BUILT_IN_AGENTS[name], vars(agents)[BUILT_IN_AGENTS[name].class_name]
     config = kind.config_class(**known.preset)
     has = {axis for axis in AGENT_AXES if hasattr(config, axis)}
     # Every agent has a group size, but one that does not compare within groups leaves it at 1.
-    assert known.fields == has - ({"group_size"} if config.group_size == 1 else set())
+    assert agent_fields(name) == has - ({"group_size"} if config.group_size == 1 else set())
     assert known.minibatches == config.minibatches
 
 

@@ -23,7 +23,8 @@ from rlhf_env.rewards.metrics.single import (
     ThumbFigures,
     response_marks,
 )
-from rlhf_env.rewards.training.fresh_model import FreshModel, byte_pair_tokenizer
+from rlhf_env.rewards.training.fresh_model import byte_pair_tokenizer, make_fresh_model
+from rlhf_env.rewards.training.settings import FreshModel
 from rlhf_env.rewards.training.trained import TrainedReward
 from tests.toys import tiny_llama, tiny_tokenizer
 
@@ -190,8 +191,10 @@ def test_neighbours_tell_which_token_is_marked() -> None:
 def test_a_fresh_model_is_the_same_for_a_seed_and_leaves_the_global_generator_alone() -> None:
     shape = FreshModel(vocab_size=300, hidden_size=16, layers=1, window=32)
     before = torch.get_rng_state()
-    (first, tokenizer), (second, _) = (shape.make(["a text", "a test"], seed) for seed in (0, 0))
-    other, _ = shape.make(["a text", "a test"], 1)
+    (first, tokenizer), (second, _) = (
+        make_fresh_model(shape, ["a text", "a test"], seed) for seed in (0, 0)
+    )
+    other, _ = make_fresh_model(shape, ["a text", "a test"], 1)
     assert torch.equal(torch.get_rng_state(), before)
     weights, same, differing = (m.embed_tokens.weight for m in (first, second, other))
     assert torch.equal(weights, same)
