@@ -3,8 +3,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
+LOWEST := .venv-lowest
+# Checkers, stepping, the exact solver, PPO, GRPO, adapters, checkpoints, rewards, reports.
+LOWEST_TESTS := tests/rlhf_env/test_checkers.py tests/rlhf_env/exact tests/rlhf_env/rewards/test_text_regression.py \
+	tests/agents/test_stable_baselines3.py tests/agents/training/test_lora.py tests/agents/training/test_checkpoint.py \
+	tests/agents/algorithms/test_grpo.py tests/agents/algorithms/test_ppo.py tests/wrappers/test_macro_action.py
 
-.PHONY: demo test test-slow lint format setup clean
+.PHONY: demo test test-slow test-lowest lint format setup clean
 
 setup: $(READY)
 
@@ -22,15 +27,26 @@ test: $(READY)  ## the quick tests
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
+$(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt \
+		--editable '.[studies,lora]' pytest pytest-timeout hypothesis
+	touch $(LOWEST)/.installed
+
+test-lowest: $(LOWEST)/.installed  ## a quick subset with the lowest declared versions
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -m "not slow" \
+		-W default::DeprecationWarning $(LOWEST_TESTS)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/deptry rlhf_env agents wrappers studies scripts
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(LOWEST) runs

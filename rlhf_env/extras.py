@@ -9,8 +9,12 @@ from typing import Literal
 Extra = Literal["studies", "rewards", "lora", "ray"]
 
 
-class MissingExtraError(ImportError):
-    """A feature needs a package that the core installation does not bring."""
+class MissingExtraError(ImportError, ValueError):
+    """A feature needs a package that the core installation does not bring.
+
+    Also a ValueError, which is what settings that cannot be used raise everywhere else: asking for
+    the feature was the setting.
+    """
 
 
 class importing:

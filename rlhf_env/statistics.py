@@ -13,7 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+
+from rlhf_env.extras import importing
+
+with importing("rewards"):
+    from scipy import stats
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]

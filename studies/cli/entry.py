@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import NoReturn
 
 from studies.cli.messages import interrupted
 from studies.execution.interrupts import end, leave_on_signals
+
+# Of the extra `studies`, which brings the extra `rewards` too.
+PACKAGES = ("tyro", "rich", "pandas", "matplotlib", "PIL", "jinja2", "markupsafe")
+SHARED = ("pyarrow", "scipy", "sklearn")
+UNUSABLE = 2
 
 
 def launch(command: str, arguments: list[str] | None = None) -> NoReturn:
@@ -18,5 +24,11 @@ def launch(command: str, arguments: list[str] | None = None) -> NoReturn:
     """
     leave_on_signals(interrupted(command))
     # Imported by name: Ctrl-C must end in one line also while the libraries are loaded.
+    extras = importlib.import_module("rlhf_env.extras")
+    try:
+        extras.require("studies", *PACKAGES, *SHARED)
+    except ValueError as missing:
+        print(f"{command}: {missing}", file=sys.stderr)
+        end(UNUSABLE)
     module = importlib.import_module(f"studies.cli.commands.{command}")
     end(module.main(arguments))

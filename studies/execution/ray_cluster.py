@@ -24,7 +24,8 @@ def connect() -> Any:
         ray = importlib.import_module("ray")
     except ImportError as error:
         raise ValueError(
-            f"--ray needs the package ray, got: {error}; install it, or leave --ray out"
+            f"--ray needs the package ray, got: {error}; run: pip install 'rlhf-env[ray]', or "
+            "leave --ray out"
         ) from error
     try:
         ray.init(address="auto", ignore_reinit_error=True, log_to_driver=False)
