@@ -41,12 +41,12 @@ def find_both(settings: Compare) -> tuple[Saved, Saved, Source]:
     Raises:
         ValueError: if one cannot be used, or they were trained on different tasks.
     """
-    asked = settings.question.problem
+    asked, trust = settings.question.problem, settings.question.trust
     first, second = find_saved(settings.first), find_saved(settings.second)
     if asked.task is not None or asked.model is not None:
         return first, second, read_source(first, asked)
     known = [saved for saved in (first, second) if saved.run is not None]
-    sources = [read_source(saved, asked) for saved in known or [first]]
+    sources = [read_source(saved, asked, trust=trust) for saved in known or [first]]
     different = differences(*(source.problem for source in sources))
     if different:
         raise ValueError(

@@ -22,7 +22,7 @@ def run(settings: Evaluate) -> None:
     out = settings.out or settings.folder.with_name(f"{settings.folder.name}-evaluation")
     check_out(out, EVALUATION)
     saved = find_saved(settings.folder)
-    task = load_task(read_source(saved, question.problem))
+    task = load_task(read_source(saved, question.problem, trust=question.trust))
     agent = load_agent(saved, task)
     found = evaluation.evaluate(agent, question.episodes, question.seed)
     console = Console(highlight=False, soft_wrap=True)

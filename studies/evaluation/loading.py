@@ -15,10 +15,11 @@ from agents import Agent
 from rlhf_env import Task
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from studies.evaluation.saved import Saved
+from studies.experiment.agent_names import is_custom
 from studies.experiment.build import make_task, shortened
 from studies.experiment.checks import check_task
 from studies.experiment.custom_task import learn_reward, load_own_task
-from studies.experiment.inputs import Material, read_material
+from studies.experiment.inputs import Material, file_digests, read_material
 from studies.experiment.task_spec import Problem
 from studies.results.run_folder import REWARD
 
@@ -40,16 +41,22 @@ class Source:
     reward: Path | None
 
 
-def read_source(saved: Saved, asked: Problem) -> Source:
+def read_source(saved: Saved, asked: Problem, *, trust: bool = False) -> Source:
     """Return what the command line asks, else what the agent was trained on.
 
+    Args:
+        saved: the agent, in a folder that anybody may have written.
+        asked: what the command line names.
+        trust: import the code that the folder's settings name.
+
     Raises:
-        ValueError: if neither is known, or the files cannot be used or are not those that the
-            agent was trained on.
+        ValueError: if neither is known, the files cannot be used or are not those that the
+            agent was trained on, or the folder names code and is not trusted.
     """
     if asked.task is not None or asked.model is not None:
         return Source(problem=asked, material=_material(asked), reward=None)
-    _check_no_more(asked)
+    named_again = asked.own.reward
+    _check_no_more(replace(asked, own=replace(asked.own, reward=None)))
     if saved.run is None:
         raise ValueError(
             f"--task or --model must say what to ask, got neither, and {saved.folder} does not "
@@ -58,9 +65,17 @@ def read_source(saved: Saved, asked: Problem) -> Source:
     problem = saved.run.problem
     if problem.model is None:
         problem = replace(problem, task=saved.run.task_name)
+    if named_again not in (None, problem.own.reward):
+        raise ValueError(
+            f"--reward must be the one of {saved.folder}, {problem.own.reward!r}, got "
+            f"{named_again!r}; to ask something else, give --model with all that goes with it"
+        )
+    if not trust and named_again is None:
+        _check_no_code(saved, problem)
+    if problem.model is not None:
+        # Before a reward is imported: it may not be the file that the agent was trained on.
+        _check_unchanged(saved, file_digests(problem.own))
     material = _material(problem)
-    if material is not None:
-        _check_unchanged(saved, material.digests)
     reward = saved.run.out / REWARD
     return Source(problem=problem, material=material, reward=reward if reward.is_file() else None)
 
@@ -107,6 +122,20 @@ def _check_no_more(asked: Problem) -> None:
                 f"--{name.replace('_', '-')} goes with --task or --model, got {value!r} without "
                 "one; name one, or leave it out"
             )
+
+
+def _check_no_code(saved: Saved, problem: Problem) -> None:
+    """Refuse to import what only the folder names: whoever made the folder would choose it."""
+    if problem.model is None and is_custom(problem.task or ""):
+        again = f"--task {problem.task}"
+    elif problem.model is not None and problem.own.reward is not None:
+        again = f"--reward {problem.own.reward}"
+    else:
+        return
+    raise ValueError(
+        f"{saved.folder} names code to run, {again.split()[1]!r:.200}, which is not run because a "
+        f"folder says so; if you trust it, give {again} again, or --trust"
+    )
 
 
 def _check_unchanged(saved: Saved, digests: Mapping[str, str]) -> None:

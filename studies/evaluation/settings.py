@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +26,8 @@ class Question:
     """Of all responses."""
     samples: int = 4
     """Prompts whose responses are shown."""
+    trust: bool = False
+    """Run the code that a training run's own settings name: its task or reward function."""
 
 
 def _folder(name: str, text: str) -> object:
@@ -68,7 +70,11 @@ def check_question(question: Question) -> None:
     whole_number("--episodes", question.episodes, 1, MAX_EPISODES)
     whole_number("--seed", question.seed, 0, MAX_SEED)
     whole_number("--samples", question.samples, 0)
-    check_problem(question.problem)
+    problem = question.problem
+    if problem.model is None and problem.task is None:
+        # Naming the reward of the agent's own run again says that its code may run.
+        problem = replace(problem, own=replace(problem.own, reward=None))
+    check_problem(problem)
 
 
 def check_evaluate(settings: Evaluate) -> None:

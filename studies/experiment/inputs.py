@@ -51,24 +51,35 @@ def read_material(own: OwnTask) -> Material:
     texts = read_texts(prompts_file, own.prompt_field, own.prompt_sentences)
     held_out = [text for text in texts if is_held_out(text)]
     kept = [text for text in texts if not is_held_out(text)]
-    digests = {"prompts": sha256(prompts_file)}
     ratings, function = None, None
     if own.ratings is not None:
         path = existing_file(own.ratings, "--ratings")
         ratings = read_rated_texts(path, own.ratings_text, own.ratings_value, option="--ratings")
-        digests["ratings"] = sha256(path)
     else:
         function = import_reward(own.reward or "")
-        code = Path((own.reward or "").rpartition(":")[0])
-        digests |= {"reward": sha256(code)} if code.suffix == ".py" else {}
     enough = bool(kept and held_out)
     return Material(
         prompts=kept if enough else texts,
         eval_prompts=held_out if enough else texts,
         ratings=ratings,
         function=function,
-        digests=digests,
+        digests=file_digests(own),
     )
+
+
+def file_digests(own: OwnTask) -> dict[str, str]:
+    """Return the SHA-256 of each file that a task is made of, by option; nothing is imported.
+
+    Raises:
+        ValueError: if a file is missing.
+    """
+    code = Path((own.reward or "").rpartition(":")[0])
+    files = {"prompts": existing_file(own.prompts, "--prompts")}
+    if own.ratings is not None:
+        files["ratings"] = existing_file(own.ratings, "--ratings")
+    elif code.suffix == ".py":
+        files["reward"] = existing_file(code, "--reward")
+    return {option: sha256(path) for option, path in files.items()}
 
 
 def read_texts(path: Path, field: str, sentences: int | None) -> list[str]:
