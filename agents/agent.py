@@ -12,17 +12,17 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
-from agents.algorithm import Algorithm, check_algorithm, check_targets
+from agents.algorithm import Algorithm, check_algorithm, check_targets, reads_old
 from agents.config import AgentConfig, make_config
 from agents.evaluation.evaluate import evaluate
-from agents.evaluation.metrics import mean_kl
-from agents.math import adaptive_kl_coef
 from agents.policy import Policy, PolicyOutput
 from agents.rollouts.collect import base_environment, collect
 from agents.rollouts.contract import check_observation
 from agents.rollouts.kl_reward import learned_kl
 from agents.rollouts.sampling_plan import Stream
+from agents.rollouts.shaping import warn_of_other_discount
 from agents.training.checkpoint import load_checkpoint, restore_checkpoint, save_checkpoint
+from agents.training.kl_coefficient import KLCoefficient
 from agents.training.learner import Learner
 from agents.training.lora import adapted
 from agents.training.pretraining import pretraining_texts
@@ -68,6 +68,8 @@ class Agent:
         self.config = make_config(self.config_class, name, settings)
         self.envs = envs
         self.base = base_environment(envs)
+        warn_of_other_discount(envs, getattr(self.config, "gamma", None))
+        self._kl = KLCoefficient(self.config, self.base)
         rule = self._own_algorithm() if algorithm is None else algorithm
         check_algorithm(rule)
         reference = self.base.mdp.reference.model
@@ -82,7 +84,20 @@ class Agent:
         self.updates = 0
         self.episodes = 0
         self._acting = np.random.default_rng([self.config.seed, Stream.ACTING])
-        self._take_over_environment()
+
+    @property
+    def kl_coef(self) -> float:
+        """Beta that the next rollout is paid with; settable, as by a schedule in a callback.
+
+        ``config.kl_coef`` at first, or the environment's as long as that is None. A ``kl_target``
+        moves it after every update. It is in place in the environment only while this agent
+        collects or evaluates, so agents can share an environment.
+        """
+        return self._kl.value
+
+    @kl_coef.setter
+    def kl_coef(self, value: float) -> None:
+        self._kl.value = value
 
     @property
     def episodes_per_update(self) -> int:
@@ -123,6 +138,7 @@ class Agent:
             self.config.episodes_per_update,
             seed=seed if draw == 0 else (*seed, draw),
             group_size=self.config.group_size,
+            kl_coef=self.kl_coef,
         )
 
     def update(self, rollout: Rollout) -> dict[str, float]:
@@ -132,26 +148,19 @@ class Agent:
             ValueError: if a loss or a gradient is not finite, the weights being those before that
                 step; or the algorithm answers with something else than it should.
         """
-        if rollout.kl_coef is None:
-            # Somebody's own record: it was paid with what the environment pays now.
-            paid_with = torch.full_like(rollout.score, self.base.kl_coef)
-            rollout = rollout.replace(kl_coef=paid_with)
         rollout = learned_kl(
-            rollout,
-            self.config.kl_placement,
-            self.config.kl_estimator,
-            includes_policy_logprob=self.base.mdp.options.kl_penalty != "reference",
+            self._with_provenance(rollout), self.config.kl_placement, self.config.kl_estimator
         )
         self.policy.eval()
-        old = self._describe(rollout)
+        old, first_pass = self._evaluate(rollout)
         targets = self.learner.algorithm.targets(rollout, old, self.base.mdp.reference)
         check_targets(targets, len(rollout))
         generator = np.random.default_rng([self.config.seed, Stream.SHUFFLE, self.updates])
-        metrics = self.learner.update(rollout, old, targets, generator)
+        metrics = self.learner.update(rollout, old, targets, generator, first_pass)
         self.updates += 1
         self.episodes += len(rollout)
-        kl_coef = self.base.kl_coef
-        self._steer_kl(rollout)
+        kl_coef = self.kl_coef
+        self._kl.update(rollout)
         return metrics | {
             "return": float(rollout.rewards.sum(1).mean()),
             "kl_coef": kl_coef,
@@ -189,6 +198,7 @@ class Agent:
             len(prompts),
             prompts=prompts,
             seed=(self.config.seed, Stream.EVALUATION, seed),
+            kl_coef=self.kl_coef,
         )
 
     def evaluate(self, episodes: int = 256) -> dict[str, float]:
@@ -197,7 +207,8 @@ class Agent:
         See `agents.evaluation.evaluate.evaluate` for the keys. The same episodes are drawn at
         every call, and training is not disturbed.
         """
-        return evaluate(self.envs, self.policy, episodes, (self.config.seed, Stream.EVALUATION))
+        seed = (self.config.seed, Stream.EVALUATION)
+        return evaluate(self.envs, self.policy, episodes, seed, self.kl_coef)
 
     def save(self, path: str | Path) -> None:
         """Write policy, value head, optimiser, counters and settings into a folder, atomically."""
@@ -230,11 +241,11 @@ class Agent:
             raise ValueError("Agent needs algorithm=, got None; PPO and GRPO bring their own")
         return self.algorithm_class(self.config)
 
-    def _describe(self, rollout: Rollout) -> PolicyOutput:
-        """Return what the policy that acted says, as far as the learning rule reads it."""
-        if getattr(self.learner.algorithm, "reads_old", True):
-            return self.learner.describe(rollout)
-        return self.policy.sampler_only(rollout)
+    def _evaluate(self, rollout: Rollout) -> tuple[PolicyOutput, PolicyOutput | None]:
+        """Return the outputs of the policy that acted, as far as the learning rule reads them."""
+        if reads_old(self.learner.algorithm):
+            return self.learner.evaluate_rollout(rollout)
+        return self.policy.sampler_only(rollout), None
 
     def _own_model(self, policy: nn.Module | None) -> nn.Module:
         """Return the model to train: the one given, or made from the reference."""
@@ -259,25 +270,13 @@ class Agent:
             **critic,
         )
 
-    def _steer_kl(self, rollout: Rollout) -> None:
-        """Move the KL coefficient of the next rollouts towards the target."""
-        config = self.config
-        if config.kl_target is None:
-            return
-        self.base.kl_coef = adaptive_kl_coef(
-            self.base.kl_coef,
-            observed=mean_kl(rollout, config.kl_target_unit),
-            target=config.kl_target,
-            episodes=len(rollout),
-            horizon=config.kl_horizon,
-        )
-
-    def _take_over_environment(self) -> None:
-        if self.config.kl_coef is not None:
-            self.base.kl_coef = self.config.kl_coef
-        if self.config.kl_target is not None and self.base.kl_coef == 0:
-            raise ValueError(
-                "kl_target multiplies the KL coefficient, which is 0 and would stay so; "
-                "set kl_coef to where the search should begin, such as 0.1"
+    def _with_provenance(self, rollout: Rollout) -> Rollout:
+        """Return the rollout with how its KL was paid: where it does not say, by `base`."""
+        known: dict[str, Tensor] = {}
+        if rollout.kl_coef is None:
+            known["kl_coef"] = torch.full_like(rollout.score, self.base.kl_coef)
+        if rollout.includes_policy_logprob is None:
+            known["includes_policy_logprob"] = torch.full_like(
+                rollout.terminated, self.base.mdp.options.includes_policy_logprob
             )
-        self.base.mdp.temperature = self.config.temperature
+        return rollout.replace(**known)

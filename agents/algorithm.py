@@ -24,8 +24,7 @@ Record = TypeVar("Record")
 class Algorithm(Protocol):
     """A learning rule on finished episodes.
 
-    One with an attribute ``reads_old`` that is False is not told what the policy that acted says:
-    ``old`` then holds the sampler's log-probabilities and zeros, which saves a pass.
+    One that is also a `SamplerOnlyAlgorithm` can save the pass that computes ``old``.
     """
 
     def targets(self, rollout: Rollout, old: PolicyOutput, reference: LanguageModel) -> Any:
@@ -61,6 +60,16 @@ class Algorithm(Protocol):
 
 
 @runtime_checkable
+class SamplerOnlyAlgorithm(Protocol):
+    """A learning rule that may need nothing of ``old`` but the sampler's log-probabilities."""
+
+    @property
+    def reads_old(self) -> bool:
+        """Whether it reads more; if False, ``old`` has the sampler's log-probabilities and 0."""
+        ...
+
+
+@runtime_checkable
 class StatefulAlgorithm(Protocol):
     """A learning rule with numbers of its own that change from update to update."""
 
@@ -71,6 +80,11 @@ class StatefulAlgorithm(Protocol):
     def load_state(self, state: dict[str, float]) -> None:
         """Take over what `state` returned."""
         ...
+
+
+def reads_old(algorithm: Algorithm) -> bool:
+    """Return whether a learning rule needs a pass of the policy that acted over the rollout."""
+    return algorithm.reads_old if isinstance(algorithm, SamplerOnlyAlgorithm) else True
 
 
 def check_algorithm(algorithm: Any) -> None:

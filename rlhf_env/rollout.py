@@ -39,6 +39,9 @@ class Rollout:
         decision: [B, L] int64, which decision of its episode a token belongs to; -1 elsewhere.
         kl_coef: [B] beta that the KL term was paid with, so that a controller may move on
             meanwhile; None before the episodes are paid.
+        includes_policy_logprob: [B] bool, False where the KL term holds the reference's part
+            alone, beta log pi_ref(a|s), and the learner has to add -beta log pi(a|s); None before
+            the episodes are paid.
     """
 
     tokens: Tensor
@@ -53,6 +56,7 @@ class Rollout:
     prompt_index: Tensor
     decision: Tensor
     kl_coef: Tensor | None = None
+    includes_policy_logprob: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Refuse a record whose fields disagree in shape or whose rows hold no action."""
@@ -74,8 +78,9 @@ class Rollout:
         for name, field in per_token.items():
             if field.shape != shape:
                 raise ValueError(f"{name} must be [B, L] = {list(shape)}, got {list(field.shape)}")
-        if self.kl_coef is not None:
-            per_episode["kl_coef"] = self.kl_coef
+        for name in ("kl_coef", "includes_policy_logprob"):
+            if (field := getattr(self, name)) is not None:
+                per_episode[name] = field
         for name, field in per_episode.items():
             if field.shape != shape[:1]:
                 raise ValueError(f"{name} must be [B] = {list(shape[:1])}, got {list(field.shape)}")
@@ -107,6 +112,11 @@ class Rollout:
         """[B, L] bool, True at the last action of each episode."""
         positions = torch.arange(self.tokens.shape[1], device=self.tokens.device)
         return positions == (self.lengths - 1)[:, None]
+
+    @property
+    def log_ratio(self) -> Tensor:
+        """[B, L] log pi(a|s) - log pi_ref(a|s) in nats, the KL's estimator k1; 0 elsewhere."""
+        return torch.where(self.is_action, self.logprobs - self.ref_logprobs, 0.0)
 
     def prompts(self) -> list[Tensor]:
         """Return the prompt ids of every row, unpadded."""

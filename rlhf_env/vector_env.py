@@ -196,6 +196,27 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
         finally:
             self._held = torch.zeros_like(self._begun)
 
+    @contextmanager
+    def overridden(
+        self, *, kl_coef: float | None = None, temperature: float | None = None
+    ) -> Iterator[None]:
+        """Pay with another coefficient and at another temperature inside; other threads wait.
+
+        Args:
+            kl_coef: beta; the environment's own when None.
+            temperature: divides the logits of the reference; the present one when None.
+        """
+        with self._lock:
+            former = self.mdp.kl_coef, self.mdp.temperature
+            if kl_coef is not None:
+                self.kl_coef = kl_coef
+            if temperature is not None:
+                self.mdp.temperature = temperature
+            try:
+                yield
+            finally:
+                self.mdp.kl_coef, self.mdp.temperature = former
+
     def evaluate(self, rollout: Rollout) -> Rollout:
         """Return finished episodes with all rewards, as stepping would pay them."""
         return self.mdp.evaluate(rollout)

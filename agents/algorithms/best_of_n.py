@@ -85,7 +85,7 @@ class BestOfN(Agent):
         return {
             "entropy": self._entropy(rollout),
             "return": float(self._paid(rollout).rewards.sum(1).mean()),
-            "kl_coef": self.base.kl_coef,
+            "kl_coef": self.kl_coef,
             "kl_bound": self._kl_bound(rollout.replace(logprobs=drawn)),
             "ratio_max": 1.0,
             "clip_fraction": 0.0,
@@ -170,7 +170,15 @@ class BestOfN(Agent):
     ) -> Rollout:
         """Return the best of n responses to each of some prompts, as the policy drew them."""
         n = self.config.n
-        drawn = collect(self.envs, self.policy, count * n, seed=seed, group_size=n, prompts=prompts)
+        drawn = collect(
+            self.envs,
+            self.policy,
+            count * n,
+            seed=seed,
+            group_size=n,
+            prompts=prompts,
+            kl_coef=self.kl_coef,
+        )
         check_terminated(drawn, "BestOfN")
         best = drawn.score.view(count, n).argmax(dim=1)
         return drawn.take(best + n * torch.arange(count, device=best.device))
@@ -184,12 +192,12 @@ class BestOfN(Agent):
             taken = states.gather(1, chosen.tokens[chosen.is_action][:, None]).squeeze(1)
             logprobs = logprobs.masked_scatter(chosen.is_action, taken.log().to(logprobs))
         answers = chosen.replace(logprobs=logprobs)
-        return answers if self.base.mdp.options.kl_penalty == "reference" else self._paid(answers)
+        # What was paid is the log-probability under the policy that was chosen from.
+        return self._paid(answers) if answers.includes_policy_logprob.all() else answers
 
     def _paid(self, answers: Rollout) -> Rollout:
         """Return the answers with the KL paid by their own log-probabilities."""
-        kl_coef = self.base.kl_coef
-        return estimated_kl(answers, kl_coef, "k1") if kl_coef else answers
+        return estimated_kl(answers, "k1") if answers.kl_coef.any() else answers
 
     def _kl_bound(self, chosen: Rollout) -> float:
         """Return what choosing costs at most, and the KL of the policy that was chosen from."""

@@ -94,15 +94,11 @@ def check_critic(
     described = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     values = first_of_decision(described.values, rollout)[episode, decision]
     resumed = _resume(agent, rollout, episode, decision, samples, generator)
-    resumed = agent.base.evaluate(resumed)
-    for transform in transforms:
-        resumed = transform.rollout(resumed)
-    resumed = learned_kl(
-        resumed,
-        agent.config.kl_placement,
-        agent.config.kl_estimator,
-        includes_policy_logprob=agent.base.mdp.options.kl_penalty != "reference",
-    )
+    with agent.base.overridden(kl_coef=agent.kl_coef, temperature=agent.policy.temperature):
+        resumed = agent.base.evaluate(resumed)
+        for transform in transforms:
+            resumed = transform.rollout(resumed)
+    resumed = learned_kl(resumed, agent.config.kl_placement, agent.config.kl_estimator)
     to_go = returns_to_go(resumed, is_decision(resumed), agent.config.gamma)
     asked = decision.repeat_interleave(samples)[:, None]
     returns = to_go.gather(1, asked).reshape(-1, samples)

@@ -115,7 +115,12 @@ class KLPenaltyLearner(Learner):
         super().__init__(policy, algorithm, *others)
 
     def update(
-        self, rollout: Rollout, old: PolicyOutput, targets: Any, generator: np.random.Generator
+        self,
+        rollout: Rollout,
+        old: PolicyOutput,
+        targets: Any,
+        generator: np.random.Generator,
+        first_pass: PolicyOutput | None = None,
     ) -> dict[str, float]:
         """Run all epochs on one rollout; see `Learner.update`.
 
@@ -123,7 +128,7 @@ class KLPenaltyLearner(Learner):
             Its diagnostics, ``kl_to_old`` after the update, in nats per decision, and the
             ``penalty_coef`` that it was made with.
         """
-        metrics = super().update(rollout, old, targets, generator)
+        metrics = super().update(rollout, old, targets, generator, first_pass)
         new = self.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
         log_ratio = sum_per_decision(new.logprobs - old.logprobs, rollout)
         observed = float(masked_mean(kl_to_old(log_ratio), is_decision(rollout)))

@@ -174,13 +174,9 @@ class Reinforce(Agent):
             len(numbers),
             prompts=[torch.tensor(ids) for ids in numbers],
             greedy=True,
+            kl_coef=self.kl_coef,
         )
-        episodes = learned_kl(
-            episodes,
-            self.config.kl_placement,
-            self.config.kl_estimator,
-            includes_policy_logprob=self.base.mdp.options.kl_penalty != "reference",
-        )
+        episodes = learned_kl(episodes, self.config.kl_placement, self.config.kl_estimator)
         return GreedyResponses(
             episodes=episodes, row=torch.tensor(rows, device=rollout.tokens.device)
         )

@@ -71,12 +71,17 @@ class TrustRegionLearner(Learner):
         with _frozen(self.policy_parameters):
             super().__init__(policy, algorithm, config, pretraining)
 
-    def describe(self, rollout: Rollout) -> PolicyOutput:
-        """Return what the policy that acted says about a rollout; the step is no gradient step."""
-        return self.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
+    def evaluate_rollout(self, rollout: Rollout) -> tuple[PolicyOutput, None]:
+        """Return what the policy that acted says; no gradient step can continue from its pass."""
+        return self.policy.evaluate_episodes(rollout.tokens, rollout.is_action), None
 
     def update(
-        self, rollout: Rollout, old: PolicyOutput, targets: Any, generator: np.random.Generator
+        self,
+        rollout: Rollout,
+        old: PolicyOutput,
+        targets: Any,
+        generator: np.random.Generator,
+        first_pass: PolicyOutput | None = None,
     ) -> dict[str, float]:
         """Move the policy once and fit the critic; see `Learner.update`.
 

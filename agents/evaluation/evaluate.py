@@ -24,6 +24,7 @@ def evaluate(
     policy: Policy,
     episodes: int = 256,
     seed: Sequence[int] = (0,),
+    kl_coef: float | None = None,
 ) -> dict[str, float]:
     """Return the means over responses to the task's evaluation prompts.
 
@@ -32,6 +33,7 @@ def evaluate(
         policy: whose responses are judged.
         episodes: how many; prompts are used in turn.
         seed: of the responses; the reference answers with the same random numbers.
+        kl_coef: beta of ``return``; the environment's own when None.
 
     Returns:
         The keys of `agents.evaluation.metrics.rollout_metrics`; ``kl_exact`` (nats per sequence,
@@ -42,11 +44,11 @@ def evaluate(
     """
     base = base_environment(envs)
     task = base.task
-    rollout = collect(envs, policy, episodes, seed=seed, prompts=task.eval_prompts)
-    if base.mdp.options.kl_penalty == "reference":
-        rollout = add_policy_logprob(rollout, base.kl_coef)
+    prompts = task.eval_prompts
+    rollout = collect(envs, policy, episodes, seed=seed, prompts=prompts, kl_coef=kl_coef)
+    rollout = add_policy_logprob(rollout)
     opponent = Policy(base.mdp.reference.model, task.vocab_size, policy.temperature)
-    other = collect(envs, opponent, episodes, seed=seed, prompts=task.eval_prompts)
+    other = collect(envs, opponent, episodes, seed=seed, prompts=prompts)
     described = policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     return {
         **rollout_metrics(rollout, task),

@@ -23,9 +23,8 @@ def rollout_metrics(rollout: Rollout, task: Task) -> dict[str, float]:
         ``return`` (undiscounted),
         ``response_length`` (tokens) and ``eos_rate``.
     """
-    log_ratio = torch.where(rollout.is_action, rollout.logprobs - rollout.ref_logprobs, 0.0)
-    # Per decision: stepping knows the reference's opinion of a macro action only as a whole.
-    by_decision = sum_per_decision(log_ratio, rollout)
+    # Per decision: stepping knows the reference's log-probability of a macro action as a whole.
+    by_decision = sum_per_decision(rollout.log_ratio, rollout)
     k3 = torch.expm1(-by_decision) + by_decision
     last_tokens = rollout.tokens[rollout.last_action]
     metrics = {
@@ -48,9 +47,8 @@ def mean_kl(rollout: Rollout, unit: str) -> float:
         rollout: B episodes.
         unit: per "sequence" or per "token".
     """
-    log_ratio = torch.where(rollout.is_action, rollout.logprobs - rollout.ref_logprobs, 0.0)
     count = rollout.is_action.sum() if unit == "token" else len(rollout)
-    return float(log_ratio.sum() / count)
+    return float(rollout.log_ratio.sum() / count)
 
 
 def distinct_ngrams(rollout: Rollout, n: int) -> float:

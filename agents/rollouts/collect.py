@@ -33,6 +33,7 @@ def collect(
     group_size: int = 1,
     prompts: Sequence[Tensor] | None = None,
     greedy: bool = False,
+    kl_coef: float | None = None,
 ) -> Rollout:
     """Return finished episodes with all rewards.
 
@@ -47,6 +48,7 @@ def collect(
         prompts: use these in turn instead of drawing from the task's.
         greedy: take the most likely token at every step, which needs a `Policy`; ``logprobs`` are
             those of the policy all the same.
+        kl_coef: beta that these episodes are paid with; the environment's own when None.
 
     Raises:
         ValueError: if the environment is not one of this project, the counts do not fit, a prompt
@@ -63,14 +65,17 @@ def collect(
     check_count("episodes", episodes)
     check_count("group_size", group_size)
     plan = draw_episodes(base, episodes, group_size, seed, prompts, greedy=greedy)
-    _prepare(base, policy)
     transforms = rollout_transforms(envs)
-    if not fast or transforms is None or not isinstance(policy, Policy) or base.mdp.options.policy:
-        return step_through(envs, policy, plan)
-    rollout = base.evaluate(decode(base, policy, plan))
-    for transform in transforms:
-        rollout = transform.rollout(rollout)
-    return rollout
+    temperature = policy.temperature if isinstance(policy, Policy) else None
+    with base.overridden(kl_coef=kl_coef, temperature=temperature):
+        _prepare(base, policy)
+        is_stepped = not fast or transforms is None or base.mdp.options.policy is not None
+        if is_stepped or not isinstance(policy, Policy):
+            return step_through(envs, policy, plan)
+        rollout = base.evaluate(decode(base, policy, plan))
+        for transform in transforms or ():
+            rollout = transform.rollout(rollout)
+        return rollout
 
 
 def decode(base: RLHFVectorEnv, policy: Policy, plan: SamplingPlan) -> Rollout:
@@ -174,8 +179,6 @@ def _prepare(base: RLHFVectorEnv, policy: Policy | ActingAgent) -> None:
     """Make the rollout depend on its seed and the weights, and on nothing that was done before."""
     base.mdp.reference.engine.reset_cache()
     if isinstance(policy, Policy):
-        # The owner of the model may have switched dropout on, or shared the environment with an
-        # agent of another temperature.
+        # The owner of the model may have switched dropout on.
         policy.eval()
         policy.lm.engine.reset_cache()
-        base.mdp.temperature = policy.temperature

@@ -1,6 +1,6 @@
 """The KL penalty as the learner sees it: in the reward, or taken out of it for the loss.
 
-Where it stands and which estimator it uses decide what is optimised. The log-ratio itself (k1) in
+Where it is paid and which estimator it uses decide what is optimised. The log-ratio itself (k1) in
 the reward is the RLHF objective. The other five combinations converge elsewhere, or nowhere:
 see `agents.config.AgentConfig`.
 """
@@ -20,27 +20,36 @@ KL_PLACEMENTS = ("reward", "loss")
 KL_ESTIMATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"k1": k1, "k2": k2, "k3": k3}
 
 
-def add_policy_logprob(rollout: Rollout, kl_coef: float) -> Rollout:
-    """Add ``-kl_coef * log pi(a|s)`` to what every action was paid.
+def add_policy_logprob(rollout: Rollout, kl_coef: float | None = None) -> Rollout:
+    """Return the rollout whose KL term holds the policy's part too, ``-kl_coef * log pi(a|s)``.
 
     With the environment's ``kl_coef * log pi_ref(a|s)`` the penalty becomes the unbiased
     ``-kl_coef * (log pi - log pi_ref)``, so that maximising the reward is the RLHF objective.
+    Episodes that include it already are returned as they are.
 
     Args:
-        rollout: of an environment with ``kl_penalty="reference"``.
-        kl_coef: the coefficient that the environment paid with.
+        rollout: paid episodes of any environment of this project.
+        kl_coef: the coefficient that the environment paid with; the rollout's own when None.
+
+    Raises:
+        ValueError: if neither says what the coefficient is.
     """
-    return rollout.with_term("kl", rollout.reward_terms["kl"] - kl_coef * rollout.logprobs)
+    coefficient = _column(rollout) if kl_coef is None else kl_coef
+    owed = coefficient * rollout.logprobs
+    includes = rollout.includes_policy_logprob
+    if includes is not None:
+        owed = torch.where(includes[:, None], 0.0, owed)
+    paid = rollout.with_term("kl", rollout.reward_terms["kl"] - owed)
+    return _complete(paid)
 
 
-def estimated_kl(rollout: Rollout, kl_coef: float, estimator: str) -> Rollout:
+def estimated_kl(rollout: Rollout, estimator: str) -> Rollout:
     """Pay the KL by an estimator in place of what the environment paid for it.
 
     Args:
-        rollout: of any environment of this project.
-        kl_coef: the coefficient.
+        rollout: paid episodes of any environment of this project.
         estimator: of `KL_ESTIMATORS`, applied to the log-ratio of a whole decision; the penalty
-            stands at the decision's last token.
+            is paid at the decision's last token.
     """
     estimate = KL_ESTIMATORS[estimator](
         sum_per_decision(rollout.logprobs, rollout), sum_per_decision(rollout.ref_logprobs, rollout)
@@ -49,7 +58,7 @@ def estimated_kl(rollout: Rollout, kl_coef: float, estimator: str) -> Rollout:
     following[:, -1] = -1
     is_last = rollout.is_action & (rollout.decision != following)
     paid = torch.where(is_last, estimate.gather(1, rollout.decision.clamp(min=0)), 0.0)
-    return rollout.with_term("kl", -kl_coef * paid)
+    return _complete(rollout.with_term("kl", -_column(rollout) * paid))
 
 
 def without_kl(rollout: Rollout) -> Rollout:
@@ -57,22 +66,29 @@ def without_kl(rollout: Rollout) -> Rollout:
     return rollout.with_term("kl", torch.zeros_like(rollout.rewards))
 
 
-def learned_kl(
-    rollout: Rollout, placement: str, estimator: str, *, includes_policy_logprob: bool
-) -> Rollout:
+def learned_kl(rollout: Rollout, placement: str, estimator: str) -> Rollout:
     """Return the rollout with the KL term that a learner is to maximise.
 
     Args:
-        rollout: paid episodes, whose ``kl_coef`` is known.
+        rollout: paid episodes.
         placement: "reward", or "loss", where the reward holds no KL.
         estimator: of `KL_ESTIMATORS`.
-        includes_policy_logprob: whether the rewards hold the policy's log-probability too, and not
-            the reference's part of the penalty alone.
     """
     if placement == "loss":
         return without_kl(rollout)
-    assert rollout.kl_coef is not None, "paid rollouts know their coefficient"
-    kl_coef = float(rollout.kl_coef[0])
-    if estimator != "k1":
-        return estimated_kl(rollout, kl_coef, estimator)
-    return rollout if includes_policy_logprob else add_policy_logprob(rollout, kl_coef)
+    return add_policy_logprob(rollout) if estimator == "k1" else estimated_kl(rollout, estimator)
+
+
+def _complete(rollout: Rollout) -> Rollout:
+    """Mark episodes as those whose rewards hold the policy's part of the KL."""
+    return rollout.replace(includes_policy_logprob=torch.ones_like(rollout.terminated))
+
+
+def _column(rollout: Rollout) -> Tensor:
+    """Return beta of each episode, [B, 1]."""
+    if rollout.kl_coef is None:
+        raise ValueError(
+            "the rollout must say which kl_coef its KL was paid with, got None; "
+            "set it with rollout.replace(kl_coef=...), one number per episode"
+        )
+    return rollout.kl_coef[:, None]

@@ -132,6 +132,9 @@ class RolloutRecorder:
             prompt_index=self.sampling.prompt_index.to(device),
             decision=tensor(self.decision),
             kl_coef=tensor(np.full(len(self.score), self.base.kl_coef)),
+            includes_policy_logprob=tensor(
+                np.full(len(self.score), self.base.mdp.options.includes_policy_logprob)
+            ),
         )
 
     def _record_row(

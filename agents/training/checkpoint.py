@@ -24,7 +24,6 @@ from agents.policy import Policy
 from agents.settings.agent import upgraded_settings
 from agents.training.learner import Learner
 from rlhf_env.files import sync_folder, write_atomically
-from rlhf_env.vector_env import RLHFVectorEnv
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -37,7 +36,7 @@ class SavedAgent(Protocol):
     config: AgentConfig
     policy: Policy
     learner: Learner
-    base: RLHFVectorEnv
+    kl_coef: float
     updates: int
     episodes: int
 
@@ -60,7 +59,7 @@ def save_checkpoint(agent: SavedAgent, path: Path) -> None:
         "config": asdict(agent.config),
         "updates": agent.updates,
         "episodes": agent.episodes,
-        "kl_coef": agent.base.kl_coef,
+        "kl_coef": agent.kl_coef,
         "frozen": _frozen_digest(agent),
         "algorithm": _algorithm_state(agent.learner.algorithm),
         "optimizer": scalars,
@@ -109,7 +108,8 @@ def restore_checkpoint(agent: SavedAgent, path: Path) -> None:
     tensors = _load_tensors(path / "optimizer.safetensors")
     _restore_optimizer(agent.learner.optimizer, tensors, state["optimizer"])
     agent.updates, agent.episodes = state["updates"], state["episodes"]
-    agent.base.kl_coef = state["kl_coef"]
+    if agent.kl_coef != state["kl_coef"]:
+        agent.kl_coef = state["kl_coef"]
     algorithm = agent.learner.algorithm
     if isinstance(algorithm, StatefulAlgorithm):
         algorithm.load_state(state["algorithm"])

@@ -7,8 +7,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import torch
-
 from rlhf_env.rollout import Rollout
 
 LOGGER = logging.getLogger("agents")
@@ -57,7 +55,7 @@ def detect_anomalies(
         first_entropy: of the policy when the run began, nats per token; None if not known.
     """
     count = len(rollout)
-    kl = torch.where(rollout.is_action, rollout.logprobs - rollout.ref_logprobs, 0.0).sum(1)
+    kl = rollout.log_ratio.sum(1)
     if count >= _FEW_EPISODES:
         error = float(kl.std()) / math.sqrt(count)
         if float(kl.mean()) < -_STANDARD_ERRORS * error - 1e-4:

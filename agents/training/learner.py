@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ from agents.policy import Policy, PolicyOutput, detached
 from agents.training.pretraining import pretraining_loss
 from rlhf_env.engine.language_model import length_batches
 from rlhf_env.rollout import Rollout
+
+# Adam moves no weight by more learning rates than this in one step: with its betas of 0.9 and
+# 0.999, |m| / sqrt(v) is at most 7.3 (Cauchy-Schwarz), whatever the gradients were.
+_LONGEST_STEP = 10.0
 
 
 class Learner:
@@ -42,12 +47,7 @@ class Learner:
             ValueError: if the policy has no weight that can be trained, or several processes
                 were launched.
         """
-        # Distributed launchers tell each process by this variable how many there are.
-        if (processes := int(os.environ.get("WORLD_SIZE") or 1)) > 1:
-            raise ValueError(
-                f"an agent learns in one process, got {processes}; start it with python instead "
-                "of a distributed launcher"
-            )
+        _check_single_process()
         self.policy = policy
         self.algorithm = algorithm
         self.config = config
@@ -55,27 +55,31 @@ class Learner:
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("the policy has no trainable weight; unfreeze some of them")
-        self._first: tuple[Tensor, PolicyOutput] | None = None
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=config.learning_rate, eps=config.adam_epsilon, fused=True
         )
 
-    def describe(self, rollout: Rollout) -> PolicyOutput:
-        """Return what the policy that acted says about a rollout.
+    def evaluate_rollout(self, rollout: Rollout) -> tuple[PolicyOutput, PolicyOutput | None]:
+        """Return what the policy that acted says about a rollout, before any step.
 
-        Where the first optimiser step asks about the same episodes at once, it goes on from this
-        pass instead of running another.
+        Returns:
+            The outputs without gradient, in the order of the episodes; and, where the first
+            optimiser step needs the same pass, that pass with its gradient, for `update`.
         """
         batches = length_batches(rollout.is_action)
         if self.config.minibatches > 1 or len(batches) > 1:
-            return self.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
+            return self.policy.evaluate_episodes(rollout.tokens, rollout.is_action), None
         rows, _ = batches[0]
-        first = self.policy.evaluate_tokens(rollout.tokens[rows], rollout.is_action[rows])
-        self._first = rollout.tokens, first
-        return take_rows(detached(first), rows.argsort())
+        first_pass = self.policy.evaluate_tokens(rollout.tokens[rows], rollout.is_action[rows])
+        return take_rows(detached(first_pass), rows.argsort()), first_pass
 
     def update(
-        self, rollout: Rollout, old: PolicyOutput, targets: Any, generator: np.random.Generator
+        self,
+        rollout: Rollout,
+        old: PolicyOutput,
+        targets: Any,
+        generator: np.random.Generator,
+        first_pass: PolicyOutput | None = None,
     ) -> dict[str, float]:
         """Run all epochs on one rollout.
 
@@ -84,21 +88,33 @@ class Learner:
             old: what the policy that acted says about them.
             targets: what the algorithm aims at.
             generator: shuffles the episodes of each epoch.
+            first_pass: of `evaluate_rollout` on the same episodes, if no step was taken since; the
+                first step continues from it instead of running another pass.
 
         Returns:
             The algorithm's diagnostics, averaged over optimiser steps, ``gradient_norm`` (before
             clipping) and ``optimizer_steps``.
 
         Raises:
-            ValueError: if a loss or a gradient is not finite, or the algorithm's losses are not
-                one number per episode with a gradient; the weights are those before the step.
+            ValueError: if a loss or a gradient is not finite, the step might not be, or the
+                algorithm's losses are not one number per episode with a gradient; the weights are
+                those before the step.
         """
         totals: dict[str, list[float]] = defaultdict(list)
         for _ in range(self.config.epochs):
             for rows in self._minibatches(len(rollout), generator):
                 texts = self._texts(len(rows), generator)
-                for name, value in self._step(rollout, old, targets, rows, texts).items():
-                    totals[name].append(value)
+                self.optimizer.zero_grad(set_to_none=True)
+                sums = self._add_gradients(rollout, old, targets, rows, first_pass)
+                first_pass = None
+                if texts:
+                    nll = pretraining_loss(self.policy, texts, self.config.ptx_coef)
+                    sums["pretraining_loss"] = nll * len(rows)
+                norm = self._take_step()
+                for name, value in sums.items():
+                    is_max = name.endswith("_max")
+                    totals[name].append(float(value) if is_max else float(value) / len(rows))
+                totals["gradient_norm"].append(norm)
         metrics = {
             name: max(values) if name.endswith("_max") else sum(values) / len(values)
             for name, values in totals.items()
@@ -111,67 +127,101 @@ class Learner:
         order = torch.from_numpy(generator.permutation(count))
         return iter(order.tensor_split(self.config.minibatches))
 
-    def _first_pass(self, rollout: Rollout) -> PolicyOutput | None:
-        """Return what `describe` found out about a rollout if no step has been taken since."""
-        first, self._first = self._first, None
-        return first[1] if first is not None and first[0] is rollout.tokens else None
-
     def _texts(self, count: int, generator: np.random.Generator) -> list[Tensor]:
         """Draw pretraining texts; none, and no random number, where they have no weight."""
         if not self.config.ptx_coef:
             return []
         return [self.pretraining[i] for i in generator.integers(len(self.pretraining), size=count)]
 
-    def _step(
+    def _add_gradients(
         self,
         rollout: Rollout,
         old: PolicyOutput,
         targets: Any,
         rows: Tensor,
-        texts: Sequence[Tensor],
-    ) -> dict[str, float]:
+        first_pass: PolicyOutput | None,
+    ) -> dict[str, Tensor]:
+        """Add up the gradient of some episodes' mean loss, one micro-batch at a time.
+
+        Returns:
+            The sums of the diagnostics over the episodes; of names that end in "_max", the maxima.
+        """
         rows = rows.to(rollout.tokens.device)
-        self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
+        # Relative to the whole rollout's lengths, so that the split does not matter.
+        mean_weight = len(rollout) / rollout.is_action.sum()
         for batch, _ in length_batches(rollout.is_action[rows]):
             part = rows[batch]
             episodes = take_rows(rollout, part)
-            new = self._first_pass(rollout) or self.policy.evaluate_tokens(
-                episodes.tokens, episodes.is_action
-            )
+            new, first_pass = first_pass, None
+            if new is None:
+                new = self.policy.evaluate_tokens(episodes.tokens, episodes.is_action)
             answer = self.algorithm.loss(
                 episodes, new, take_rows(old, part), take_rows(targets, part)
             )
             losses, metrics = checked_loss(answer, len(part))
             check_finite(losses, episodes, new, part)
             if self.config.entropy_coef:
-                # Weighed by the whole rollout's length, so that the split does not matter.
-                weight = len(rollout) / rollout.is_action.sum()
-                losses = losses - self.config.entropy_coef * weight * new.entropy.sum(dim=1)
+                losses = losses - self.config.entropy_coef * mean_weight * new.entropy.sum(dim=1)
             (losses.sum() / len(rows)).backward()
-            share = len(rollout) / rollout.is_action.sum()
-            entropy = new.entropy.detach().sum(dim=1) * share
-            for name, value in {**metrics, "entropy": entropy}.items():
-                _accumulate(sums, name, value.detach())
-        if texts:
-            nll = pretraining_loss(self.policy, texts, self.config.ptx_coef)
-            sums["pretraining_loss"] = nll * len(rows)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
-        if not norm.isfinite():
+            entropy = new.entropy.detach().sum(dim=1) * mean_weight
+            _accumulate(sums, {**metrics, "entropy": entropy})
+        return sums
+
+    def _take_step(self) -> float:
+        """Clip the gradient, step, and return the gradient's norm before clipping."""
+        limit = self.config.max_grad_norm
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
+        if not math.isfinite(norm):
             raise ValueError(
-                f"the gradient's norm is {float(norm)}; the weights are unchanged: "
+                f"the gradient's norm is {norm}; the weights are unchanged: "
                 "lower learning_rate, or look for non-finite rewards"
             )
+        self._check_reach(min(norm, limit))
         self.optimizer.step()
-        averages = {
-            name: float(value) if name.endswith("_max") else float(value) / len(rows)
-            for name, value in sums.items()
-        }
-        return averages | {"gradient_norm": float(norm)}
+        return norm
+
+    def _check_reach(self, norm: float) -> None:
+        """Refuse a step that could make a weight overflow, while nothing has changed yet.
+
+        A bound on the step costs one pass over the weights; undoing a step would need copies of
+        the weights and of the optimizer's moments.
+
+        Args:
+            norm: of the gradient, after clipping.
+        """
+        with torch.no_grad():
+            largest = float(torch.nn.utils.get_total_norm(self.parameters, math.inf))
+        limit = min(torch.finfo(p.dtype).max for p in self.parameters)
+        group = self.optimizer.param_groups[0]
+        reach = largest + _LONGEST_STEP * float(group["lr"])
+        # Adam squares the gradient, and divides by its root mean square plus epsilon.
+        if reach < limit and norm**2 < limit and group.get("eps", 1.0) > 0:
+            return
+        raise ValueError(
+            f"the next optimizer step could leave weights that are not finite: the largest weight "
+            f"is {largest:g}, learning_rate {group['lr']:g}, the gradient's norm {norm:g}; the "
+            "weights are unchanged: lower learning_rate or max_grad_norm"
+        )
 
 
-def _accumulate(sums: dict[str, Tensor], name: str, values: Tensor) -> None:
-    if name.endswith("_max"):
-        sums[name] = torch.maximum(sums.get(name, values.max()), values.max())
-    else:
-        sums[name] = sums.get(name, 0.0) + values.sum()
+def _check_single_process() -> None:
+    """Refuse to learn in one of several processes, which would each train a model of their own."""
+    count = int(os.environ.get("WORLD_SIZE") or 1)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        count = torch.distributed.get_world_size()
+    if count > 1:
+        raise ValueError(
+            f"an agent learns in one process, got {count}; start it "
+            "with python instead of a distributed launcher"
+        )
+
+
+def _accumulate(sums: dict[str, Tensor], metrics: Mapping[str, Tensor]) -> None:
+    """Add the diagnostics of some episodes, each [b], to the sums so far."""
+    for name, given in metrics.items():
+        values = given.detach()
+        if name.endswith("_max"):
+            sums[name] = torch.maximum(sums.get(name, values.max()), values.max())
+        else:
+            sums[name] = sums.get(name, 0.0) + values.sum()

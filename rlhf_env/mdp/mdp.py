@@ -177,6 +177,9 @@ class TokenMDP:
             score=scores,
             terminated=~truncated,
             kl_coef=torch.full_like(scores, self.kl_coef),
+            includes_policy_logprob=torch.full_like(
+                truncated, self.options.includes_policy_logprob
+            ),
         )
 
     def _append(self, actions: Tensor, rows: Tensor) -> None:

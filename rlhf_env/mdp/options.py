@@ -68,6 +68,11 @@ class Options:
         self.resolve_device()
         self.resolve_dtype()
 
+    @property
+    def includes_policy_logprob(self) -> bool:
+        """Whether rewards hold log pi(a|s) too, and not the reference's part of the KL alone."""
+        return self.kl_penalty != "reference"
+
     def resolve_device(self) -> torch.device:
         """Return the device that ``device`` names.
 

@@ -39,9 +39,9 @@ def example_episodes(
         seed=0,
         group_size=group_size,
         prompts=agent.base.task.eval_prompts,
+        kl_coef=agent.kl_coef,
     )
-    if agent.base.mdp.options.kl_penalty == "reference":
-        rollout = add_policy_logprob(rollout, agent.base.kl_coef)
+    rollout = add_policy_logprob(rollout)
     extras = _per_token(agent, rollout)
     return [
         {
@@ -55,7 +55,6 @@ def example_episodes(
 def _episode(rollout: Rollout, task: Task, extras: dict[str, Tensor], row: int) -> dict[str, Any]:
     chosen = rollout.is_action[row]
     terms = {name: term[row][chosen].tolist() for name, term in rollout.reward_terms.items()}
-    nats = rollout.logprobs[row] - rollout.ref_logprobs[row]
     return {
         "prompt": task.decode(rollout.prompts()[row]),
         "tokens": [
@@ -64,7 +63,7 @@ def _episode(rollout: Rollout, task: Task, extras: dict[str, Tensor], row: int) 
         "reward_terms": terms,
         "score": float(rollout.score[row]),
         **_gold(rollout, task, row),
-        "kl": nats[chosen].tolist(),
+        "kl": rollout.log_ratio[row][chosen].tolist(),
         **{name: values[row][chosen].tolist() for name, values in extras.items()},
     }
 

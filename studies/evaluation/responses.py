@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import torch
 
 from agents import Agent, Policy, collect
 from agents.rollouts.kl_reward import add_policy_logprob
@@ -47,9 +46,15 @@ def respond(agent: Agent, policy: Policy, name: str, episodes: int, seed: int) -
         prompts = itertools.islice(itertools.cycle(task.eval_prompts), episodes)
         rollout = agent.sample(list(prompts), seed=seed)
     else:
-        rollout = collect(agent.envs, policy, episodes, seed=(seed,), prompts=task.eval_prompts)
-    if agent.base.mdp.options.kl_penalty == "reference":
-        rollout = add_policy_logprob(rollout, agent.base.kl_coef)
+        rollout = collect(
+            agent.envs,
+            policy,
+            episodes,
+            seed=(seed,),
+            prompts=task.eval_prompts,
+            kl_coef=agent.kl_coef,
+        )
+    rollout = add_policy_logprob(rollout)
     gold = None
     if task.gold is not None:
         gold = score(task.gold, rollout.prompts(), rollout.responses()).tolist()
@@ -76,13 +81,12 @@ def response_figures(rollout: Rollout, policy: Policy, eos_id: int) -> pd.DataFr
     Returns:
         B rows; "kl" in nats per response (k1), "entropy" in nats per token, "eos_rate" 1 or 0.
     """
-    log_ratios = torch.where(rollout.is_action, rollout.logprobs - rollout.ref_logprobs, 0.0)
     entropy = policy.evaluate_episodes(rollout.tokens, rollout.is_action).entropy
     lengths = rollout.is_action.sum(1)
     columns = {
         "score": rollout.score,
         "return": rollout.rewards.sum(1),
-        "kl": log_ratios.sum(1),
+        "kl": rollout.log_ratio.sum(1),
         "response_length": lengths,
         "eos_rate": rollout.tokens[rollout.last_action] == eos_id,
         "entropy": entropy.sum(1) / lengths,

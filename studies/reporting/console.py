@@ -61,10 +61,10 @@ def _records(
     rollout: Rollout, task: Task, gold: Sequence[float] | None, stage: str
 ) -> Iterator[dict[str, Any]]:
     pairs = zip(rollout.prompts(), rollout.responses(), strict=True)
+    log_ratio = rollout.log_ratio
     for row, (prompt, response) in enumerate(pairs):
         mask = rollout.is_action[row]
         terms = {name: term[row][mask].tolist() for name, term in rollout.reward_terms.items()}
-        logprobs, ref_logprobs = rollout.logprobs[row], rollout.ref_logprobs[row]
         yield {
             "run_id": task.name,
             "stage": stage,
@@ -73,7 +73,7 @@ def _records(
             "tokens": [str(task.tokenizer.decode(token.reshape(1))) for token in response],
             "reward_terms": terms,
             "score": float(rollout.score[row]),
-            "kl": float((logprobs - ref_logprobs)[mask].sum()),
+            "kl": float(log_ratio[row][mask].sum()),
             "finish_reason": "eos" if int(response[-1]) == task.eos_id else "length",
         } | ({} if gold is None else {"gold": float(gold[row])})
 

@@ -157,7 +157,7 @@ def describe(assembly: Assembly, console: Console) -> None:
         f"task {printable(task.name)}: {weights:,} weights, {len(task.prompts):,} prompts to "
         f"train on and {len(task.eval_prompts):,} to evaluate on, up to {task.max_new_tokens} new "
         "tokens, "
-        f"KL coefficient {assembly.agent.base.kl_coef:g}",
+        f"KL coefficient {assembly.agent.kl_coef:g}",
         markup=False,
     )
     if assembly.figures is not None:
@@ -178,8 +178,7 @@ def respond(assembly: Assembly, prompts: list[Any], stage: str) -> list[dict[str
     if not prompts:
         return []
     task = assembly.task
-    # The environment pays log pi_ref; the agent learns from it less its own log pi.
-    rollout = add_policy_logprob(assembly.agent.sample(prompts), assembly.agent.base.kl_coef)
+    rollout = add_policy_logprob(assembly.agent.sample(prompts))
     gold = None
     if task.gold is not None:
         gold = score(task.gold, rollout.prompts(), rollout.responses()).tolist()

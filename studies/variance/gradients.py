@@ -47,7 +47,7 @@ def measure_gradients(study: Study, *, progress: bool = True) -> Gradients:
         scores.append(plain.score.double().cpu().numpy())
         new = agent.policy.evaluate_tokens(plain.tokens, plain.is_action)
         for setting, transforms in layers.items():
-            paid = _paid(plain, transforms, agent.base.kl_coef)
+            paid = _paid(plain, transforms)
             found[setting].append(_gradient(agent, paid, new))
     vectors = {setting: np.stack(rows) for setting, rows in found.items()}
     return Gradients(vectors=vectors, scores=np.concatenate(scores))
@@ -60,10 +60,10 @@ def _layers(study: Study, setting: Setting) -> list[RolloutTransform]:
     return transforms
 
 
-def _paid(rollout: Rollout, transforms: list[RolloutTransform], kl_coef: float) -> Rollout:
+def _paid(rollout: Rollout, transforms: list[RolloutTransform]) -> Rollout:
     for transform in transforms:
         rollout = transform.rollout(rollout)
-    return add_policy_logprob(rollout, kl_coef)
+    return add_policy_logprob(rollout)
 
 
 def _gradient(agent: Agent, rollout: Rollout, new: PolicyOutput) -> NDArray[np.float32]:

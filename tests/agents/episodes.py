@@ -41,7 +41,8 @@ def every_toy15_episode(agent: Agent) -> Rollout:
         prompt_index=torch.zeros(15, dtype=torch.int64),
         decision=torch.where(is_action, torch.arange(-1, 3), -1),
     )
-    return add_policy_logprob(agent.base.evaluate(unpaid), agent.base.kl_coef)
+    with agent.base.overridden(kl_coef=agent.kl_coef, temperature=agent.policy.temperature):
+        return add_policy_logprob(agent.base.evaluate(unpaid))
 
 
 def as_bandit(rollout: Rollout) -> Rollout:

@@ -149,8 +149,8 @@ def test_the_coefficient_that_paid_is_the_one_that_is_logged(
         assert metrics["kl_coef"] == paid[-1]
         expected = metrics["score"] - paid[-1] * metrics["kl"]
         assert metrics["return"] == pytest.approx(expected, abs=1e-5)
-        agent.base.kl_coef = 1.5 * agent.base.kl_coef
-        paid.append(agent.base.kl_coef)
+        agent.kl_coef = 1.5 * agent.kl_coef
+        paid.append(agent.kl_coef)
 
     agent.learn(64, progress=False, callback=controller)
     assert paid == [0.5, 0.75, 1.125, 1.6875, 2.53125]

@@ -44,9 +44,7 @@ def learned_episodes(agent: Agent, *, whole: bool) -> Rollout:
     """All responses, as tokens or as one decision each, with the KL where the agent has it."""
     config, episodes = agent.config, every_toy15_episode(agent)
     episodes = as_bandit(episodes) if whole else episodes
-    return learned_kl(
-        episodes, config.kl_placement, config.kl_estimator, includes_policy_logprob=True
-    )
+    return learned_kl(episodes, config.kl_placement, config.kl_estimator)
 
 
 def reached(logprobs: Tensor) -> Tensor:
@@ -185,7 +183,7 @@ def test_the_coefficient_travels_with_the_rollout(
         )
         rollout = agent.collect()
         if moves_on:
-            agent.base.kl_coef = 9.0
+            agent.kl_coef = 9.0
         results.append((agent.update(rollout), next(agent.policy.model.parameters())))
         kl = (rollout.logprobs - rollout.ref_logprobs).sum(dim=1)
         paid = rollout.score - (0.5 * kl if placement == "reward" else 0.0)

@@ -57,7 +57,7 @@ def test_what_is_loaded_is_what_was_saved(kind: type[Agent], tmp_path: Path) -> 
     agent.save(tmp_path / "a")
     other = kind.load(str(tmp_path / "a"), make_envs(tiny_llama_task()))
     assert other.config == agent.config
-    assert (other.updates, other.episodes, other.base.kl_coef) == (2, 16, 0.3)
+    assert (other.updates, other.episodes, other.kl_coef) == (2, 16, 0.3)
     for mine, yours in zip(said(agent), said(other), strict=True):
         assert torch.equal(mine, yours)
     for one in (agent, other):

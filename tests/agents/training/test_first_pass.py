@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-import agents.training.learner
 from agents import GRPO, PPO, KLPenaltyPPO, Reinforce
 from agents.agent import Agent
+from agents.training.learner import Learner
 from tests.agents.episodes import make_envs
 from tests.toys import tiny_gpt2_task, tiny_llama_task
 
@@ -54,7 +55,8 @@ def learned(agent: Agent) -> tuple[Tensor, dict[str, float]]:
 @pytest.mark.parametrize("name", AGENTS)
 def test_a_pass_of_its_own_has_the_same_result(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     weights, metrics = learned(make_agent(name))
-    monkeypatch.setattr(agents.training.learner.Learner, "_first_pass", lambda *_: None)
+    original = Learner.evaluate_rollout
+    monkeypatch.setattr(Learner, "evaluate_rollout", lambda *given: (original(*given)[0], None))
     apart, expected = learned(make_agent(name))
     torch.testing.assert_close(weights, apart, atol=1e-6, rtol=1e-5)
     assert metrics == pytest.approx(expected, abs=1e-5, rel=1e-4)
@@ -73,16 +75,12 @@ def test_one_pass_less_where_it_is_the_same(minibatches: int, expected: list[int
         assert seen == expected
 
 
-def test_another_rollout_is_described_anew() -> None:
+def test_without_the_pass_the_learner_runs_its_own() -> None:
     agent = PPO(make_envs(tiny_llama_task(), 8), episodes_per_update=8, minibatches=1, epochs=1)
-    first, second = agent.resample(0), agent.resample(1)
-    agent.learner.describe(first)
+    rollout = agent.collect()
+    old, first_pass = agent.learner.evaluate_rollout(rollout)
+    assert first_pass is not None
+    targets = agent.learner.algorithm.targets(rollout, old, agent.base.mdp.reference)
     with passes(agent) as seen:
-        agent.update(second)
-        assert seen == [8]
-        old = agent.policy.evaluate_episodes(first.tokens, first.is_action)
-        agent.learner.describe(first)
-        targets = agent.learner.algorithm.targets(second, old, agent.base.mdp.reference)
-        del seen[:]
-        agent.learner.update(second, old, targets, None)  # type: ignore[arg-type]
+        agent.learner.update(rollout, old, targets, np.random.default_rng(0))
         assert seen == [8]

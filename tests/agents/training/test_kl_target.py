@@ -57,7 +57,7 @@ def test_one_step_of_the_controller(toy15: Task, observed: float, expected: floa
     """Trap D9; what is logged is the coefficient that the rollout was paid with."""
     agent, rollout = steered(toy15)
     metrics = agent.update(with_kl(rollout, observed))
-    assert agent.base.kl_coef == pytest.approx(expected, abs=1e-6)
+    assert agent.kl_coef == pytest.approx(expected, abs=1e-6)
     assert metrics["kl_coef"] == 0.2
 
 
@@ -66,7 +66,7 @@ def test_a_kl_that_is_no_number_changes_nothing(toy15: Task) -> None:
     agent, rollout = steered(toy15)
     with pytest.raises(ValueError, match="observed KL must be a number, got nan"):
         agent.update(with_kl(rollout, math.nan))
-    assert agent.base.kl_coef == 0.2
+    assert agent.kl_coef == 0.2
 
 
 def test_the_unit_of_the_target(toy15: Task) -> None:
@@ -74,10 +74,10 @@ def test_the_unit_of_the_target(toy15: Task) -> None:
     agent, rollout = steered(toy15, "token", target=0.3)
     agent.update(with_kl(rollout, 0.3))
     assert rollout.is_action.sum() > 1.25 * len(rollout)
-    assert agent.base.kl_coef == pytest.approx(0.198976, abs=1e-6)
+    assert agent.kl_coef == pytest.approx(0.198976, abs=1e-6)
     agent, rollout = steered(toy15, "sequence", target=0.3)
     agent.update(with_kl(rollout, 0.3))
-    assert agent.base.kl_coef == pytest.approx(0.2, abs=1e-6)
+    assert agent.kl_coef == pytest.approx(0.2, abs=1e-6)
 
 
 def test_a_coefficient_of_zero_cannot_be_steered(toy15: Task) -> None:
@@ -95,7 +95,7 @@ def test_where_the_controller_stood_is_kept(tmp_path: Path) -> None:
     assert len({row["kl_coef"] for row in rows}) == 3
     agent.save(tmp_path / "a")
     loaded = PPO.load(tmp_path / "a", make_envs(tiny_gpt2_task()))
-    assert loaded.base.kl_coef == agent.base.kl_coef != rows[-1]["kl_coef"]
+    assert loaded.kl_coef == agent.kl_coef != rows[-1]["kl_coef"]
 
 
 @pytest.mark.slow

@@ -100,11 +100,12 @@ def test_every_episode_is_visited_once_per_epoch(monkeypatch: pytest.MonkeyPatch
     agent = agent_of(PPO, epochs=3, minibatches=4)
     seen: list[list[int]] = []
 
-    def step(rollout: Rollout, old: Any, targets: Any, rows: Tensor, _: Any) -> dict[str, float]:
+    def add(rollout: Rollout, old: Any, targets: Any, rows: Tensor, _: Any) -> dict[str, Tensor]:
         seen.append(rows.tolist())
-        return {"gradient_norm": 0.0}
+        return {}
 
-    monkeypatch.setattr(agent.learner, "_step", step)
+    monkeypatch.setattr(agent.learner, "_add_gradients", add)
+    monkeypatch.setattr(agent.learner, "_take_step", lambda: 0.0)
     rollout = agent.collect()
     agent.learner.update(rollout, None, None, np.random.default_rng(0))  # type: ignore[arg-type]
     assert [len(rows) for rows in seen] == [4] * 12
@@ -175,3 +176,37 @@ def test_what_is_learned_from_is_the_kl_penalised_reward(kl_penalty: str) -> Non
     rollout = agent.collect()
     expected = rollout.score - 0.1 * (rollout.logprobs - rollout.ref_logprobs).sum(dim=1)
     assert agent.update(rollout)["return"] == pytest.approx(expected.mean().item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("learning_rate", [1e38, 4e37])
+def test_a_step_that_could_overflow_is_not_taken(learning_rate: float) -> None:
+    agent = agent_of(PPO, learning_rate=learning_rate)
+    before = [p.clone() for p in agent.policy.parameters()]
+    with pytest.raises(ValueError, match=r"could leave weights that are not finite.*unchanged"):
+        agent.update(agent.collect())
+    for old, new in zip(before, agent.policy.parameters(), strict=True):
+        assert torch.equal(old, new)
+    assert not agent.learner.optimizer.state
+
+
+def test_a_gradient_whose_square_overflows_is_not_used() -> None:
+    agent = agent_of(PPO, max_grad_norm=1e30)
+    for parameter in agent.learner.parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    agent.learner.parameters[0].grad.view(-1)[0] = 2e19  # type: ignore[union-attr]
+    before = [p.clone() for p in agent.policy.parameters()]
+    with pytest.raises(ValueError, match=r"(norm 2e\+19|norm is inf).*the weights are unchanged"):
+        agent.learner._take_step()
+    for old, new in zip(before, agent.policy.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_an_epsilon_of_zero_divides_by_zero_and_is_refused() -> None:
+    with pytest.raises(ValueError, match="adam_epsilon must be"):
+        agent_of(PPO, adam_epsilon=0.0)
+
+
+def test_one_of_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="an agent learns in one process, got 2; start it with"):
+        agent_of(PPO)
