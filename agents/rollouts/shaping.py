@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agents.rollouts.discounting import Discount
+from agents.settings.discount import Discount
 
 _TERM = "shaping"
 
