@@ -67,7 +67,9 @@ def done(
     """Do the pieces in the study's processes and yield at the end of each.
 
     Raises:
-        RuntimeError: if a piece fails or its process dies; the others are given up.
+        RuntimeError: if a piece fails in another process, or its process dies; the others are
+            given up.
+        Exception: whatever a piece raises in this process.
     """
     if study.jobs == 1:
         yield from map(partial(make, study), pieces)
