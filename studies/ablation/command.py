@@ -16,9 +16,9 @@ from studies.execution.interrupts import interruptions
 from studies.execution.pool import outcomes
 from studies.execution.ray_cluster import cluster_outcomes, connect
 from studies.experiment.build import run_task
-from studies.experiment.custom_checks import check_own_parts
+from studies.experiment.custom_checks import check_custom_parts
 from studies.experiment.grid import RunSettings, grid
-from studies.experiment.inputs import read_material
+from studies.experiment.inputs import read_inputs
 from studies.reporting.report import make_report
 from studies.reporting.tables import as_text
 from studies.results.csv_files import read_csv
@@ -61,11 +61,11 @@ def file_digests(settings: Settings) -> dict[str, str]:
         return {}
 
     own = settings.budget.own
-    material = read_material(own)
+    inputs = read_inputs(own)
 
     for model in settings.axes.model:
-        check_own_parts(model, own, material)
-    return material.digests
+        check_custom_parts(model, own, inputs)
+    return inputs.digests
 
 
 def make_executor(settings: Settings, runner: Runner | None) -> Executor:

@@ -43,7 +43,7 @@ def execute(run: RunSettings) -> RunResult:
 
 
 def evaluate(agent: Any, envs: VectorEnv[Any, Any, Any], episodes: int) -> dict[str, float]:
-    """Return what an agent is worth on the task's evaluation prompts; anybody's agent can act."""
+    """Return what an agent is worth on the task's evaluation prompts; any agent that acts."""
     if isinstance(agent, Agent):
         return agent.evaluate(episodes)
     task = base_environment(envs).task
@@ -51,5 +51,5 @@ def evaluate(agent: Any, envs: VectorEnv[Any, Any, Any], episodes: int) -> dict[
 
 
 def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
-    # Somebody's agent may report numbers of NumPy or torch, which no record can hold.
+    # An agent may report numbers of NumPy or torch, which no record can hold.
     return {name: float(value) for name, value in metrics.items()}

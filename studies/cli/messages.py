@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 INTERRUPTED = {
-    "ablate": "finished runs are kept, the same command goes on from there",
+    "ablate": "finished runs are kept, the same command continues from there",
     "compare": "nothing was changed",
     "evaluate": "nothing was changed",
-    "overoptimization": "what is finished is kept, the same command goes on",
+    "overoptimization": "what is finished is kept, the same command continues",
     "report": "nothing was changed",
     "reward_report": "nothing was changed",
-    "rounds": "finished rounds are kept, the same command goes on from there",
-    "train": "the same command goes on from the last checkpoint",
+    "rounds": "finished rounds are kept, the same command continues from there",
+    "train": "the same command continues from the last checkpoint",
     "train_reward": "nothing was written",
     "variance": "the same command starts again",
 }

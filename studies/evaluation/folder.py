@@ -47,4 +47,4 @@ def write_json(path: Path, fields: Mapping[str, Any]) -> None:
 def _plain(value: object) -> Any:
     if isinstance(value, Estimate):
         return vars(value)
-    raise TypeError(f"{type(value).__name__} is no value of JSON")
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")

@@ -18,8 +18,8 @@ from studies.evaluation.saved import Saved
 from studies.experiment.agent_names import is_custom
 from studies.experiment.build import make_task, shortened
 from studies.experiment.checks import check_task
-from studies.experiment.custom_task import learn_reward, load_own_task
-from studies.experiment.inputs import Material, file_digests, read_material
+from studies.experiment.custom_task import learn_reward, load_custom_task
+from studies.experiment.inputs import TaskInputs, file_digests, read_inputs
 from studies.experiment.task_spec import Problem
 from studies.results.run_folder import REWARD
 
@@ -32,12 +32,12 @@ class Source:
 
     Attributes:
         problem: names it.
-        material: what was read for a model; None for a built-in task.
+        inputs: what was read for a model; None for a built-in task.
         reward: the file of a reward that was learned before; None where there is none.
     """
 
     problem: Problem
-    material: Material | None
+    inputs: TaskInputs | None
     reward: Path | None
 
 
@@ -54,7 +54,7 @@ def read_source(saved: Saved, asked: Problem, *, trust: bool = False) -> Source:
             agent was trained on, or the folder names code and is not trusted.
     """
     if asked.task is not None or asked.model is not None:
-        return Source(problem=asked, material=_material(asked), reward=None)
+        return Source(problem=asked, inputs=_inputs(asked), reward=None)
     named_again = asked.own.reward
     _check_no_more(replace(asked, own=replace(asked.own, reward=None)))
     if saved.run is None:
@@ -75,9 +75,9 @@ def read_source(saved: Saved, asked: Problem, *, trust: bool = False) -> Source:
     if problem.model is not None:
         # Before a reward is imported: it may not be the file that the agent was trained on.
         _check_unchanged(saved, file_digests(problem.own))
-    material = _material(problem)
+    inputs = _inputs(problem)
     reward = saved.run.out / REWARD
-    return Source(problem=problem, material=material, reward=reward if reward.is_file() else None)
+    return Source(problem=problem, inputs=inputs, reward=reward if reward.is_file() else None)
 
 
 def load_task(source: Source) -> Task:
@@ -86,15 +86,15 @@ def load_task(source: Source) -> Task:
     Raises:
         ValueError: if the model, the reward or all prompts cannot be used.
     """
-    problem, material = source.problem, source.material
-    if material is None:
+    problem, inputs = source.problem, source.inputs
+    if inputs is None:
         return shortened(make_task(problem.task or ""), problem.own.max_new_tokens)
     learned = None
     if source.reward is not None:
         learned = TextRegressionReward.load(source.reward)
-    elif material.ratings is not None:
-        learned = learn_reward(material.ratings)[0]
-    return load_own_task(problem.model or "", problem.own, material, learned, problem.kl_coef)
+    elif inputs.ratings is not None:
+        learned = learn_reward(inputs.ratings)[0]
+    return load_custom_task(problem.model or "", problem.own, inputs, learned, problem.kl_coef)
 
 
 def load_agent(saved: Saved, task: Task) -> Agent:
@@ -107,9 +107,9 @@ def load_agent(saved: Saved, task: Task) -> Agent:
     return kind.load(saved.checkpoint, gym.make_vec("RLHF-v0", num_envs=MAX_ENVS, task=task))
 
 
-def _material(problem: Problem) -> Material | None:
+def _inputs(problem: Problem) -> TaskInputs | None:
     if problem.model is not None:
-        return read_material(problem.own)
+        return read_inputs(problem.own)
     check_task(problem.task or "")
     return None
 

@@ -35,7 +35,7 @@ def leave_on_signals(message: str) -> None:
 
 @contextmanager
 def interruptions() -> Iterator[None]:
-    """Raise KeyboardInterrupt inside, once, so that tables can be written; then leave anyway.
+    """Raise KeyboardInterrupt inside, once, so that the tables can be written; then leave anyway.
 
     Signals that `leave_on_signals` has not taken over keep their handlers.
     """

@@ -18,9 +18,9 @@ from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.task import Task
 from rlhf_env.tasks import load_task
 from studies.experiment.agent_names import custom_class, is_custom, parameters
-from studies.experiment.custom_task import learn_reward, load_own_task
+from studies.experiment.custom_task import learn_reward, load_custom_task
 from studies.experiment.grid import RunSettings
-from studies.experiment.inputs import Material, read_material
+from studies.experiment.inputs import TaskInputs, read_inputs
 from studies.experiment.names import entropy_threshold, tokens_per_action
 from studies.experiment.references import import_object
 from studies.experiment.task_spec import OwnTask
@@ -42,17 +42,17 @@ def run_task(run: RunSettings) -> Task:
     budget = run.budget
     if budget.model is None:
         return shortened(make_task(budget.task), budget.own.max_new_tokens)
-    # Folders load in a moment; their bar would stand between the lines of finished runs.
+    # Folders load in a moment; their bar would appear between the lines of finished runs.
     disable_progress_bar()
-    material, learned = own_material(budget.own)
-    return load_own_task(budget.model, budget.own, material, learned, run.kl_coef)
+    inputs, learned = custom_inputs(budget.own)
+    return load_custom_task(budget.model, budget.own, inputs, learned, run.kl_coef)
 
 
 @functools.cache
-def own_material(own: OwnTask) -> tuple[Material, TextRegressionReward | None]:
+def custom_inputs(own: OwnTask) -> tuple[TaskInputs, TextRegressionReward | None]:
     """Return prompts and reward; read, and learned, once per process."""
-    material = read_material(own)
-    return material, None if material.ratings is None else learn_reward(material.ratings)[0]
+    inputs = read_inputs(own)
+    return inputs, None if inputs.ratings is None else learn_reward(inputs.ratings)[0]
 
 
 def shortened(task: Task, max_new_tokens: int | None) -> Task:

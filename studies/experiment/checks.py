@@ -21,7 +21,7 @@ from studies.experiment.names import (
     tokens_per_action,
 )
 from studies.experiment.references import did_you_mean, import_object
-from studies.experiment.task_checks import check_own_task
+from studies.experiment.task_checks import check_custom_task
 
 MAX_RUNS = 100_000
 MAX_COUNT = 10_000_000
@@ -37,7 +37,7 @@ def check_grid(axes: Axes, budget: Budget) -> None:
     """
     check_axes(axes)
     check_budget(budget)
-    check_own_task(budget.own, axes.model)
+    check_custom_task(budget.own, axes.model)
     _check_size(axes, budget)
     for agent in axes.agent:
         if "group_size" in agent_fields(agent):

@@ -16,13 +16,13 @@ from rlhf_env.engine.pretrained import load_tokenizer
 from rlhf_env.rewards.protocol import Reward, as_reward, score
 from rlhf_env.text.prompts import encode_prompt
 from studies.experiment.custom_task import options_named
-from studies.experiment.inputs import Material
+from studies.experiment.inputs import TaskInputs
 from studies.experiment.task_spec import OwnTask
 
 MAX_ERROR = 120
 
 
-def check_own_parts(model: str, own: OwnTask, material: Material) -> None:
+def check_custom_parts(model: str, own: OwnTask, inputs: TaskInputs) -> None:
     """Refuse a model, prompts or a function that no task can be made of.
 
     Of the model everything but the content of its weights is looked at, and the function is asked
@@ -33,9 +33,9 @@ def check_own_parts(model: str, own: OwnTask, material: Material) -> None:
     """
     tokenizer = checked_tokenizer(model, own)
     hush()
-    fitting = check_prompts(own, material, tokenizer)
-    if material.function is not None:
-        try_reward(as_reward(material.function, tokenizer), fitting, "--reward")
+    fitting = check_prompts(own, inputs, tokenizer)
+    if inputs.function is not None:
+        try_reward(as_reward(inputs.function, tokenizer), fitting, "--reward")
 
 
 def hush() -> None:
@@ -58,7 +58,7 @@ def checked_tokenizer(model: str, own: OwnTask) -> PreTrainedTokenizerBase:
 
 
 def check_prompts(
-    own: OwnTask, material: Material, tokenizer: PreTrainedTokenizerBase
+    own: OwnTask, inputs: TaskInputs, tokenizer: PreTrainedTokenizerBase
 ) -> list[Tensor]:
     """Refuse prompts none of which is short enough.
 
@@ -69,7 +69,7 @@ def check_prompts(
         ValueError: with the options that help.
     """
     limit, found = own.max_prompt_tokens or MAX_PROMPT_TOKENS, []
-    for texts in (material.prompts, material.eval_prompts):
+    for texts in (inputs.prompts, inputs.eval_prompts):
         encoded = (encode_prompt(text, "a prompt", tokenizer) for text in texts)
         long = list(itertools.takewhile(lambda ids: len(ids) > limit, encoded))
         if len(long) == len(texts):

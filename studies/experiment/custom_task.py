@@ -11,15 +11,15 @@ from rlhf_env.defaults import KL_COEF, MAX_NEW_TOKENS, MAX_PROMPT_TOKENS
 from rlhf_env.engine.pretrained import ContextWindowError, ModelError
 from rlhf_env.rewards.feedback.rated_texts import RatedTexts
 from rlhf_env.rewards.text_regression import TextRegressionReward
-from studies.experiment.inputs import Material
+from studies.experiment.inputs import TaskInputs
 from studies.experiment.option_names import as_typed
 from studies.experiment.task_spec import OwnTask
 
 
-def load_own_task(
+def load_custom_task(
     model: str,
     own: OwnTask,
-    material: Material,
+    inputs: TaskInputs,
     learned: TextRegressionReward | None,
     kl_coef: float | None,
 ) -> Task:
@@ -28,20 +28,20 @@ def load_own_task(
     Args:
         model: folder or hub id.
         own: whose limits are kept.
-        material: the prompts, and the reward where it is not learned.
+        inputs: the prompts, and the reward where it is not learned.
         learned: the reward, where it is.
         kl_coef: beta; None takes the default.
 
     Raises:
         ValueError: if the model or all prompts cannot be used.
     """
-    reward: Any = learned.score if learned is not None else material.function
+    reward: Any = learned.score if learned is not None else inputs.function
     with options_named():
         return Task.from_pretrained(
             model,
             reward=reward,
-            prompts=material.prompts,
-            eval_prompts=material.eval_prompts,
+            prompts=inputs.prompts,
+            eval_prompts=inputs.eval_prompts,
             max_prompt_tokens=own.max_prompt_tokens or MAX_PROMPT_TOKENS,
             max_new_tokens=own.max_new_tokens or MAX_NEW_TOKENS,
             kl_coef=KL_COEF if kl_coef is None else kl_coef,

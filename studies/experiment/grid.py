@@ -64,7 +64,7 @@ class Axes:
     kl_placement: Annotated[
         tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: the agent's own)")
     ] = ()
-    """Where the KL penalty stands: reward, loss."""
+    """Where the KL penalty is paid: reward, loss."""
     kl_estimator: Annotated[
         tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: the agent's own)")
     ] = ()

@@ -23,7 +23,7 @@ SENTENCE_END = re.compile(r"""(?<=[.!?])["')\]]*(?=\s)""")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class TaskInputs:
     """What a task is made of besides its model.
 
     Attributes:
@@ -41,7 +41,7 @@ class Material:
     digests: dict[str, str]
 
 
-def read_material(own: OwnTask) -> Material:
+def read_inputs(own: OwnTask) -> TaskInputs:
     """Read prompts and ratings, or import the reward.
 
     Raises:
@@ -58,7 +58,7 @@ def read_material(own: OwnTask) -> Material:
     else:
         function = import_reward(own.reward or "")
     enough = bool(kept and held_out)
-    return Material(
+    return TaskInputs(
         prompts=kept if enough else texts,
         eval_prompts=held_out if enough else texts,
         ratings=ratings,

@@ -24,10 +24,10 @@ def check_problem(problem: Problem) -> None:
             f"--task and --model exclude each other, got {problem.task!r} and {problem.model!r}; "
             "leave one out"
         )
-    check_own_task(problem.own, () if problem.model is None else (problem.model,))
+    check_custom_task(problem.own, () if problem.model is None else (problem.model,))
 
 
-def check_own_task(own: OwnTask, models: Sequence[str]) -> None:
+def check_custom_task(own: OwnTask, models: Sequence[str]) -> None:
     """Refuse what does not make a task of each model, or is there without a model.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Rounds of feedback: responses are labelled, the reward is learned anew, the policy goes on."""
+"""Rounds of feedback: responses are labelled, the reward is learned anew, the policy trains on."""

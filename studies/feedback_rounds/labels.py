@@ -1,7 +1,7 @@
-"""The file of a round's pairs, in which somebody says which response is better.
+"""The file of a round's pairs, in which people label the better response.
 
 One JSON object per line: prompt, response_a, response_b, and preferred: "a", "b", "tie", or null
-where nobody has said anything yet.
+where there is no label yet.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read_labels(path: Path, pairs: Sequence[Pair]) -> list[Comparison]:
     """Return the labelled pairs of a file.
 
     Args:
-        path: what `write_pairs` wrote and somebody filled in.
+        path: what `write_pairs` wrote and people filled in.
         pairs: those that were written, to be found there unchanged.
 
     Raises:
@@ -64,7 +64,7 @@ def read_pairs(path: Path) -> list[Pair]:
     """Return the pairs of a file, labelled or not.
 
     Raises:
-        ValueError: if the file cannot be read or a line is no pair, naming the line.
+        ValueError: if the file cannot be read or a line is not a pair, naming the line.
     """
     return [_pair(path, number, row) for number, row in _read_rows(path)]
 

@@ -1,4 +1,4 @@
-"""Pairs of responses of the present policy, for somebody to say which one is better."""
+"""Pairs of responses of the present policy, to be labeled by which one is better."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Settings:
     kl_coef: float | None = None
     """Weight of the KL penalty towards the task's reference (none given: the task's)."""
     missing_eos_penalty: float = 1.0
-    """Taken off for a response that does not end by itself: nobody is shown one."""
+    """Taken off for a response that does not end by itself: people are not shown such responses."""
     eval_episodes: int = 256
     """Episodes of each round's evaluation."""
     seed: int = 0

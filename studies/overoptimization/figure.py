@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from studies.overoptimization.curves import Curve
 from studies.overoptimization.settings import Judge
-from studies.reporting.style import LIGHT, line_colours, shaded
+from studies.reporting.style import LIGHT, line_colors, shaded
 
 _BAND = 0.12
 
@@ -24,19 +24,19 @@ def draw(curves: Sequence[Curve], judges: Sequence[Judge]) -> Figure:
     """
     methods = list(dict.fromkeys(curve.method for curve in curves))
     rows = _rows(judges)
-    colours = {judge.label: _colour(number) for number, judge in enumerate(judges)}
+    colors = {judge.label: _color(number) for number, judge in enumerate(judges)}
     figure = Figure(figsize=(9.6, 3.5 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), len(methods), squeeze=False, sharex="col", sharey=True)
     for (title, members), line in zip(rows.items(), axes, strict=True):
         labels = [judge.label for judge in members]
-        for method, place in zip(methods, line, strict=True):
+        for method, ax in zip(methods, line, strict=True):
             here = [curve for curve in curves if curve.method == method and curve.judge in labels]
             for curve in here:
-                _draw_curve(place, curve, colours[curve.judge])
-            place.axhline(0.0, color=LIGHT.muted, linewidth=1.0, zorder=0)
-            place.set_title(f"{method}: {title}")
+                _draw_curve(ax, curve, colors[curve.judge])
+            ax.axhline(0.0, color=LIGHT.muted, linewidth=1.0, zorder=0)
+            ax.set_title(f"{method}: {title}")
         line[-1].legend(
-            handles=_samples({label: colours[label] for label in labels}),
+            handles=_samples({label: colors[label] for label in labels}),
             fontsize=8,
             loc="upper left",
             bbox_to_anchor=(1.02, 1.0),
@@ -44,8 +44,8 @@ def draw(curves: Sequence[Curve], judges: Sequence[Judge]) -> Figure:
             frameon=False,
         )
         line[0].set_ylabel("score (reference: 0 ± 1)")
-    for place in axes[-1]:
-        place.set_xlabel("distance from the reference, √KL (√nats)")
+    for ax in axes[-1]:
+        ax.set_xlabel("distance from the reference, √KL (√nats)")
     return figure
 
 
@@ -60,25 +60,25 @@ def _rows(judges: Sequence[Judge]) -> dict[str, list[Judge]]:
     return rows
 
 
-def _draw_curve(place: Axes, curve: Curve, colour: str) -> None:
+def _draw_curve(ax: Axes, curve: Curve, color: str) -> None:
     distance = curve.distance.mean(axis=0)
-    place.plot(distance, curve.gold.mean(axis=0), "-", color=colour)
-    place.plot(distance, curve.proxy.mean(axis=0), "--", color=colour, linewidth=1.0)
-    place.fill_between(
-        distance, curve.gold.min(axis=0), curve.gold.max(axis=0), color=colour, alpha=_BAND, lw=0.0
+    ax.plot(distance, curve.gold.mean(axis=0), "-", color=color)
+    ax.plot(distance, curve.proxy.mean(axis=0), "--", color=color, linewidth=1.0)
+    ax.fill_between(
+        distance, curve.gold.min(axis=0), curve.gold.max(axis=0), color=color, alpha=_BAND, lw=0.0
     )
-    place.plot(curve.peak_distance, curve.peak_height, "o", color=colour, markersize=5)
+    ax.plot(curve.peak_distance, curve.peak_height, "o", color=color, markersize=5)
 
 
-def _colour(index: int) -> str:
-    """Return the colour of a judge; when all are used they come again, darker."""
-    colours = line_colours()
-    return shaded(colours[index % len(colours)], 1 + index // len(colours))
+def _color(index: int) -> str:
+    """Return the color of a judge; when all are used they come again, darker."""
+    colors = line_colors()
+    return shaded(colors[index % len(colors)], 1 + index // len(colors))
 
 
-def _samples(colours: Mapping[str, str]) -> list[Line2D]:
-    """Return what the legend shows: colours of judges, then line styles."""
-    judges = [Line2D([], [], color=colour, label=label) for label, colour in colours.items()]
+def _samples(colors: Mapping[str, str]) -> list[Line2D]:
+    """Return what the legend shows: colors of judges, then line styles."""
+    judges = [Line2D([], [], color=color, label=label) for label, color in colors.items()]
     kinds = [
         Line2D([], [], color=LIGHT.ink, linestyle="-", label="gold"),
         Line2D([], [], color=LIGHT.ink, linestyle="--", label="proxy"),

@@ -27,20 +27,20 @@ FEWEST_POINTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Strip:
+class Band:
     """A line with its band.
 
     Attributes:
         line: whose runs, and how it looks.
         updates: [U].
-        middle: [U] interquartile mean.
+        center: [U] interquartile mean.
         low: [U] lower end of its interval; NaN where there is none.
         high: [U] upper end of its interval; NaN where there is none.
     """
 
     line: Line
     updates: Floats
-    middle: Floats
+    center: Floats
     low: Floats
     high: Floats
 
@@ -68,7 +68,7 @@ def rows_of(wide: pd.DataFrame, run_ids: Iterable[Any]) -> Floats:
     return wide.to_numpy(float)[places[places >= 0]]
 
 
-def strips(grid: Grid, curves: pd.DataFrame, metric: str) -> list[list[Strip]]:
+def metric_bands(grid: Grid, curves: pd.DataFrame, metric: str) -> list[list[Band]]:
     """Return every panel's lines with their bands; none for lines without a number.
 
     Args:
@@ -84,23 +84,23 @@ def strips(grid: Grid, curves: pd.DataFrame, metric: str) -> list[list[Strip]]:
     pairs = zip(known, chosen, strict=True)
     found = bands([[runs[:, columns] for runs in one.strata] for one, columns in pairs])
     made = {
-        id(one): _strip(one, columns, *ends)
+        id(one): _band(one, columns, *ends)
         for one, columns, ends in zip(known, chosen, found, strict=True)
     }
     return [[made[id(one)] for one in panel if id(one) in made] for panel in panels]
 
 
-def draw_curves(grid: Grid, found: list[list[Strip]], metric: str, *, stacked: bool) -> Figure:
+def draw_curves(grid: Grid, found: list[list[Band]], metric: str, *, stacked: bool) -> Figure:
     """Draw a metric over updates: panels by granularity and density, a line per setting."""
     samples = [Line2D([], [], label=shortened(line.name, 3.2), **line.look) for line in grid.lines]
     figure, axes = subplots(grid.rows, grid.columns, legend=samples, stacked=stacked)
-    for place, panel, here in zip(axes.flat, grid.panels, found, strict=True):
-        place.set_title(shortened(panel.title, place.get_window_extent().width / figure.dpi))
+    for ax, panel, here in zip(axes.flat, grid.panels, found, strict=True):
+        ax.set_title(shortened(panel.title, ax.get_window_extent().width / figure.dpi))
         for one in here:
-            _draw_strip(place, one, is_log=metric == "regret")
+            _draw_band(ax, one, is_log=metric == "regret")
         if metric == "regret":
-            place.set_yscale("log")
-            place.yaxis.set_major_formatter("{x:g}")
+            ax.set_yscale("log")
+            ax.yaxis.set_major_formatter("{x:g}")
     share_scales(axes, "update", LABELS[metric])
     return figure
 
@@ -121,16 +121,16 @@ def _spread(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))
 
 
-def _strip(one: Measured, chosen: np.ndarray, low: Floats, high: Floats) -> Strip:
+def _band(one: Measured, chosen: np.ndarray, low: Floats, high: Floats) -> Band:
     ends = [np.interp(one.updates, one.updates[chosen], end) for end in (low, high)]
-    middle = interquartile_mean(np.concatenate(one.strata), axis=0)
-    return Strip(line=one.line, updates=one.updates, middle=middle, low=ends[0], high=ends[1])
+    center = interquartile_mean(np.concatenate(one.strata), axis=0)
+    return Band(line=one.line, updates=one.updates, center=center, low=ends[0], high=ends[1])
 
 
-def _draw_strip(place: Axes, one: Strip, *, is_log: bool) -> None:
-    middle, low, high = one.middle, one.low, one.high
+def _draw_band(ax: Axes, one: Band, *, is_log: bool) -> None:
+    center, low, high = one.center, one.low, one.high
     if is_log:
-        middle, low, high = (np.maximum(row, LEAST_REGRET) for row in (middle, low, high))
+        center, low, high = (np.maximum(row, LEAST_REGRET) for row in (center, low, high))
     if np.isfinite(low).any():
-        place.fill_between(one.updates, low, high, color=one.line.colour, alpha=0.16, linewidth=0)
-    place.plot(one.updates, middle, **one.line.look)
+        ax.fill_between(one.updates, low, high, color=one.line.color, alpha=0.16, linewidth=0)
+    ax.plot(one.updates, center, **one.line.look)

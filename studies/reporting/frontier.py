@@ -17,10 +17,10 @@ from studies.reporting.titles import LABELS
 from studies.statistics.intervals import pooled_estimate
 
 BEST = "#8a94a0"
-Middle = tuple[Estimate, Estimate]
+Center = tuple[Estimate, Estimate]
 
 
-def middles(grid: Grid) -> list[list[tuple[Line, Middle]]]:
+def centers(grid: Grid) -> list[list[tuple[Line, Center]]]:
     """Return every panel's lines with the estimates of KL and score; none for lines without."""
     found = []
     for panel in grid.panels:
@@ -36,13 +36,13 @@ def middles(grid: Grid) -> list[list[tuple[Line, Middle]]]:
 
 
 def draw_frontier(
-    grid: Grid, found: list[list[tuple[Line, Middle]]], best: pd.DataFrame, *, stacked: bool
+    grid: Grid, found: list[list[tuple[Line, Center]]], best: pd.DataFrame, *, stacked: bool
 ) -> Figure:
     """Draw the score after training over the KL it cost: panels by granularity and density.
 
     Args:
         grid: the panels.
-        found: of `middles`.
+        found: of `centers`.
         best: KL and score of exactly optimal policies; may be empty.
         stacked: draw the panels in one column.
     """
@@ -51,31 +51,31 @@ def draw_frontier(
         for line in grid.lines
     ]
     figure, axes = subplots(grid.rows, grid.columns, legend=samples, stacked=stacked)
-    for place, panel, here in zip(axes.flat, grid.panels, found, strict=True):
-        place.set_title(panel.title)
-        for line, middle in here:
-            _draw_line(place, line, middle)
+    for ax, panel, here in zip(axes.flat, grid.panels, found, strict=True):
+        ax.set_title(panel.title)
+        for line, center in here:
+            _draw_line(ax, line, center)
     share_scales(axes, LABELS["kl"], LABELS["score"])
-    for place in axes.flat if len(best) else ():
-        # The best goes on to where no run has been.
-        place.autoscale(False)
-        place.plot(best["kl"], best["score"], color=BEST, zorder=1)
+    for ax in axes.flat if len(best) else ():
+        # The optimum extends to where no run has been.
+        ax.autoscale(False)
+        ax.plot(best["kl"], best["score"], color=BEST, zorder=1)
     return figure
 
 
-def _draw_line(place: Axes, line: Line, middle: Middle) -> None:
+def _draw_line(ax: Axes, line: Line, center: Center) -> None:
     runs = pd.concat(line.strata)
     look = _look(line)
-    place.plot(runs["kl"], runs["score"], linestyle="", markersize=3.5, alpha=0.4, **look)
-    kl, score = middle
-    place.errorbar(
+    ax.plot(runs["kl"], runs["score"], linestyle="", markersize=3.5, alpha=0.4, **look)
+    kl, score = center
+    ax.errorbar(
         kl.value,
         score.value,
         xerr=_arms(kl),
         yerr=_arms(score),
         elinewidth=1.0,
         markersize=5 + 1.6 * line.width,
-        markeredgecolor=place.get_facecolor(),
+        markeredgecolor=ax.get_facecolor(),
         **look,
     )
 
@@ -88,4 +88,4 @@ def _arms(found: Estimate) -> np.ndarray | None:
 
 
 def _look(line: Line) -> dict[str, Any]:
-    return {"color": line.colour, "marker": line.marker}
+    return {"color": line.color, "marker": line.marker}

@@ -20,10 +20,10 @@ from studies.statistics.intervals import estimates, pooled_estimate
 
 AXES = ("granularity", "agent", "gamma", "density")
 MOST = {"granularity": 6, "agent": 6, "gamma": 12, "density": 8}
-# Colours of values that differ by less than this share would exaggerate the difference.
+# Colors of values that differ by less than this share would exaggerate the difference.
 LEAST_SPAN = 0.1
 # From paper to ink, so that it does the same on dark pages.
-COLOURS = "Blues"
+COLORS = "Blues"
 # Inches.
 CELL_WIDTH, LINE_HEIGHT = 1.05, 0.2
 LEFT, BOTTOM, GAP, SLANTED = 0.7, 0.95, 0.6, 0.45
@@ -95,7 +95,7 @@ def draw_heat_map(found: HeatMap, *, stacked: bool) -> Figure:
         gap=GAP + SLANTED * is_long,
     )
     figure, axes = subplots(len(granularities), len(agents), panels=sizes, stacked=stacked)
-    for (i, j), place in np.ndenumerate(axes):
+    for (i, j), ax in np.ndenumerate(axes):
         cells = [
             [
                 found.cells.get((granularities[i], agents[j], gamma, density))
@@ -103,14 +103,14 @@ def draw_heat_map(found: HeatMap, *, stacked: bool) -> Figure:
             ]
             for gamma in gammas
         ]
-        _draw_cells(place, cells, bounds, look)
-        place.set_title(shortened(f"{agents[j]}, {granularities[i]}", width))
+        _draw_cells(ax, cells, bounds, look)
+        ax.set_title(shortened(f"{agents[j]}, {granularities[i]}", width))
         slant = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
         names = [shortened(name, 1.5) for name in densities]
-        place.set_xticks(range(len(densities)), names, fontsize=8, **slant)
+        ax.set_xticks(range(len(densities)), names, fontsize=8, **slant)
         is_outer = stacked or j == 0
-        place.set_yticks(range(len(gammas)), [f"γ {gamma}" if is_outer else "" for gamma in gammas])
-        place.tick_params(length=0, labelbottom=True)
+        ax.set_yticks(range(len(gammas)), [f"γ {gamma}" if is_outer else "" for gamma in gammas])
+        ax.tick_params(length=0, labelbottom=True)
     _draw_bar(figure, bounds, TITLES[found.metric])
     return figure
 
@@ -134,28 +134,26 @@ def _bounds(numbers: list[float]) -> tuple[float, float]:
 
 
 def _draw_cells(
-    place: Axes, cells: list[list[Estimate | None]], bounds: tuple[float, float], look: CellLook
+    ax: Axes, cells: list[list[Estimate | None]], bounds: tuple[float, float], look: CellLook
 ) -> None:
     numbers = [[np.nan if one is None else one.value for one in row] for row in cells]
-    image = place.imshow(
-        np.array(numbers), cmap=COLOURS, vmin=bounds[0], vmax=bounds[1], aspect="auto"
-    )
-    place.grid(visible=False)
+    image = ax.imshow(np.array(numbers), cmap=COLORS, vmin=bounds[0], vmax=bounds[1], aspect="auto")
+    ax.grid(visible=False)
     for (row, column), value in np.ndenumerate(np.array(numbers)):
         one = cells[row][column]
         interval = "" if one is None else one.interval.replace(" ", "\n" if look.lines > 1 else " ")
         text = "no run" if one is None else f"{value:.3f}\n{interval}".rstrip()
         is_dark = one is not None and float(np.asarray(image.norm(value))) > 0.55
         ink = "#ffffff" if is_dark else "#111111"
-        place.text(column, row, text, ha="center", va="center", color=ink, fontsize=look.size)
+        ax.text(column, row, text, ha="center", va="center", color=ink, fontsize=look.size)
 
 
 def _draw_bar(figure: Figure, bounds: tuple[float, float], title: str) -> None:
-    """Draw the scale of the colours under the panels."""
+    """Draw the scale of the colors under the panels."""
     width, height = figure.get_size_inches()
-    place = (LEFT / width, 0.45 / height, min(3.2, width - LEFT - 0.2) / width, 0.11 / height)
-    colours = ScalarMappable(Normalize(*bounds), COLOURS)
-    bar = figure.colorbar(colours, cax=figure.add_axes(place), orientation="horizontal")
+    box = (LEFT / width, 0.45 / height, min(3.2, width - LEFT - 0.2) / width, 0.11 / height)
+    colors = ScalarMappable(Normalize(*bounds), COLORS)
+    bar = figure.colorbar(colors, cax=figure.add_axes(box), orientation="horizontal")
     bar.set_label(title, fontsize=8)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)  # type: ignore[operator]

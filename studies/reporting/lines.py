@@ -30,7 +30,7 @@ class Line:
 
     Attributes:
         name: as the legend has it.
-        colour: the agent's, in the shade of the other settings.
+        color: the agent's, in the shade of the other settings.
         dashes: of the other settings, where lines are drawn.
         width: in points; the first of several is wide, so that one that equals it shows on top.
         marker: of the other settings, where points are.
@@ -38,7 +38,7 @@ class Line:
     """
 
     name: str
-    colour: str
+    color: str
     dashes: Any
     width: float
     marker: str
@@ -46,8 +46,8 @@ class Line:
 
     @property
     def look(self) -> dict[str, Any]:
-        """What matplotlib calls colour, dashes and width."""
-        return {"color": self.colour, "linestyle": self.dashes, "linewidth": self.width}
+        """What matplotlib calls color, dashes and width."""
+        return {"color": self.color, "linestyle": self.dashes, "linewidth": self.width}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,11 +153,11 @@ def _line(
         for name, value in zip(others, key[1:], strict=True)
         if value != MISSING
     ]
-    colour = LIGHT.lines[turn % len(LIGHT.lines)]
+    color = LIGHT.lines[turn % len(LIGHT.lines)]
     is_wide = look == 0 and not is_alone
     return Line(
         name=" ".join([key[0], *named]),
-        colour=colour if is_alone else shaded(colour, look),
+        color=color if is_alone else shaded(color, look),
         dashes=DASHES[look % len(DASHES)],
         width=WIDE if is_wide else LINE_WIDTH,
         marker=MARKERS[look % len(MARKERS)],

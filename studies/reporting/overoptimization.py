@@ -25,7 +25,7 @@ KINDS: tuple[tuple[str, Literal["-", ":"]], ...] = (("gold", "-"), ("proxy", ":"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Journey:
+class GoldProxyCurve:
     """How far the runs of a line went from the reference, and what they got there.
 
     Attributes:
@@ -45,7 +45,7 @@ class Journey:
     fits: list[Fit]
 
 
-def journeys(grid: Grid, curves: pd.DataFrame) -> list[list[Journey]]:
+def gold_proxy_curves(grid: Grid, curves: pd.DataFrame) -> list[list[GoldProxyCurve]]:
     """Return every panel's lines with their fits.
 
     Args:
@@ -58,27 +58,27 @@ def journeys(grid: Grid, curves: pd.DataFrame) -> list[list[Journey]]:
     start = float(interquartile_mean(wide["gold"].iloc[:, 0].dropna()))
     found = []
     for panel in grid.panels:
-        made = (_journey(line, wide, start) for line in panel.lines)
+        made = (_curve(line, wide, start) for line in panel.lines)
         found.append([one for one in made if one is not None])
     return found
 
 
-def draw_gold(grid: Grid, found: list[list[Journey]], *, stacked: bool) -> Figure:
+def draw_gold(grid: Grid, found: list[list[GoldProxyCurve]], *, stacked: bool) -> Figure:
     """Draw proxy and gold score over the square root of the KL that training has spent."""
     samples = [
-        Line2D([], [], color=line.colour, label=shortened(line.name, 3.2)) for line in grid.lines
+        Line2D([], [], color=line.color, label=shortened(line.name, 3.2)) for line in grid.lines
     ]
     samples += [Line2D([], [], color=LIGHT.ink, linestyle=dash, label=name) for name, dash in KINDS]
     figure, axes = subplots(grid.rows, grid.columns, legend=samples, stacked=stacked)
-    for place, panel, here in zip(axes.flat, grid.panels, found, strict=True):
-        place.set_title(panel.title)
+    for ax, panel, here in zip(axes.flat, grid.panels, found, strict=True):
+        ax.set_title(panel.title)
         for one in here:
-            _draw_journey(place, one)
+            _draw_curve(ax, one)
     share_scales(axes, "d = √KL to the reference (√nats)", "score")
     return figure
 
 
-def fit_rows(grid: Grid, found: list[list[Journey]]) -> list[tuple[str, ...]]:
+def fit_rows(grid: Grid, found: list[list[GoldProxyCurve]]) -> list[tuple[str, ...]]:
     """Return the table of all fits, one row per law, under `HEAD`."""
     return [
         (panel.title, one.line.name, *_fit_cells(law, one))
@@ -88,8 +88,8 @@ def fit_rows(grid: Grid, found: list[list[Journey]]) -> list[tuple[str, ...]]:
     ]
 
 
-def _journey(line: Line, wide: dict[str, pd.DataFrame], start: float) -> Journey | None:
-    """Return a line's journey; None where its runs have no update in common."""
+def _curve(line: Line, wide: dict[str, pd.DataFrame], start: float) -> GoldProxyCurve | None:
+    """Return a line's curve; None where its runs have no update in common."""
     runs = pd.concat(line.strata)["run_id"]
     measured = {name: rows_of(table, runs) for name, table in wide.items()}
     is_known = np.isfinite(measured["gold"]).all(axis=0)
@@ -100,7 +100,7 @@ def _journey(line: Line, wide: dict[str, pd.DataFrame], start: float) -> Journey
     )
     distance = np.sqrt(np.maximum(kl, 0.0))
     laws = [law for form in (RL, BEST_OF_N) if (law := fit(form, distance, gold - start))]
-    return Journey(
+    return GoldProxyCurve(
         line=line,
         distance=distance,
         proxy=proxy,
@@ -110,16 +110,16 @@ def _journey(line: Line, wide: dict[str, pd.DataFrame], start: float) -> Journey
     )
 
 
-def _draw_journey(place: Axes, one: Journey) -> None:
-    colour = one.line.colour
-    place.plot(one.distance, one.gold, ".", color=colour, markersize=3, alpha=0.45)
-    place.plot(_smooth(one.distance), _smooth(one.proxy), color=colour, linestyle=":")
+def _draw_curve(ax: Axes, one: GoldProxyCurve) -> None:
+    color = one.line.color
+    ax.plot(one.distance, one.gold, ".", color=color, markersize=3, alpha=0.45)
+    ax.plot(_smooth(one.distance), _smooth(one.proxy), color=color, linestyle=":")
     law = next((law for law in one.fits if law.r_squared >= LEAST_R_SQUARED), None)
     if law is None:
-        place.plot(_smooth(one.distance), _smooth(one.gold), color=colour, linewidth=0.8)
+        ax.plot(_smooth(one.distance), _smooth(one.gold), color=color, linewidth=0.8)
         return
     reach = np.linspace(0.0, float(one.distance.max()), 100)
-    place.plot(reach, one.start + law.gain(reach), color=colour)
+    ax.plot(reach, one.start + law.gain(reach), color=color)
 
 
 def _smooth(numbers: Floats) -> Floats:
@@ -128,7 +128,7 @@ def _smooth(numbers: Floats) -> Floats:
     return np.asarray(pd.Series(numbers).rolling(window, center=True, min_periods=1).mean())
 
 
-def _fit_cells(law: Fit, one: Journey) -> tuple[str, ...]:
+def _fit_cells(law: Fit, one: GoldProxyCurve) -> tuple[str, ...]:
     numbers = (law.form.name, f"{law.alpha:.3f}", f"{law.beta:.3f}", f"{law.r_squared:.3f}")
     if law.r_squared < LEAST_R_SQUARED:
         return (*numbers, "fits poorly", "–")
@@ -136,5 +136,5 @@ def _fit_cells(law: Fit, one: Journey) -> tuple[str, ...]:
         return (*numbers, "none", "–")
     distance, height = law.peak
     is_seen = distance <= float(one.distance.max())
-    place = f"{distance:.2f}" if is_seen else f"beyond the data ({distance:.3g})"
-    return (*numbers, place, f"{one.start + height:.3f}" if is_seen else "–")
+    ax = f"{distance:.2f}" if is_seen else f"beyond the data ({distance:.3g})"
+    return (*numbers, ax, f"{one.start + height:.3f}" if is_seen else "–")

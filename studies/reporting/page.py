@@ -97,7 +97,7 @@ class Report:
     samples: Samples
 
 
-def summarise(
+def summarize(
     results: pd.DataFrame, settings: dict[str, Any], studies: list[Study], samples: Samples
 ) -> Report:
     """Return what the page shows of the runs."""

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from studies.reporting.axes import has, rows_where, successes, values
-from studies.reporting.curves import draw_curves, strips
-from studies.reporting.frontier import draw_frontier, middles
+from studies.reporting.curves import draw_curves, metric_bands
+from studies.reporting.frontier import centers, draw_frontier
 from studies.reporting.heatmap import draw_heat_map, heat_map
 from studies.reporting.lines import Grid, panel_grid
 from studies.reporting.overoptimization import (
@@ -20,7 +20,7 @@ from studies.reporting.overoptimization import (
     LEAST_R_SQUARED,
     draw_gold,
     fit_rows,
-    journeys,
+    gold_proxy_curves,
 )
 from studies.reporting.style import Theme, themed
 from studies.reporting.tables import headline
@@ -100,7 +100,7 @@ def png(plot: Plot, theme: Theme, *, stacked: bool = False) -> bytes:
 
 
 def webp(image: bytes) -> bytes:
-    """Return a PNG file as a WebP file without loss but of colours, which become 256."""
+    """Return a PNG file as a WebP file without loss but of colors, which become 256."""
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(image)) as opened:
         # The octree is a fifth of the work of the median cut, for a quarter more of the size.
@@ -128,7 +128,7 @@ def _plots(tables: Tables, grid: Grid, main: str) -> Iterator[Plot]:
 
 
 def _curves(tables: Tables, grid: Grid, metric: str, title: str, caption: str) -> Plot:
-    found = strips(grid, tables.curves, metric)
+    found = metric_bands(grid, tables.curves, metric)
     return Plot(
         name=f"curves-{metric}",
         title=title,
@@ -151,7 +151,7 @@ def _heat_map(tables: Tables, metric: str) -> Plot:
 
 
 def _frontier(tables: Tables, grid: Grid) -> Plot:
-    found = middles(grid)
+    found = centers(grid)
     known = " Grey line: the best score possible at that KL." if len(tables.frontier) else ""
     return Plot(
         name="frontier",
@@ -164,7 +164,7 @@ def _frontier(tables: Tables, grid: Grid) -> Plot:
 
 
 def _gold(tables: Tables, grid: Grid) -> Plot:
-    found = journeys(grid, tables.curves)
+    found = gold_proxy_curves(grid, tables.curves)
     return Plot(
         name="gold",
         title="Proxy against gold",

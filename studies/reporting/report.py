@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from rlhf_env.files import write_atomically
-from studies.reporting.page import as_figure, as_html, study, summarise
+from studies.reporting.page import as_figure, as_html, study, summarize
 from studies.reporting.plots import plots, png
 from studies.reporting.samples import read_samples
 from studies.reporting.sources import file_prefixes, read_sources
@@ -23,7 +23,7 @@ def make_report(folder: Path) -> list[Path]:
         The files, figures first.
 
     Raises:
-        ValueError: if the folder is no ablation, or a file of it is damaged.
+        ValueError: if the folder is not an ablation, or a file of it is damaged.
         OSError: if a file cannot be read or written.
     """
     settings, results, sources = read_sources(folder)
@@ -33,7 +33,7 @@ def make_report(folder: Path) -> list[Path]:
         drawn = [(plot, png(plot, LIGHT)) for plot in plots(source.tables)]
         files |= {folder / f"{prefix}{plot.name}.png": image for plot, image in drawn}
         studies.append(study(source, [as_figure(plot, image) for plot, image in drawn]))
-    page = as_html(summarise(results, settings, studies, read_samples(folder / SAMPLES)))
+    page = as_html(summarize(results, settings, studies, read_samples(folder / SAMPLES)))
     files[folder / REPORT] = page.encode()
     for path, content in files.items():
         write_atomically(path, content)
@@ -44,7 +44,7 @@ def check_folder(folder: Path) -> None:
     """Refuse what cannot hold an ablation and its report.
 
     Raises:
-        ValueError: if it is no folder, has no settings, or cannot be written to.
+        ValueError: if it is not a folder, has no settings, or cannot be written to.
     """
     if not folder.is_dir():
         got = "a file" if folder.exists() else "nothing"

@@ -24,7 +24,7 @@ MAX_CHARACTERS = 4000
 MAX_TOKEN_CHARACTERS = 200
 SHADES = 5
 KL = "kl"
-# What tokens can be coloured by -> what the page calls it.
+# What tokens can be colored by -> what the page calls it.
 VIEWS = {"score": "score", KL: "KL", "values": "value", "advantages": "advantage"}
 PER_TOKEN = (KL, "values", "advantages")
 
@@ -36,7 +36,7 @@ class Token:
     Attributes:
         text: printable.
         numbers: its reward terms and other numbers.
-        shades: view -> name of its colour: "p1" to "p5" for gains, "n1" to "n5" for losses, "z"
+        shades: view -> name of its color: "p1" to "p5" for gains, "n1" to "n5" for losses, "z"
             for 0.
     """
 
@@ -78,7 +78,7 @@ class Samples:
 
     @property
     def views(self) -> list[str]:
-        """What the tokens of any of them can be coloured by."""
+        """What the tokens of any of them can be colored by."""
         known = {name for one in self.shown for token in one.tokens for name in token.shades}
         return [name for name in VIEWS if name in known]
 
@@ -149,7 +149,7 @@ def as_sample(fields: Mapping[str, Any]) -> Sample:
 
 
 def shade(number: float, largest: float) -> str:
-    """Return the colour of a number, relative to the episode's largest."""
+    """Return the color of a number, relative to the episode's largest."""
     if largest == 0.0 or not math.isfinite(number):
         return "z"
     level = math.ceil(SHADES * min(1.0, abs(number) / largest))
@@ -193,7 +193,7 @@ def _score(terms: Mapping[str, list[float]]) -> list[float]:
 def _shades(
     terms: Mapping[str, list[float]], extra: Mapping[str, list[float]], count: int
 ) -> dict[str, list[str]]:
-    """Return the colours of the tokens in every view that there are numbers for."""
+    """Return the colors of the tokens in every view that there are numbers for."""
     known = {"score": _score(terms) or [0.0] * count, **extra}
     if KL in extra:
         # Nats spent are a loss.

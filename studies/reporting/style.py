@@ -1,4 +1,4 @@
-"""How figures look: colours, axes of fixed sizes, and legends."""
+"""How figures look: colors, axes of fixed sizes, and legends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 DASHES = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (5, 1.5, 1, 1.5)), (0, (9, 2)), (0, (2, 4)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
-# How far a colour is moved, setting by setting: below 0 towards the paper, above towards the ink.
+# How far a color is moved, setting by setting: below 0 towards the paper, above towards the ink.
 SHADES = (-0.5, 0.0, 0.35, 0.6, -0.25, 0.2)
 # Points.
 LINE_WIDTH, WIDE = 1.6, 3.4
@@ -30,13 +30,13 @@ COLUMN_GAP, ROW_GAP = 0.28, 0.42
 
 @dataclass(frozen=True, kw_only=True)
 class Theme:
-    """The colours of one look.
+    """The colors of one look.
 
     Attributes:
         ink: of texts.
         muted: of axes and grid.
         paper: behind everything.
-        lines: of data, which people with colour blindness tell apart.
+        lines: of data, which people with color blindness tell apart.
     """
 
     ink: str
@@ -45,7 +45,7 @@ class Theme:
     lines: tuple[str, ...]
 
 
-# Okabe and Ito's colours without yellow, which cannot be read on white. Dark pages invert them.
+# Okabe and Ito's colors without yellow, which cannot be read on white. Dark pages invert them.
 LIGHT = Theme(
     ink="#1f2933",
     muted="#c9d1d9",
@@ -166,14 +166,14 @@ def share_scales(axes: np.ndarray, x: str, y: str) -> None:
         x: name of the horizontal scale.
         y: name of the vertical scale.
     """
-    limits = np.array([[*place.get_xlim(), *place.get_ylim()] for place in axes.flat])
+    limits = np.array([[*ax.get_xlim(), *ax.get_ylim()] for ax in axes.flat])
     left, _, bottom, _ = limits.min(axis=0)
     _, right, _, top = limits.max(axis=0)
-    for place in axes.flat:
-        place.axis((left, right, bottom, top))
-        place.set_xlabel(x)
-        place.set_ylabel(y)
-        place.label_outer(remove_inner_ticks=True)
+    for ax in axes.flat:
+        ax.axis((left, right, bottom, top))
+        ax.set_xlabel(x)
+        ax.set_ylabel(y)
+        ax.label_outer(remove_inner_ticks=True)
 
 
 def shortened(text: str, inches: float) -> str:
@@ -184,16 +184,16 @@ def shortened(text: str, inches: float) -> str:
     return f"{text[: most // 2]}…{text[-(most - most // 2 - 1) :]}"
 
 
-def shaded(colour: str, step: int) -> str:
-    """Return a colour moved towards paper or ink, so that settings of one agent differ."""
+def shaded(color: str, step: int) -> str:
+    """Return a color moved towards paper or ink, so that settings of one agent differ."""
     share = SHADES[step % len(SHADES)]
     end = LIGHT.paper if share < 0 else LIGHT.ink
-    moved = np.asarray(to_rgb(colour)) * (1 - abs(share)) + np.asarray(to_rgb(end)) * abs(share)
+    moved = np.asarray(to_rgb(color)) * (1 - abs(share)) + np.asarray(to_rgb(end)) * abs(share)
     return to_hex(tuple(moved.tolist()))
 
 
-def line_colours() -> list[str]:
-    """Return the colours of lines in the present look."""
+def line_colors() -> list[str]:
+    """Return the colors of lines in the present look."""
     return list(mpl.rcParams["axes.prop_cycle"].by_key()["color"])
 
 

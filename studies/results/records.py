@@ -50,7 +50,7 @@ class Record:
         """Return the row of ``results.csv``."""
         fields = self.run.to_json()
         budget = fields.pop("budget") | {"every_k": self.run.every_k, "task": self.run.task_name}
-        # The prompts and the reward are the same for all runs, and stand in settings.json.
+        # The prompts and the reward are the same for all runs, and are in settings.json.
         del budget["own"], budget["model"]
         head = {"run_id": self.run.run_id, "status": self.status, "error": self.error}
         numbers = {name: value for name, value in self.row.items() if name not in head}

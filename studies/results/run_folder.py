@@ -73,7 +73,7 @@ def check_writable(folder: Path) -> None:
         for path in paths:
             if path.is_symlink() and not path.exists():
                 raise ValueError(
-                    f"--out must be a folder, {got}, where {path} is a link to nothing; "
+                    f"--out must be a folder, {got}, where {path} is a broken link; "
                     "remove the link or name another folder"
                 )
         nearest = next(path for path in paths if path.exists())
@@ -100,7 +100,7 @@ def claim(folder: Path, asked: Mapping[str, object]) -> AcquireReturnProxy:
         lock = FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:
         raise ValueError(
-            f"--out must not be in use, got {str(folder)!r} where another run is going on; "
+            f"--out must not be in use, got {str(folder)!r} where another run is using it; "
             "wait for it or name another folder"
         ) from None
     write_atomically(folder / SETTINGS, (json.dumps(asked, indent=2) + "\n").encode())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 
 from rlhf_env.rewards.training.trained import check_new_folder, save_reward
+from studies.reward_report.inputs import first_member, fitting, read, reward_of, subsets
 from studies.reward_report.judges import judged
-from studies.reward_report.material import first_member, fitting, read, reward_of, subsets
 from studies.reward_report.report import TEST, page, write
 from studies.reward_report.settings import Settings
 from studies.reward_training.command import show_warning

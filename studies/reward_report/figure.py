@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from rlhf_env.rewards.metrics.calibration import Calibration
 from studies.reporting.plots import DOTS_PER_INCH
-from studies.reporting.style import LIGHT, MARKERS, line_colours, themed
+from studies.reporting.style import LIGHT, MARKERS, line_colors, themed
 
 
 def calibration_png(curves: Mapping[str, Calibration], title: str) -> bytes:
@@ -18,13 +18,13 @@ def calibration_png(curves: Mapping[str, Calibration], title: str) -> bytes:
         figure = Figure(figsize=(4.2, 4.0), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=LIGHT.muted, linestyle="--", label="perfect")
-        colours = line_colours()
+        colors = line_colors()
         for number, (judge, curve) in enumerate(curves.items()):
             label = f"{judge}, expected error {curve.expected_error:.3f}"
             axes.plot(
                 curve.forecasts,
                 curve.shares,
-                color=colours[number],
+                color=colors[number],
                 marker=MARKERS[number],
                 markersize=4,
                 label=label,

@@ -19,7 +19,7 @@ from rlhf_env.rewards.metrics.baselines import NeighbourMarks, WordScores
 from rlhf_env.rewards.metrics.pair import TextScores
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.rewards.training.trained import TrainedReward
-from studies.reward_report.material import first_member
+from studies.reward_report.inputs import first_member
 
 MODEL = "model"
 

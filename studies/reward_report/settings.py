@@ -34,7 +34,7 @@ class Settings(Fitting):
     also: Path | None = None
     """File of other comparisons to judge by, in which chosen is always right."""
     also_by: str = "subset"
-    """Column of --also whose values are judged apart, also by what stands before a slash."""
+    """Column of --also whose values are judged apart, also by what is before a slash."""
     fresh: tyro.conf.OmitArgPrefixes[FreshModel]
 
     def check(self) -> None:

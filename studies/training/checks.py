@@ -70,7 +70,7 @@ def check_learning(learning: Learning) -> None:
         value = getattr(learning, name)
         if value not in (None, NO_DISCOUNT if name == "gamma" else None):
             raise ValueError(
-                f"--{name.replace('_', '-')} is no setting of {learning.agent}, got {value}; "
+                f"--{name.replace('_', '-')} is not a setting of {learning.agent}, got {value}; "
                 "leave it out or choose another agent"
             )
     _check_minibatches(learning.agent, learning.episodes_per_update)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 
 from studies.execution.failure import CommandFailed
-from studies.experiment.custom_checks import check_own_parts
-from studies.experiment.inputs import Material, read_material
+from studies.experiment.custom_checks import check_custom_parts
+from studies.experiment.inputs import TaskInputs, read_inputs
 from studies.results.folder import TRAIN, why_not
 from studies.results.run_folder import check_folder
 from studies.training import session
@@ -21,15 +21,15 @@ def run(settings: Settings) -> None:
         ValueError: if something cannot be used.
         CommandFailed: if training or writing failed.
     """
-    material = read_inputs(settings)
-    asked = settings.to_json() | {"digests": material.digests if material else {}}
+    inputs = inputs_of(settings)
+    asked = settings.to_json() | {"digests": inputs.digests if inputs else {}}
     check_folder(settings.out, asked, TRAIN)
     console = Console(highlight=False, soft_wrap=True)
     if show_finished(settings, console):
         return
-    if material is not None:
-        check_own_parts(settings.problem.model or "", settings.problem.own, material)
-    assembly = session.assemble(settings, material, console)
+    if inputs is not None:
+        check_custom_parts(settings.problem.model or "", settings.problem.own, inputs)
+    assembly = session.assemble(settings, inputs, console)
     try:
         session.run(settings, assembly, asked, console)
     except ValueError as error:
@@ -38,7 +38,7 @@ def run(settings: Settings) -> None:
         raise CommandFailed(f"cannot write to {settings.out}: {error}") from error
 
 
-def read_inputs(settings: Settings) -> Material | None:
+def inputs_of(settings: Settings) -> TaskInputs | None:
     """Return prompts and reward of a model; None for a built-in task.
 
     Raises:
@@ -47,6 +47,6 @@ def read_inputs(settings: Settings) -> Material | None:
     if not settings.problem.model:
         return None
     try:
-        return read_material(settings.problem.own)
+        return read_inputs(settings.problem.own)
     except OSError as error:
         raise ValueError(f"the task's files must be readable, got: {why_not(error)}") from error

@@ -24,8 +24,8 @@ from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.task import Task
 from studies.experiment.build import make_agent, make_envs, make_task, shortened
 from studies.experiment.custom_checks import hush, try_reward
-from studies.experiment.custom_task import learn_reward, load_own_task
-from studies.experiment.inputs import Material
+from studies.experiment.custom_task import learn_reward, load_custom_task
+from studies.experiment.inputs import TaskInputs
 from studies.reporting.console import evaluation_table, print_samples, sample_records
 from studies.results.run_folder import (
     REWARD,
@@ -59,12 +59,12 @@ class Assembly:
     figures: HeldOutFigures | None
 
 
-def assemble(settings: Settings, material: Material | None, console: Console) -> Assembly:
+def assemble(settings: Settings, inputs: TaskInputs | None, console: Console) -> Assembly:
     """Learn the reward if there are ratings, load the model, and make the agent.
 
     Args:
         settings: checked.
-        material: of the task, checked; None for a built-in one.
+        inputs: of the task, checked; None for a built-in one.
         console: is told what is being waited for, and what was left out.
 
     Raises:
@@ -72,20 +72,20 @@ def assemble(settings: Settings, material: Material | None, console: Console) ->
     """
     learned, figures = None, None
     hush()
-    if material is not None and material.ratings is not None:
-        count = len(material.ratings)
+    if inputs is not None and inputs.ratings is not None:
+        count = len(inputs.ratings)
         console.print(f"learning a reward from {count:,} rated text{'s' if count > 1 else ''} ...")
-        learned, held_out = learn_reward(material.ratings)
+        learned, held_out = learn_reward(inputs.ratings)
         figures = held_out_figures(
             learned.predict(held_out.texts), held_out.values, learned.neutral
         )
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)
-        task = build_task(settings, material, learned)
+        task = build_task(settings, inputs, learned)
     for note in noted:
         console.print(f"note: {printable(str(note.message))}", markup=False)
     check_lengths(settings.learning, task.max_new_tokens)
-    if material is None:
+    if inputs is None:
         try_reward(task.reward, [task.prompts[0], task.prompts[-1]], "--task")
     weights = sum(parameter.numel() for parameter in task.reference.parameters())
     if weights < ONE_THREAD_BELOW and "OMP_NUM_THREADS" not in os.environ:
@@ -95,17 +95,17 @@ def assemble(settings: Settings, material: Material | None, console: Console) ->
 
 
 def build_task(
-    settings: Settings, material: Material | None, learned: TextRegressionReward | None
+    settings: Settings, inputs: TaskInputs | None, learned: TextRegressionReward | None
 ) -> Task:
-    """Return the built-in task, or one made of the model and the material.
+    """Return the built-in task, or one made of the model and the inputs.
 
     Raises:
         ValueError: if the model or all prompts cannot be used.
     """
     problem = settings.problem
-    if material is None:
+    if inputs is None:
         return shortened(make_task(settings.task_name or ""), problem.own.max_new_tokens)
-    return load_own_task(problem.model or "", problem.own, material, learned, problem.kl_coef)
+    return load_custom_task(problem.model or "", problem.own, inputs, learned, problem.kl_coef)
 
 
 def run(settings: Settings, assembly: Assembly, asked: dict[str, object], console: Console) -> None:

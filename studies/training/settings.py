@@ -37,7 +37,7 @@ class Learning:
     group_size: int | None = None
     """Responses per prompt, for agents that compare within groups (none given: their own)."""
     kl_placement: str | None = None
-    """Where the KL penalty stands: reward, loss (none given: the agent's own)."""
+    """Where the KL penalty is paid: reward, loss (none given: the agent's own)."""
     kl_estimator: str | None = None
     """By what the KL is estimated from the tokens chosen: k1, k2, k3 (none given: the agent's)."""
     density: str = "terminal"

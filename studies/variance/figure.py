@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from studies.reporting.style import MARKERS, line_colours
+from studies.reporting.style import MARKERS, line_colors
 from studies.variance.tables import SETTING, distinct, episode_estimates
 
 
@@ -34,7 +34,7 @@ def draw(noise: pd.DataFrame, episodes: pd.DataFrame, limit: int) -> Figure:
         shift = 0.24 * (number - (len(agents) - 1) / 2)
         here = pd.DataFrame([row for row in found.to_dict("records") if row["agent"] == agent])
         _points(right, here, "episodes", heights + shift, number=number, label=agent.upper())
-    right.axvline(limit, color=line_colours()[3], linestyle=":", label="given up")
+    right.axvline(limit, color=line_colors()[3], linestyle=":", label="given up")
     right.set_xlim(left=0.0)
     right.set_title(f"Episodes until the score reaches {episodes['threshold'].iloc[0]:.2f}")
     right.set_xlabel("episodes (interquartile mean over seeds)")
@@ -55,7 +55,7 @@ def _points(
     value = table[name].to_numpy(dtype=float)
     ends = table[[f"{name}_low", f"{name}_high"]].astype(float)
     low, high = ends.fillna({f"{name}_low": table[name], f"{name}_high": table[name]}).T.to_numpy()
-    colour = line_colours()[number]
-    axes.hlines(heights, low, high, color=colour, linewidth=2.0)
-    axes.plot(value, heights, MARKERS[number], color=colour, label=label or "_nolegend_")
+    color = line_colors()[number]
+    axes.hlines(heights, low, high, color=color, linewidth=2.0)
+    axes.plot(value, heights, MARKERS[number], color=color, label=label or "_nolegend_")
     axes.grid(axis="y", visible=False)

@@ -56,7 +56,7 @@ def minus_mean_of_others(returns: Tensor, mask: Tensor) -> Tensor:
         mask: [B, D] bool, where there is a decision.
 
     Returns:
-        [B, D]; a return without others stays as it is, and 0 stands outside the mask.
+        [B, D]; a return without others stays as it is, and outside the mask it is 0.
     """
     others = (mask.sum(dim=0) - 1).clamp(min=1)
     means = (returns.sum(dim=0) - returns) / others

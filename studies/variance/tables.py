@@ -119,7 +119,7 @@ def episodes_table(episodes: pd.DataFrame) -> str:
 
 
 def distinct(table: pd.DataFrame, columns: list[str]) -> list[dict[str, str]]:
-    """Return what stands in some columns, without repetitions, in the order of the rows."""
+    """Return the values of some columns, without repetitions, in the order of the rows."""
     keys = dict.fromkeys(zip(*(table[name] for name in columns), strict=True))
     return [dict(zip(columns, key, strict=True)) for key in keys]
 

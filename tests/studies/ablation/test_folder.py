@@ -63,7 +63,7 @@ def test_where_no_folder_can_be_is_one_sentence(tmp_path: Path, capsys, place: s
         {"seconds": "1"},
         {"run": 3},
         {"run": {"agent": "ppo"}},
-        {"colour": "red"},
+        {"color": "red"},
     ],
 )
 def test_a_record_with_wrong_fields_is_refused_and_kept(tmp_path: Path, capsys, changes: dict):

@@ -156,7 +156,7 @@ def test_nothing_is_wider_than_the_screen(folder: Path, width: int, tmp_path: Pa
         f"<iframe id=f style='width:{width}px;height:844px;border:0' srcdoc='X'></iframe>"
         "<pre id=o></pre><script>onload=()=>{const d=document.getElementById('f').contentDocument;"
         "document.getElementById('o').textContent="
-        "'WIDTH '+d.documentElement.scrollWidth+' COLOURED '+[...d.querySelectorAll('.token')]"
+        "'WIDTH '+d.documentElement.scrollWidth+' COLORED '+[...d.querySelectorAll('.token')]"
         ".filter(t=>d.defaultView.getComputedStyle(t).backgroundColor!=='rgba(0, 0, 0, 0)').length}"
         "</script>"
     )
@@ -164,6 +164,6 @@ def test_nothing_is_wider_than_the_screen(folder: Path, width: int, tmp_path: Pa
     around = tmp_path / "around.html"
     around.write_text(f"<!doctype html><meta charset=utf-8>{script.replace('X', escaped)}")
     seen = browse(around, tmp_path / "profile", f"--window-size={width},844", "--dump-dom")
-    found = re.search(r"WIDTH (\d+) COLOURED (\d+)", Dom(seen.stdout).text)
+    found = re.search(r"WIDTH (\d+) COLORED (\d+)", Dom(seen.stdout).text)
     assert found is not None
     assert (int(found[1]), int(found[2])) == (width, 2)

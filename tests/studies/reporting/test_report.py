@@ -168,7 +168,7 @@ def test_episodes_are_capped_and_counted(tmp_path: Path):
     assert (len(found.shown), found.total, found.unreadable) == (1, 4, 3)
 
 
-def test_tokens_carry_their_numbers_and_colours():
+def test_tokens_carry_their_numbers_and_colors():
     sample = as_sample(
         {
             "run_id": "r",
@@ -181,9 +181,9 @@ def test_tokens_carry_their_numbers_and_colours():
         }
     )
     views = [token.shades for token in sample.tokens]
-    assert [colours["score"] for colours in views] == ["z", "z", "p5"]
-    assert [colours["kl"] for colours in views] == ["n5", "z", "z"]
-    assert [colours["values"] for colours in views] == ["p4", "p5", "p5"]
+    assert [colors["score"] for colors in views] == ["z", "z", "p5"]
+    assert [colors["kl"] for colors in views] == ["n5", "z", "z"]
+    assert [colors["values"] for colors in views] == ["p4", "p5", "p5"]
     assert sample.tokens[0].numbers == (
         "score paid +0.000, KL paid -0.200, score share +0.000, value +0.500"
     )
@@ -302,7 +302,7 @@ def test_narrow_screens_get_figures_in_one_column(html: str):
     assert len(media) == html.count("<figure>") >= 4
 
 
-def test_tokens_can_be_coloured_by_what_is_known_and_read_without_a_pointer(tmp_path: Path):
+def test_tokens_can_be_colored_by_what_is_known_and_read_without_a_pointer(tmp_path: Path):
     write_folder(tmp_path)
     episode = {
         "tokens": ["a", "b"],
@@ -318,7 +318,7 @@ def test_tokens_can_be_coloured_by_what_is_known_and_read_without_a_pointer(tmp_
     assert views == ["view-score", "view-kl", "view-advantages"]
     classes = [value for name, value in found.attributes if name == "class" and value is not None]
     tokens = [value for value in classes if value.startswith("token ")]
-    # Nats spent are a loss; a number that is not known has no colour.
+    # Nats spent are a loss; a number that is not known has no color.
     assert tokens == ["token score-z kl-n5 advantages-p5", "token score-p5 kl-p3 advantages-z"]
     assert "score paid +1.000, score share +1.000, KL in nats -0.250, advantage +nan" in found.text
 

@@ -51,7 +51,7 @@ def test_the_fit_finds_the_numbers_that_made_the_points():
     assert (rl.alpha, rl.beta) == pytest.approx((2.0, 1.0), abs=1e-5)
 
 
-def test_best_of_n_on_an_exact_curve_of_overoptimisation():
+def test_best_of_n_on_an_exact_curve_of_overoptimization():
     # Exact KL and gold of best-of-n by a proxy that is wrong about one response; E_ref[gold] is
     # −0.022424. The numbers are numpy.linalg.lstsq's on the columns d and −d².
     kl = [0.169163, 0.525231, 1.014118, 1.719833, 2.424884, 3.047207, 4.074932]

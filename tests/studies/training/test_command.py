@@ -155,7 +155,7 @@ def test_an_interrupted_run_ends_in_one_line_and_goes_on_the_same(
     (files / "stop").touch()
     assert main(command) == 130
     error = capsys.readouterr().err
-    assert "train: interrupted; the same command goes on" in error
+    assert "train: interrupted; the same command continues" in error
     assert "Traceback" not in error
     (files / "stop").unlink()
     assert main(command) == 0
@@ -174,8 +174,8 @@ REFUSED = [
     (["--gamma", "1.2"], "--gamma must be a finite number from 0 to 1, got 1.2"),
     (["--gamma", "nan"], "--gamma must be a finite number from 0 to 1, got nan"),
     (["--gae-lambda", "-0.1"], "--gae-lambda must be"),
-    (["--agent", "grpo", "--gae-lambda", "0.9"], "--gae-lambda is no setting of grpo"),
-    (["--group-size", "4"], "--group-size is no setting of ppo"),
+    (["--agent", "grpo", "--gae-lambda", "0.9"], "--gae-lambda is not a setting of grpo"),
+    (["--group-size", "4"], "--group-size is not a setting of ppo"),
     (["--agent", "grpo", "--group-size", "3"], "choose one of 2, 4, 8"),
     (["--agent", "grpo", "--group-size", "1"], "--group-size must be a whole number of at least 2"),
     (["--episodes", "0"], "--episodes must be a whole number of at least 1, got 0"),
@@ -194,8 +194,8 @@ REFUSED = [
     (["--episodes-per-update", "3"], "; choose 4"),
     (["--agent", "pppo"], "did you mean 'ppo'?"),
     (["--task", "toy1"], "--task must be one of"),
-    (["--out", "dangling"], "is a link to nothing; remove the link or name another folder"),
-    (["--out", "dangling/run"], "is a link to nothing"),
+    (["--out", "dangling"], "is a broken link; remove the link or name another folder"),
+    (["--out", "dangling/run"], "is a broken link"),
     (["--out", "/proc/run"], "--out must be writable, got '/proc/run'"),
     (["--out", "x" * 300], "--out must be writable"),
     (["--max-new-tokens", "0"], "--max-new-tokens must be"),
