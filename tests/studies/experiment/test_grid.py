@@ -8,7 +8,6 @@ from typing import cast
 
 import pytest
 
-import agents
 from agents.settings import BUILT_IN_AGENTS, BuiltInAgent
 from rlhf_env import load_task
 from rlhf_env.defaults import HORIZONS
@@ -226,7 +225,8 @@ def test_an_agent_without_a_discount_is_not_run_once_per_discount(monkeypatch: p
 
 @pytest.mark.parametrize("name", list(BUILT_IN_AGENTS))
 def test_an_agent_varies_along_the_axes_that_it_has(name: str):
-    known, kind = BUILT_IN_AGENTS[name], vars(agents)[BUILT_IN_AGENTS[name].class_name]
+    known = BUILT_IN_AGENTS[name]
+    kind = known.load()
     config = kind.config_class(**known.preset)
     has = {axis for axis in AGENT_AXES if hasattr(config, axis)}
     # Every agent has a group size, but one that does not compare within groups leaves it at 1.
