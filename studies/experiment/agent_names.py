@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from agents.settings import BUILT_IN_AGENTS
-from studies.experiment.references import did_you_mean, import_object
+from rlhf_env.checks import did_you_mean
+from studies.experiment.references import import_object
 
 # Settings that a grid can vary and not every agent has.
 AGENT_AXES = frozenset({"gamma", "gae_lambda", "group_size", "kl_placement", "kl_estimator"})

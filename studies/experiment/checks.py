@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from agents.settings import BUILT_IN_AGENTS, KL_ESTIMATORS, KL_PLACEMENTS
+from rlhf_env.checks import did_you_mean
 from rlhf_env.defaults import HORIZONS, MAX_NEW_TOKENS
 from rlhf_env.tasks import task_names
 from studies.experiment.agent_names import agent_fields, is_custom, parameters
@@ -20,7 +21,7 @@ from studies.experiment.names import (
     tokens_between_payments,
     tokens_per_action,
 )
-from studies.experiment.references import did_you_mean, import_object
+from studies.experiment.references import import_object
 from studies.experiment.task_checks import check_custom_task
 
 MAX_RUNS = 100_000

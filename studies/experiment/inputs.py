@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlhf_env.checks import did_you_mean
 from rlhf_env.rewards.feedback.rated_texts import RatedTexts, is_held_out, read_rated_texts
 from rlhf_env.text.prompts import read_prompts
-from studies.experiment.references import did_you_mean, import_object
+from studies.experiment.references import import_object
 from studies.experiment.task_spec import OwnTask
 
 TextFunction = Callable[[list[str], list[str]], list[float]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from studies.experiment.references import did_you_mean
+from rlhf_env.checks import did_you_mean
 
 DENSITIES = ("terminal", "every_k", "prefix_difference", "potential")
 GRANULARITIES = (

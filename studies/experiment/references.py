@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from rlhf_env.checks import did_you_mean
 
 _MISSING = object()
 
@@ -46,10 +47,3 @@ def import_object(reference: str, what: str) -> Callable[..., Any]:
             "name one of that module"
         )
     return found
-
-
-def did_you_mean(got: str, choices: list[str]) -> str:
-    """Return the end of an error sentence that names the nearest choice, or nothing."""
-    spelt = {choice.lower(): choice for choice in choices}
-    near = difflib.get_close_matches(got.lower(), spelt, n=1)
-    return f"; did you mean {spelt[near[0]]!r}?" if near else ""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from agents.settings import BUILT_IN_AGENTS, KL_ESTIMATORS, KL_PLACEMENTS
+from rlhf_env.checks import did_you_mean
 from studies.experiment.agent_names import AGENT_AXES, agent_fields
 from studies.experiment.checks import check_horizon, check_task, known_horizon
 from studies.experiment.names import DENSITIES, GRANULARITIES, check_name
-from studies.experiment.references import did_you_mean
 from studies.experiment.task_checks import check_problem, number, whole_number
 from studies.training.settings import Learning, Settings
 
