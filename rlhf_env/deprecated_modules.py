@@ -96,6 +96,11 @@ MOVED = {
     "rlhf_env.twin": "rlhf_env.engine.module_view",
     "rlhf_env.vector_info": "rlhf_env.mdp.vector_info",
     "rlhf_env.weights": "rlhf_env.engine.weight_fingerprint",
+    "wrappers.boundary": "wrappers.macro.boundary",
+    "wrappers.density": "wrappers.reward_terms.density",
+    "wrappers.overlong_penalty": "wrappers.length_penalty",
+    "wrappers.prefix_difference": "wrappers.every_k",
+    "wrappers.score_scale": "wrappers.reward_terms.score_scale",
 }
 
 

@@ -1,11 +1,16 @@
 """Gymnasium wrappers for ``RLHF-v0``, each of which changes one thing; imported when first used.
 
-`wrappers.vector` holds their twins for vector environments. A wrapper that changes rewards or time
-also has ``rollout(rollout) -> rollout``: the same change, made to finished episodes.
+`wrappers.vector` holds their vector versions. A wrapper that changes rewards or time also has
+``rollout(rollout) -> rollout``: the same change, made to finished episodes. `wrappers.reward_terms`
+is what reward wrappers of your own are made of.
 """
 
 from __future__ import annotations
 
 import lazy_loader
 
+from rlhf_env import deprecated_modules
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+deprecated_modules.install()

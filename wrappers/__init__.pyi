@@ -1,18 +1,20 @@
 __all__: list[str]
 
 from . import vector as vector
+from .action_masks import ActionMasks as ActionMasks
 from .boundaries import high_reference_entropy as high_reference_entropy
 from .boundaries import punctuation as punctuation
 from .boundaries import space_led as space_led
 from .decoded_text import DecodedText as DecodedText
 from .every_k import EveryK as EveryK
+from .every_k import PrefixDifference as PrefixDifference
 from .hidden_state import HiddenState as HiddenState
 from .length_penalty import LengthPenalty as LengthPenalty
+from .length_penalty import OverlongPenalty as OverlongPenalty
 from .macro_action import MacroAction as MacroAction
 from .normalize_score import NormalizeScore as NormalizeScore
-from .overlong_penalty import OverlongPenalty as OverlongPenalty
+from .numeric_info import NumericInfo as NumericInfo
 from .potential_shaping import PotentialShaping as PotentialShaping
-from .prefix_difference import PrefixDifference as PrefixDifference
 from .prefix_reward import PrefixReward as PrefixReward
 from .record_episodes import RecordEpisodes as RecordEpisodes
 from .repetition_penalty import RepetitionPenalty as RepetitionPenalty

@@ -1,4 +1,4 @@
-"""The text beside its ids."""
+"""The text besides its ids."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
+from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
-from wrappers.order import token_mdp
+from wrappers.stack.order import VIEW, check_order, token_mdp
+from wrappers.stack.rows import join_info, row_text, split_info
+from wrappers.stack.vector_base import VectorBase
 
 
 class DecodedText(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Tell the prompt as ``info["prompt"]`` and the response so far as ``info["text"]``.
+    """Add the prompt as ``info["prompt"]`` and the response so far as ``info["text"]``.
 
-    The observation stays what it is: a space of texts would need an alphabet and a longest text,
-    which a vocabulary of bytes does not have, and agents of vectors could not read it. Special
-    tokens are left out, as rewards of texts see them; control characters are kept, and only
+    The observation is unchanged: a space of texts would need an alphabet and a maximum length,
+    which a vocabulary of bytes does not have, and agents that read vectors could not use it.
+    Special tokens are left out, as in rewards of texts; control characters are kept, and only
     ``render`` escapes them. Texts are for reading: a decoded text need not encode to its ids.
 
     Example:
@@ -39,31 +42,92 @@ class DecodedText(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         Raises:
             TypeError: if it is another one.
         """
-        token_mdp(env, "DecodedText")
+        check_order(env, "DecodedText", VIEW)
         RecordConstructorArgs.__init__(self)
         gym.Wrapper.__init__(self, env)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Open an episode."""
+        """Start an episode."""
         observation, info = self.env.reset(seed=seed, options=options)
         return observation, {**info, **self._texts()}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Step, and tell the text."""
+        """Take a step, and add the texts to its info."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         return observation, float(reward), terminated, truncated, {**info, **self._texts()}
 
     def rollout(self, rollout: Rollout) -> Rollout:
-        """Return the episodes as they are."""
+        """Return the episodes unchanged."""
         return rollout
 
     def _texts(self) -> dict[str, str]:
-        mdp = token_mdp(self.env, "DecodedText")
+        mdp = token_mdp(self.env)
         return texts(mdp.task, mdp.tokens[0, : mdp.prompt_lengths[0]], mdp.response(0))
 
 
+class VectorDecodedText(VectorBase, RecordConstructorArgs):
+    """Vector version of `DecodedText`; ``info["prompt"]`` and ``info["text"]`` are [N] objects.
+
+    Example:
+        >>> import gymnasium as gym, numpy as np, rlhf_env
+        >>> from wrappers.vector import DecodedText
+        >>> envs = DecodedText(gym.make_vec("RLHF-v0", num_envs=2, task="toy15"))
+        >>> _ = envs.reset(seed=0)
+        >>> envs.step(np.array([1, 2]))[4]["text"].tolist()
+        ['1', '2']
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        """Wrap a vector environment.
+
+        Args:
+            env: ``gym.make_vec("RLHF-v0")``.
+
+        Raises:
+            TypeError: if it is another environment.
+        """
+        check_order(env, "DecodedText", VIEW)
+        RecordConstructorArgs.__init__(self)
+        super().__init__(env)
+
+    def reset(
+        self,
+        *,
+        seed: Any = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start an episode in all rows, or in some."""
+        observations, info = self.env.reset(seed=seed, options=options)
+        return observations, self._with_texts(info, isinstance(info["_prompt_index"], Tensor))
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Take a step in every row, and add the texts to the info.
+
+        Returns:
+            Observations, rewards [N], terminated [N], truncated [N], info.
+        """
+        observations, rewards, terminated, truncated, info = self.env.step(actions)
+        info = self._with_texts(info, isinstance(rewards, Tensor))
+        return observations, rewards, terminated, truncated, info
+
+    def rollout(self, rollout: Rollout) -> Rollout:
+        """Return the episodes unchanged."""
+        return rollout
+
+    def _with_texts(self, info: dict[str, Any], tensors: bool) -> dict[str, Any]:
+        """Return the info with the texts of all rows that were reset or took a step."""
+        mdp, rows = token_mdp(self.env), split_info(info, self.num_envs)
+        for number, row in enumerate(rows):
+            if "final_info" in row:
+                row["final_info"] |= texts(mdp.task, *row_text(mdp, number, row))
+            if row:
+                prompt = mdp.tokens[number, : mdp.prompt_lengths[number]]
+                row |= texts(mdp.task, prompt, mdp.response(number))
+        return join_info(rows, tensors)
+
+
 def texts(task: Task, prompt: Tensor, response: Tensor) -> dict[str, str]:
-    """Return what is told of a prompt and the response so far."""
+    """Return the info entries for a prompt and the response so far."""
     return {"prompt": task.decode(prompt), "text": task.decode(response)}

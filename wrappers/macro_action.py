@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
-from torch import Tensor
+from gymnasium.vector import VectorEnv
+from gymnasium.vector.utils import batch_space
 
-from rlhf_env.checks import check_count
-from rlhf_env.mdp.mdp import TokenMDP
 from rlhf_env.rollout import Rollout
-from wrappers.boundary import Boundary, StateBoundary, state_boundary
-from wrappers.decisions import decisions_by_boundary, decisions_of_size
-from wrappers.macro_space import macro_space
-from wrappers.macro_step import plan_row, take
-from wrappers.order import check_one_granularity, check_undiscounted, token_mdp
+from wrappers.macro.action_space import macro_space
+from wrappers.macro.boundary import Boundary
+from wrappers.macro.span import Span
+from wrappers.macro.steps import take_rows, take_tokens
+from wrappers.stack.order import GRANULARITY, check_order, token_mdp
+from wrappers.stack.vector_base import VectorBase
 
 
 class MacroAction(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Take several tokens as one action: ``n`` of them, or as many as reach a boundary.
 
     The action is n token ids, or T with a boundary; those after the boundary or the end of the
-    episode are ignored. The reward is the sum of what the tokens are paid, not discounted within
-    the action; each reward term and ``ref_logprob`` likewise. Under ``kl_penalty="sampled"``
-    without a policy the action is ``{"tokens": [n], "logprobs": [n]}``.
+    episode are ignored. The reward is the sum of the tokens' rewards, not discounted within the
+    action; each reward term and ``ref_logprob`` likewise. Under ``kl_penalty="sampled"`` without a
+    policy the action is ``{"tokens": [n], "logprobs": [n]}``.
 
     Example:
         >>> import gymnasium as gym, rlhf_env
@@ -46,14 +44,14 @@ class MacroAction(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             env: an ``RLHF-v0`` whose steps are single tokens.
             n: tokens per action, >= 1.
             boundary: ``f(prefix_ids, task) -> bool``, True if an action ends after the last token
-                of ``prefix_ids``, the response so far; or a `wrappers.boundary.StateBoundary`.
+                of ``prefix_ids``, the response so far; or a `wrappers.boundaries.StateBoundary`.
                 `wrappers.boundaries` has some.
 
         Raises:
             ValueError: unless exactly one of ``n`` and ``boundary`` is given and usable, or if
                 the order of wrappers makes no sense.
         """
-        mdp = macro_mdp(env)
+        mdp = check_order(env, "MacroAction", GRANULARITY)
         self.span = Span.of(n, boundary, mdp)
         RecordConstructorArgs.__init__(self, _disable_deepcopy=True, n=n, boundary=boundary)
         gym.Wrapper.__init__(self, env)
@@ -66,68 +64,62 @@ class MacroAction(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         Raises:
             ValueError: if the action is not in the action space; nothing has changed then.
         """
-        mdp = token_mdp(self.env, "MacroAction")
-        plan = plan_row(action, self.env, mdp, self.span.size)
-        tokens = (plan.row_action(0, step) for step in range(self.span.size))
-        return take(self.env, tokens, lambda: self.span.are_over(mdp, [0])[0])
+        return take_tokens(self.env, action, self.span.size, self.span.are_over)
 
     def rollout(self, rollout: Rollout) -> Rollout:
         """Return the episodes with the decision that each token belongs to."""
-        mdp = token_mdp(self.env, "MacroAction")
-        return rollout.replace(decision=self.span.decisions(rollout, mdp))
+        return rollout.replace(decision=self.span.decisions(rollout, token_mdp(self.env)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Span:
-    """How far a macro action reaches.
+class VectorMacroAction(VectorBase, RecordConstructorArgs):
+    """Vector version of `MacroAction`; actions are [N, n], or [N, T] with a boundary.
 
-    Attributes:
-        size: the most tokens of an action.
-        boundary: says after which token an action ends; None if only ``size`` does.
+    Example:
+        >>> import gymnasium as gym, numpy as np, rlhf_env
+        >>> from wrappers.vector import MacroAction
+        >>> envs = gym.make_vec("RLHF-v0", num_envs=2, task="toy15", kl_coef=0.0)
+        >>> envs = MacroAction(envs, n=2)
+        >>> _ = envs.reset(seed=0)
+        >>> _, rewards, terminated, _, _ = envs.step(np.array([[1, 2], [1, 0]]))
+        >>> rewards.tolist(), terminated.tolist()
+        ([0.0, 1.25], [False, True])
     """
 
-    size: int
-    boundary: StateBoundary | None = None
+    def __init__(
+        self, env: VectorEnv[Any, Any, Any], n: int | None = None, boundary: Boundary | None = None
+    ) -> None:
+        """Wrap a vector environment.
 
-    @classmethod
-    def of(cls, n: int | None, boundary: Boundary | None, mdp: TokenMDP) -> Span:
-        """Return the span that a caller asked for.
+        Args:
+            env: ``gym.make_vec("RLHF-v0")`` whose steps are single tokens.
+            n: tokens per action, >= 1.
+            boundary: ``f(prefix_ids, task) -> bool``, True if an action ends after the last token
+                of ``prefix_ids``, the response so far; or a `wrappers.boundaries.StateBoundary`.
 
         Raises:
-            ValueError: unless exactly one of ``n`` and ``boundary`` is given and usable.
+            ValueError: unless exactly one of ``n`` and ``boundary`` is given and usable, or if
+                the order of wrappers makes no sense.
         """
-        if (n is None) == (boundary is None):
-            raise ValueError(
-                f"MacroAction needs n or boundary, exactly one of them, got n={n!r} and "
-                f"boundary={boundary!r}"
-            )
-        if boundary is None:
-            check_count("n", n)
-            assert n is not None, "checked above"
-            return cls(size=n)
-        return cls(size=mdp.max_new_tokens, boundary=state_boundary(boundary))
+        mdp = check_order(env, "MacroAction", GRANULARITY)
+        self.span = Span.of(n, boundary, mdp)
+        RecordConstructorArgs.__init__(self, _disable_deepcopy=True, n=n, boundary=boundary)
+        super().__init__(env)
+        self.tokens_per_action = self.span.size
+        space = macro_space(env.single_action_space, self.span.size, "MacroAction")
+        self.single_action_space = space
+        self.action_space = batch_space(space, env.num_envs)
 
-    def are_over(self, mdp: TokenMDP, rows: Sequence[int]) -> list[bool]:
-        """Return for some rows whether the action ends after the token that they have written."""
-        if self.boundary is None or not rows:
-            return [False] * len(rows)
-        return self.boundary.ends_now(mdp, rows)
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Append tokens in every row up to the end of its action or of its episode.
 
-    def decisions(self, rollout: Rollout, mdp: TokenMDP) -> Tensor:
-        """Return [B, L] the decision that each token belongs to; -1 where no action."""
-        if self.boundary is None:
-            return decisions_of_size(rollout, self.size)
-        return decisions_by_boundary(rollout, self.boundary, mdp)
+        Returns:
+            Observations, rewards [N], terminated [N], truncated [N], info.
 
+        Raises:
+            ValueError: if an action is not in the action space; no row has changed then.
+        """
+        return take_rows(self.env, actions, self.span.size, self.span.are_over)
 
-def macro_mdp(env: Any) -> TokenMDP:
-    """Return the MDP that macro actions may be made of.
-
-    Raises:
-        TypeError: if the environment is not an ``RLHF-v0``.
-        ValueError: if its steps are not single tokens, or are paid for a discount.
-    """
-    mdp = token_mdp(env, "MacroAction")
-    check_one_granularity(env, "MacroAction")
-    check_undiscounted(env, "MacroAction")
-    return mdp
+    def rollout(self, rollout: Rollout) -> Rollout:
+        """Return the episodes with the decision that each token belongs to."""
+        return rollout.replace(decision=self.span.decisions(rollout, token_mdp(self.env)))

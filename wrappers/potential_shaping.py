@@ -8,21 +8,22 @@ from typing import Any
 import gymnasium as gym
 import torch
 from gymnasium.utils import RecordConstructorArgs
+from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from rlhf_env.checks import check_number
-from wrappers.density import Density, ScoredPrefixes
-from wrappers.prefix_scores import PrefixScorer
-from wrappers.reward_density import RewardDensity
+from wrappers.reward_terms.density import Density, ScoredPrefixes
+from wrappers.reward_terms.density_wrapper import DensityWrapper, VectorDensityWrapper
+from wrappers.reward_terms.prefix_scores import PrefixScorer
 
 
-class PotentialShaping(RewardDensity, RecordConstructorArgs):
+class PotentialShaping(DensityWrapper, RecordConstructorArgs):
     """Keep the score and add the term "shaping": gamma · Phi(s') − Phi(s) per decision.
 
     Phi is the prefix score, and 0 once the episode has terminated, so the optimal policy of an
-    agent that discounts by the same gamma is unchanged and every return is less by Phi of the
+    agent that discounts by the same gamma is unchanged and every return is lower by Phi of the
     prompt (Ng, Harada and Russell, 1999). A truncated end is not a terminal state: Phi(s_T) stays
-    there, and the agent's bootstrapped value of s_T, which is less by Phi(s_T), cancels it.
+    there, and the agent's bootstrapped value of s_T, which is lower by Phi(s_T), cancels it.
 
     Put it outside of `wrappers.MacroAction` and `wrappers.SequenceBandit`: the potential is then
     read where their actions begin and end. Inside is the same at gamma = 1 and refused otherwise.
@@ -51,6 +52,43 @@ class PotentialShaping(RewardDensity, RecordConstructorArgs):
                 the reward's ``prefix_scores`` unless given.
 
         Raises:
+            TypeError: if ``potential`` cannot be called.
+            ValueError: if gamma is out of range, no potential is given and the reward cannot
+                score prefixes, or the order of wrappers makes no sense.
+        """
+        density = potential_shaping(gamma)
+        RecordConstructorArgs.__init__(
+            self, _disable_deepcopy=True, gamma=gamma, potential=potential
+        )
+        super().__init__(env, density, potential)
+        self.shaping_gamma = density.gamma
+
+
+class VectorPotentialShaping(VectorDensityWrapper, RecordConstructorArgs):
+    """Vector version of `PotentialShaping`: the term "shaping" of each of N rows.
+
+    Example:
+        >>> import gymnasium as gym, numpy as np, rlhf_env
+        >>> from wrappers.vector import PotentialShaping
+        >>> envs = PotentialShaping(gym.make_vec("RLHF-v0", num_envs=2, task="toy15"), gamma=1.0)
+        >>> _ = envs.reset(seed=0)
+        >>> envs.step(np.array([1, 2]))[4]["reward_terms"]["shaping"].tolist()
+        [1.0, -0.5]
+    """
+
+    def __init__(
+        self, env: VectorEnv[Any, Any, Any], gamma: float, potential: PrefixScorer | None = None
+    ) -> None:
+        """Wrap a vector environment.
+
+        Args:
+            env: ``gym.make_vec("RLHF-v0")`` of any time granularity.
+            gamma: the agent's discount per decision, in [0, 1].
+            potential: ``f(prompts, responses) -> list of [len + 1]``, Phi after 0, 1, ... tokens;
+                the reward's ``prefix_scores`` unless given.
+
+        Raises:
+            TypeError: if ``potential`` cannot be called.
             ValueError: if gamma is out of range, no potential is given and the reward cannot
                 score prefixes, or the order of wrappers makes no sense.
         """
@@ -70,10 +108,10 @@ def potential_shaping(gamma: float) -> Density:
     """
     check_number("gamma", gamma, minimum=0.0, maximum=1.0)
     return Density(
-        term="shaping",
-        terms=partial(potential_differences, gamma=gamma),
+        name="shaping",
+        rewards=partial(potential_differences, gamma=gamma),
         gamma=float(gamma),
-        pays_actions=True,
+        per_action=True,
     )
 
 

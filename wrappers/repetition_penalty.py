@@ -1,22 +1,23 @@
-"""A price for saying the same again."""
+"""A price for repetition."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import gymnasium as gym
+import torch
 from gymnasium.utils import RecordConstructorArgs
+from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from rlhf_env.checks import check_count, check_number
-from wrappers.order import check_payable
-from wrappers.paid_reward import PaidReward
-from wrappers.pay import Pay
-from wrappers.token_terms import repetition_terms, token_pay
+from wrappers.reward_terms.reward_term import RewardTerm
+from wrappers.reward_terms.reward_term_wrapper import RewardTermWrapper, VectorRewardTermWrapper
+from wrappers.reward_terms.token_terms import token_term
 
 
-class RepetitionPenalty(PaidReward, RecordConstructorArgs):
-    """Pay −coef in the term "repetition" at a token that completes an n-gram said before.
+class RepetitionPenalty(RewardTermWrapper, RecordConstructorArgs):
+    """Add the term "repetition": −coef at a token that completes an n-gram already written.
 
     Only the response counts, not the prompt; the two n-grams may overlap.
 
@@ -35,28 +36,67 @@ class RepetitionPenalty(PaidReward, RecordConstructorArgs):
         Args:
             env: an ``RLHF-v0`` whose steps are single tokens.
             coef: the price of a repetition in units of the score, >= 0.
-            n: how many tokens make one, >= 1.
+            n: the number of tokens in an n-gram, >= 1.
 
         Raises:
             ValueError: if a number is out of range, or the order of wrappers makes no sense.
         """
-        pay = repetition_penalty(env, coef, n)
+        term = repetition_penalty(coef, n)
         RecordConstructorArgs.__init__(self, coef=coef, n=n)
-        super().__init__(env, pay)
+        super().__init__(env, term)
 
 
-def repetition_penalty(env: Any, coef: float, n: int) -> Pay:
-    """Return how a repetition penalty that may stand around ``env`` pays.
+class VectorRepetitionPenalty(VectorRewardTermWrapper, RecordConstructorArgs):
+    """Vector version of `RepetitionPenalty`: the term "repetition" of each of N rows.
+
+    Example:
+        >>> import gymnasium as gym, numpy as np, rlhf_env
+        >>> from wrappers.vector import RepetitionPenalty
+        >>> envs = gym.make_vec("RLHF-v0", num_envs=2, task="toy15")
+        >>> envs = RepetitionPenalty(envs, coef=0.5, n=1)
+        >>> _ = envs.reset(seed=0)
+        >>> steps = [envs.step(np.array(tokens)) for tokens in ([1, 1], [1, 2])]
+        >>> steps[1][4]["reward_terms"]["repetition"].tolist()
+        [-0.5, 0.0]
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], coef: float, n: int = 3) -> None:
+        """Wrap a vector environment.
+
+        Args:
+            env: ``gym.make_vec("RLHF-v0")`` whose steps are single tokens.
+            coef: the price of a repetition in units of the score, >= 0.
+            n: the number of tokens in an n-gram, >= 1.
+
+        Raises:
+            ValueError: if a number is out of range, or the order of wrappers makes no sense.
+        """
+        term = repetition_penalty(coef, n)
+        RecordConstructorArgs.__init__(self, coef=coef, n=n)
+        super().__init__(env, term)
+
+
+def repetition_penalty(coef: float, n: int) -> RewardTerm:
+    """Return the reward term "repetition".
 
     Raises:
-        TypeError: if ``env`` is not an ``RLHF-v0``.
-        ValueError: if a number is out of range, or the order of wrappers makes no sense.
+        ValueError: if a number is out of range.
     """
     check_number("coef", coef, minimum=0.0)
     check_count("n", n)
-    check_payable(env, "RepetitionPenalty", "repetition")
 
     def tokens(prompt: Tensor, response: Tensor) -> Tensor:
         return repetition_terms(response, coef, n)
 
-    return token_pay("repetition", tokens)
+    return token_term("repetition", tokens)
+
+
+def repetition_terms(response: Tensor, coef: float, n: int) -> Tensor:
+    """Return −coef where a token completes n tokens that are already there, [T] float64."""
+    terms = torch.zeros(len(response), dtype=torch.float64, device=response.device)
+    if len(response) > n:
+        _, kinds = torch.unique(response.unfold(0, n, 1), dim=0, return_inverse=True)
+        positions = torch.arange(len(kinds), device=response.device)
+        first = torch.full_like(positions, len(kinds)).scatter_reduce(0, kinds, positions, "amin")
+        terms[n - 1 :] = torch.where(positions > first[kinds], -float(coef), 0.0).double()
+    return terms

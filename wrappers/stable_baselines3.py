@@ -1,4 +1,4 @@
-"""The vector environment as Stable-Baselines3 wants it."""
+"""The vector environment in the form that Stable-Baselines3 expects."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 from torch import Tensor
 
 from rlhf_env.vector_env import RLHFVectorEnv
-from wrappers.order import inner_wrappers, token_mdp
-from wrappers.vector.row_infos import split_info
+from wrappers.stack.order import ADAPTER, check_order, inner_wrappers
+from wrappers.stack.rows import split_info
 
 
 class VecEnv(StableBaselinesVecEnv):
     """Run ``gym.make_vec("RLHF-v0")``, wrapped or not, under Stable-Baselines3's own agents.
 
-    Rows whose episode ends are reset at once, whatever the autoreset mode; what they saw last is
-    ``infos[row]["terminal_observation"]``, and ``infos[row]["TimeLimit.truncated"]`` says whether
-    to bootstrap from it. Rows are not environments of their own, so an attribute or a method asked
-    of some of them is that of all.
+    Rows whose episode ends are reset at once, whatever the autoreset mode; their last observation
+    is ``infos[row]["terminal_observation"]``, and ``infos[row]["TimeLimit.truncated"]`` tells
+    whether to bootstrap from it. Rows are not environments of their own: a method is called once
+    for all of them, and each row gets its part of an answer that has one entry per row, such as
+    `wrappers.vector.ActionMasks`'s, or the whole of any other.
 
     Example:
         >>> import gymnasium as gym, numpy as np, rlhf_env
@@ -46,13 +47,13 @@ class VecEnv(StableBaselinesVecEnv):
         Raises:
             TypeError: if it is another environment.
         """
-        token_mdp(envs, "VecEnv")
+        check_order(envs, "VecEnv", ADAPTER)
         self.envs = envs
         self._actions: Any = None
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
 
     def reset(self) -> Any:
-        """Open an episode in every row, with the seeds and options set before."""
+        """Start an episode in every row, with the seeds and options set before."""
         seeds = self._seeds if any(seed is not None for seed in self._seeds) else None
         observations, info = self.envs.reset(seed=seeds, options=self._common_options())  # type: ignore[arg-type]
         self.reset_infos = split_info(info, self.num_envs)
@@ -102,17 +103,37 @@ class VecEnv(StableBaselinesVecEnv):
         indices: VecEnvIndices = None,
         **method_kwargs: Any,
     ) -> list[Any]:
-        """Call a method once, for all rows, and return its answer once per row asked for."""
+        """Call a method once for all rows, and return the answer of each row in ``indices``.
+
+        Args:
+            method_name: of the environment, or of the outermost wrapper that has it.
+            *method_args: its arguments.
+            indices: the rows; all unless given.
+            **method_kwargs: more of its arguments.
+
+        Returns:
+            The rows' own entries where the answer is an array, a tensor, a list or a tuple of N;
+            else the same answer for every row.
+        """
         answer = getattr(self._owner(method_name), method_name)(*method_args, **method_kwargs)
-        return [answer] * len(self._rows(indices))
+        rows = self._rows(indices)
+        if self._is_row_wise(answer):
+            return [answer[row] for row in rows]
+        return [answer] * len(rows)
+
+    def _is_row_wise(self, answer: Any) -> bool:
+        if isinstance(answer, np.ndarray | Tensor) and not answer.ndim:
+            return False
+        is_sequence = isinstance(answer, np.ndarray | Tensor | list | tuple)
+        return is_sequence and len(answer) == self.num_envs
 
     def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
-        """Return whether a wrapper of that class stands around the rows."""
+        """Return whether the rows are wrapped by that class."""
         is_wrapped = any(isinstance(inner, wrapper_class) for inner in inner_wrappers(self.envs))
         return [is_wrapped] * len(self._rows(indices))
 
     def get_images(self) -> Sequence[np.ndarray | None]:
-        """Return None for every row: there are texts to see and no images."""
+        """Return None for every row: rendering gives texts and no images."""
         return [None] * self.num_envs
 
     @property
@@ -121,7 +142,7 @@ class VecEnv(StableBaselinesVecEnv):
         return base.autoreset_mode == AutoresetMode.SAME_STEP
 
     def _unpack(self, infos: list[dict[str, Any]]) -> None:
-        """Tell apart what the environment told of an episode's end and of the next one's begin."""
+        """Separate the info of an episode's end from that of the next one's start."""
         for row, info in enumerate(infos):
             if "final_info" in info:
                 last, ending = _arrays(info.pop("final_obs")), info.pop("final_info")
@@ -129,12 +150,12 @@ class VecEnv(StableBaselinesVecEnv):
                 infos[row] = {**ending, "terminal_observation": last}
 
     def _restart(self, dones: np.ndarray, last: Any, infos: list[dict[str, Any]]) -> Any:
-        """Open an episode where one has ended, and return the new observations."""
-        observations, told = self.envs.reset(options={"reset_mask": dones})
-        begun = split_info(told, self.num_envs)
+        """Start an episode where one has ended, and return the new observations."""
+        observations, info = self.envs.reset(options={"reset_mask": dones})
+        reset_rows = split_info(info, self.num_envs)
         for row in dones.nonzero()[0].tolist():
             infos[row]["terminal_observation"] = _row(last, row)
-            self.reset_infos[row] = begun[row]
+            self.reset_infos[row] = reset_rows[row]
         return _arrays(observations)
 
     def _common_options(self) -> dict[str, Any] | None:
@@ -168,14 +189,14 @@ class VecEnv(StableBaselinesVecEnv):
 
 
 def _arrays(values: Any) -> Any:
-    """Return arrays of what may be tensors, fresh memory; a dict entry by entry."""
+    """Return tensors or arrays as arrays, fresh memory; a dict entry by entry."""
     if isinstance(values, dict):
         return {name: _arrays(value) for name, value in values.items()}
     return values.cpu().numpy().copy() if isinstance(values, Tensor) else np.array(values)
 
 
 def _row(observations: Any, row: int) -> Any:
-    """Return what one row saw, fresh memory."""
+    """Return the observation of one row, fresh memory."""
     if isinstance(observations, dict):
         return {name: array[row].copy() for name, array in observations.items()}
     return observations[row].copy()

@@ -6,13 +6,15 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
+from gymnasium.vector import VectorEnv
 
 from rlhf_env.rollout import Rollout
-from wrappers.order import check_one_payer, token_mdp
+from wrappers.stack.order import DEFAULT_REWARD, check_order
+from wrappers.stack.vector_base import VectorBase
 
 
 class TerminalReward(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Pay the score at the end, as the environment does: the name of the default.
+    """Give the score at the end, as the environment does: the name of the default.
 
     Example:
         >>> import gymnasium as gym, rlhf_env
@@ -26,14 +28,46 @@ class TerminalReward(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         """Wrap an environment.
 
+        Args:
+            env: an ``RLHF-v0``.
+
         Raises:
-            ValueError: if a density wrapper inside has moved the score elsewhere.
+            ValueError: if a density inside has moved the score elsewhere.
         """
-        token_mdp(env, "TerminalReward")
-        check_one_payer(env, "TerminalReward", "score")
+        check_order(env, "TerminalReward", DEFAULT_REWARD, term="score")
         RecordConstructorArgs.__init__(self)
         gym.Wrapper.__init__(self, env)
 
     def rollout(self, rollout: Rollout) -> Rollout:
-        """Return the episodes as they are."""
+        """Return the episodes unchanged."""
+        return rollout
+
+
+class VectorTerminalReward(VectorBase, RecordConstructorArgs):
+    """Vector version of `TerminalReward`: the score of each of N rows is at its end.
+
+    Example:
+        >>> import gymnasium as gym, numpy as np, rlhf_env
+        >>> from wrappers.vector import TerminalReward
+        >>> envs = TerminalReward(gym.make_vec("RLHF-v0", num_envs=2, task="toy15", kl_coef=0.0))
+        >>> _ = envs.reset(seed=0)
+        >>> [envs.step(np.array(tokens))[1].tolist() for tokens in ([1, 1], [2, 0])]
+        [[0.0, 0.0], [0.0, 1.25]]
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        """Wrap a vector environment.
+
+        Args:
+            env: ``gym.make_vec("RLHF-v0")``.
+
+        Raises:
+            ValueError: if a density inside has moved the score elsewhere.
+        """
+        check_order(env, "TerminalReward", DEFAULT_REWARD, term="score")
+        RecordConstructorArgs.__init__(self)
+        super().__init__(env)
+
+    def rollout(self, rollout: Rollout) -> Rollout:
+        """Return the episodes unchanged."""
         return rollout

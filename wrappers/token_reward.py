@@ -9,25 +9,25 @@ from typing import Any
 import gymnasium as gym
 import torch
 from gymnasium.utils import RecordConstructorArgs
+from gymnasium.vector import VectorEnv
 from torch import Tensor
 
-from wrappers.order import check_payable
-from wrappers.paid_reward import PaidReward
-from wrappers.pay import Pay
-from wrappers.token_terms import token_pay
+from wrappers.reward_terms.reward_term import RewardTerm
+from wrappers.reward_terms.reward_term_wrapper import RewardTermWrapper, VectorRewardTermWrapper
+from wrappers.reward_terms.token_terms import token_term
 
 TokenFunction = Callable[[Tensor, Tensor], "float | Tensor"]
 
 
-class TokenReward(PaidReward, RecordConstructorArgs):
-    """Pay each token what a function of the text so far says, in a term of its own.
+class TokenReward(RewardTermWrapper, RecordConstructorArgs):
+    """Add a term of your own: a function of the text so far.
 
     Example:
         >>> import gymnasium as gym, rlhf_env
         >>> from wrappers import TokenReward
-        >>> def newest_id(prompt, response):
+        >>> def last_id(prompt, response):
         ...     return 0.5 * float(response[-1])
-        >>> env = TokenReward(gym.make("RLHF-v0", task="toy15"), newest_id)
+        >>> env = TokenReward(gym.make("RLHF-v0", task="toy15"), last_id)
         >>> _ = env.reset(seed=0)
         >>> [env.step(token)[4]["reward_terms"]["token"] for token in (1, 2, 0)]
         [0.5, 1.0, 0.0]
@@ -40,26 +40,61 @@ class TokenReward(PaidReward, RecordConstructorArgs):
 
         Args:
             env: an ``RLHF-v0`` whose steps are single tokens.
-            function: ``f(prompt ids [P], response ids so far [T])`` answers with one number, for
-                the newest token, or with [T], for all of them; then no entry may depend on later
-                tokens, and finished episodes need one call instead of T.
+            function: ``f(prompt ids [P], response ids so far [T])`` returns one number, for the
+                last token, or [T], for all of them; then no entry may depend on later tokens, and
+                finished episodes need one call instead of T.
             name: of the term in ``reward_terms``.
 
         Raises:
             TypeError: if ``function`` cannot be called.
             ValueError: if the name is taken, or the order of wrappers makes no sense.
         """
-        pay = token_reward(env, function, name)
+        term = token_reward(function, name)
         RecordConstructorArgs.__init__(self, _disable_deepcopy=True, function=function, name=name)
-        super().__init__(env, pay)
+        super().__init__(env, term)
 
 
-def token_reward(env: Any, function: TokenFunction, name: str) -> Pay:
-    """Return how a token reward that may stand around ``env`` pays.
+class VectorTokenReward(VectorRewardTermWrapper, RecordConstructorArgs):
+    """Vector version of `TokenReward`: the function is called for each of N rows.
+
+    Example:
+        >>> import gymnasium as gym, numpy as np, rlhf_env
+        >>> from wrappers.vector import TokenReward
+        >>> def last_id(prompt, response):
+        ...     return 0.5 * float(response[-1])
+        >>> envs = TokenReward(gym.make_vec("RLHF-v0", num_envs=2, task="toy15"), last_id)
+        >>> _ = envs.reset(seed=0)
+        >>> envs.step(np.array([1, 2]))[4]["reward_terms"]["token"].tolist()
+        [0.5, 1.0]
+    """
+
+    def __init__(
+        self, env: VectorEnv[Any, Any, Any], function: TokenFunction, name: str = "token"
+    ) -> None:
+        """Wrap a vector environment.
+
+        Args:
+            env: ``gym.make_vec("RLHF-v0")`` whose steps are single tokens.
+            function: ``f(prompt ids [P], response ids so far [T])`` returns one number, for the
+                last token, or [T], for all of them; then no entry may depend on later tokens, and
+                finished episodes need one call instead of T.
+            name: of the term in ``reward_terms``.
+
+        Raises:
+            TypeError: if ``function`` cannot be called.
+            ValueError: if the name is taken, or the order of wrappers makes no sense.
+        """
+        term = token_reward(function, name)
+        RecordConstructorArgs.__init__(self, _disable_deepcopy=True, function=function, name=name)
+        super().__init__(env, term)
+
+
+def token_reward(function: TokenFunction, name: str) -> RewardTerm:
+    """Return the reward term of a function of the text so far.
 
     Raises:
-        TypeError: if ``env`` is not an ``RLHF-v0``, or ``function`` cannot be called.
-        ValueError: if the name is taken, or the order of wrappers makes no sense.
+        TypeError: if ``function`` cannot be called.
+        ValueError: if the name is one of the environment's own terms.
     """
     if not callable(function):
         raise TypeError(
@@ -68,33 +103,32 @@ def token_reward(env: Any, function: TokenFunction, name: str) -> Pay:
         )
     if not isinstance(name, str) or name in ("", "score", "kl"):
         raise ValueError(
-            f"name must be that of a new reward term, got {name!r}; the environment pays "
-            '"score" and "kl" itself'
+            f"name must be that of a new reward term, got {name!r}; the environment has "
+            'the terms "score" and "kl" itself'
         )
-    check_payable(env, "TokenReward", name)
-    return token_pay(name, partial(_answers, function), partial(_newest, function))
+    return token_term(name, partial(_all_values, function), partial(_last_value, function))
 
 
-def _answers(function: TokenFunction, prompt: Tensor, response: Tensor) -> Tensor:
-    """Return what each token is paid, [T] float64, asking as seldom as the function allows."""
-    answer = _asked(function, prompt, response)
-    if answer.ndim == 1:
-        return answer
-    earlier = [_asked(function, prompt, response[:t]) for t in range(1, len(response))]
-    return torch.stack([*earlier, answer])
+def _all_values(function: TokenFunction, prompt: Tensor, response: Tensor) -> Tensor:
+    """Return the term of each token, [T] float64, in one call if the function allows it."""
+    values = _values(function, prompt, response)
+    if values.ndim == 1:
+        return values
+    earlier = [_values(function, prompt, response[:t]) for t in range(1, len(response))]
+    return torch.stack([*earlier, values])
 
 
-def _newest(function: TokenFunction, prompt: Tensor, response: Tensor) -> Tensor:
-    return _asked(function, prompt, response).reshape(-1)[-1]
+def _last_value(function: TokenFunction, prompt: Tensor, response: Tensor) -> Tensor:
+    return _values(function, prompt, response).reshape(-1)[-1]
 
 
-def _asked(function: TokenFunction, prompt: Tensor, response: Tensor) -> Tensor:
-    answer = torch.as_tensor(function(prompt.clone(), response.clone()), dtype=torch.float64)
-    answer = answer.detach().cpu()
-    if answer.shape not in ((), response.shape) or not answer.isfinite().all():
+def _values(function: TokenFunction, prompt: Tensor, response: Tensor) -> Tensor:
+    values = torch.as_tensor(function(prompt.clone(), response.clone()), dtype=torch.float64)
+    values = values.detach().cpu()
+    if values.shape not in ((), response.shape) or not values.isfinite().all():
         raise ValueError(
-            f"function must answer with a finite number or {len(response)} of them for a response "
-            f"of {len(response)} tokens, got {answer.flatten().tolist()[:8]} of shape "
-            f"{list(answer.shape)}"
+            f"function must return a finite number or {len(response)} of them for a response of "
+            f"{len(response)} tokens, got {values.flatten().tolist()[:8]} of shape "
+            f"{list(values.shape)}"
         )
-    return answer
+    return values

@@ -16,7 +16,7 @@ from studies.overoptimization.best_of_n import Row
 from studies.overoptimization.proxies import reference_sample
 from studies.overoptimization.settings import Fitting, Learning
 from studies.statistics.gao import RL
-from wrappers.score_scale import ScoreScale
+from wrappers.reward_terms.score_scale import ScoreScale
 from wrappers.vector import NormalizeScore
 
 _ROWS = 64

@@ -28,6 +28,7 @@ ELSEWHERE = {
     "reward-mitigations.md": "tests/rlhf_env/rewards/test_mitigations_page.py",
     "rewards.md": "tests/rlhf_env/rewards/test_rewards_page.py",
     "wrappers.md": "tests/wrappers/test_examples.py",
+    "write-a-wrapper.md": "tests/wrappers/test_examples.py",
 }
 
 

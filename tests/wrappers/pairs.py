@@ -28,29 +28,34 @@ VIEWS: dict[str, Stack] = {
     "HiddenState": lambda w, env: w.HiddenState(env),
     "DecodedText": lambda w, env: w.DecodedText(env),
     "RecordEpisodes": lambda w, env: w.RecordEpisodes(env, os.devnull),
+    "ActionMasks": lambda w, env: w.ActionMasks(env, top_k=2),
+    "NumericInfo": lambda w, env: w.NumericInfo(env),
 }
 ONE_OF_EACH = REWARDS | GRANULARITIES | VIEWS
 
-_PAYS_THE_SCORE = ["EveryK", "PrefixDifference", "PrefixReward"]
+_SETS_THE_SCORE = ["EveryK", "PrefixDifference", "PrefixReward"]
 _GRANULAR = list(GRANULARITIES)
+_OUTERMOST = ["NumericInfo"]
 # Outer wrapper -> the inner ones around which it makes no sense.
 REFUSED = {
-    "TerminalReward": _PAYS_THE_SCORE,
-    "EveryK": [*_PAYS_THE_SCORE, *_GRANULAR],
-    "PrefixDifference": [*_PAYS_THE_SCORE, *_GRANULAR],
-    "PrefixReward": [*_PAYS_THE_SCORE, *_GRANULAR],
-    "PotentialShaping": ["PotentialShaping"],
-    "LengthPenalty": ["LengthPenalty", *_GRANULAR],
-    "OverlongPenalty": ["OverlongPenalty", *_GRANULAR],
-    "RepetitionPenalty": ["RepetitionPenalty", *_GRANULAR],
-    "TokenReward": ["TokenReward", *_GRANULAR],
-    "NormalizeScore": [*_PAYS_THE_SCORE, "NormalizeScore"],
-    "MacroAction": _GRANULAR,
-    "SequenceBandit": _GRANULAR,
-    "TopKActions": [*_GRANULAR, "TopKActions"],
-    "HiddenState": [],
-    "DecodedText": [],
-    "RecordEpisodes": _GRANULAR,
+    "TerminalReward": [*_SETS_THE_SCORE, *_OUTERMOST],
+    "EveryK": [*_SETS_THE_SCORE, *_GRANULAR, *_OUTERMOST],
+    "PrefixDifference": [*_SETS_THE_SCORE, *_GRANULAR, *_OUTERMOST],
+    "PrefixReward": [*_SETS_THE_SCORE, *_GRANULAR, *_OUTERMOST],
+    "PotentialShaping": ["PotentialShaping", *_OUTERMOST],
+    "LengthPenalty": ["LengthPenalty", *_GRANULAR, *_OUTERMOST],
+    "OverlongPenalty": ["OverlongPenalty", *_GRANULAR, *_OUTERMOST],
+    "RepetitionPenalty": ["RepetitionPenalty", *_GRANULAR, *_OUTERMOST],
+    "TokenReward": ["TokenReward", *_GRANULAR, *_OUTERMOST],
+    "NormalizeScore": [*_SETS_THE_SCORE, "NormalizeScore", *_OUTERMOST],
+    "MacroAction": [*_GRANULAR, *_OUTERMOST],
+    "SequenceBandit": [*_GRANULAR, *_OUTERMOST],
+    "TopKActions": [*_GRANULAR, "TopKActions", *_OUTERMOST],
+    "HiddenState": [*_OUTERMOST],
+    "DecodedText": [*_OUTERMOST],
+    "RecordEpisodes": [*_GRANULAR, *_OUTERMOST],
+    "ActionMasks": [*_GRANULAR, "TopKActions", *_OUTERMOST],
+    "NumericInfo": [*_OUTERMOST],
 }
 SENSIBLE = [
     (outer, inner)

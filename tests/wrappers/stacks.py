@@ -87,6 +87,12 @@ VIEWS: dict[str, Stack] = {
     "recorded(every_2)": lambda w, env: w.RecordEpisodes(w.EveryK(env, k=2), os.devnull),
     "macro_2(recorded)": lambda w, env: w.MacroAction(w.RecordEpisodes(env, os.devnull), n=2),
     "hidden": lambda w, env: w.HiddenState(env),
+    "masked": lambda w, env: w.ActionMasks(env, top_k=2),
+    "numeric": lambda w, env: w.NumericInfo(env),
+    "numeric(top_3(length))": lambda w, env: w.NumericInfo(
+        w.TopKActions(w.LengthPenalty(env, coef=0.25), k=3)
+    ),
+    "numeric(macro_2)": lambda w, env: w.NumericInfo(w.MacroAction(env, n=2)),
     "hidden(top_3(length))": lambda w, env: w.HiddenState(
         w.TopKActions(w.LengthPenalty(env, coef=0.25), k=3)
     ),

@@ -19,7 +19,7 @@ from rlhf_env.tasks import load_task
 from rlhf_env.vector_env import RLHFVectorEnv
 from tests.toys import tiny_llama_task
 from tests.wrappers.episodes import TOY15, as_rollout, transformed
-from wrappers.boundary import Boundary
+from wrappers.macro.boundary import Boundary
 
 TASK = tiny_llama_task(vocab_size=8, horizon=6)
 # Entropies of the reference of "toy15" in nats, from scipy.stats.entropy over its formula.
@@ -171,9 +171,9 @@ def test_stepped_and_decoded_episodes_fall_into_the_same_decisions(
         for index, size in ((0, 0), (1, 3), (2, 5), (0, 5), (1, 4))
     ]
     rollout = as_rollout(task, episodes)
-    twin = wrappers.vector.MacroAction(RLHFVectorEnv(2, task), boundary=boundary)
+    vector = wrappers.vector.MacroAction(RLHFVectorEnv(2, task), boundary=boundary)
     decision = transformed(wrappers.MacroAction(RLHFEnv(task), boundary=boundary), rollout).decision
-    assert torch.equal(transformed(twin, rollout).decision, decision)
+    assert torch.equal(transformed(vector, rollout).decision, decision)
     for row, (index, response) in enumerate(episodes):
         expected = stepped_decisions(task, boundary, response, index)
         assert decision[row, rollout.is_action[row]].tolist() == expected

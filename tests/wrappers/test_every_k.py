@@ -10,8 +10,8 @@ from rlhf_env.env import RLHFEnv
 from rlhf_env.task import Task
 from tests.toys import EOS, tiny_llama_task
 from tests.wrappers.episodes import TOY15, as_rollout, paid, play, transformed
-from wrappers.density import ScoredPrefixes
 from wrappers.every_k import score_differences
+from wrappers.reward_terms import ScoredPrefixes
 
 TASK = tiny_llama_task(vocab_size=8, horizon=6)
 
@@ -54,7 +54,7 @@ def test_the_score_of_the_empty_prefix_counts_as_zero() -> None:
         starts=torch.tensor([[0, 1]]),
         is_last=torch.tensor([[True, True]]),
         is_end=torch.tensor([[False, True]]),
-        paid=torch.tensor([[4.0]]),
+        score_term=torch.tensor([[4.0]]),
     )
     assert score_differences(scored, 1).tolist() == [[1.0, 3.0]]
 
@@ -69,7 +69,7 @@ def test_the_sum_is_what_the_end_is_paid(phi: list[float], k: int) -> None:
         starts=counts[None] - 1,
         is_last=torch.ones(1, length, dtype=torch.bool),
         is_end=(counts == length)[None],
-        paid=torch.tensor([[0.125]], dtype=torch.float64),
+        score_term=torch.tensor([[0.125]], dtype=torch.float64),
     )
     assert float(score_differences(scored, k).sum()) == pytest.approx(0.125, abs=1e-9)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gymnasium as gym
 import pytest
 from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import VectorWrapper
 from stable_baselines3.common.env_checker import check_env as check_sb3_env
 
 import wrappers
@@ -14,12 +15,13 @@ from rlhf_env.task import Task
 from rlhf_env.vector_env import RLHFVectorEnv
 from tests.wrappers.as_one import AsOne
 from tests.wrappers.pairs import ONE_OF_EACH, REFUSED, SENSIBLE, pair
+from wrappers.stack.vector_base import VectorBase
 
 
 def test_no_wrapper_is_left_out() -> None:
     wrapped = {name for name in wrappers.__all__ if name[0].isupper()}
     assert set(ONE_OF_EACH) == set(REFUSED) == wrapped
-    assert len(SENSIBLE) == 16 * 16 - 44
+    assert len(SENSIBLE) == 18 * 18 - 65
 
 
 @pytest.mark.parametrize("outer", ONE_OF_EACH)
@@ -39,3 +41,18 @@ def test_the_other_pairs_are_refused_with_what_to_do(toy15: Task, outer: str) ->
         ):
             with pytest.raises(ValueError, match=r"; (keep one of them|put|leave out)"):
                 pair(outer, inner)(package, env)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_both_versions_record_their_arguments(toy15: Task, name: str) -> None:
+    single = ONE_OF_EACH[name](wrappers, RLHFEnv(toy15))
+    vector = ONE_OF_EACH[name](wrappers.vector, RLHFVectorEnv(2, toy15))
+    assert vector._saved_kwargs == single._saved_kwargs
+    again = type(vector)(RLHFVectorEnv(2, toy15), **vector._saved_kwargs)
+    assert repr(again) == repr(vector)
+
+
+def test_the_base_class_is_not_subscripted_at_run_time() -> None:
+    # Gymnasium 1.2 and 1.3 have no VectorWrapper[...].
+    assert VectorBase is VectorWrapper
+    assert wrappers.vector.EveryK.__mro__[3] is VectorWrapper

@@ -13,6 +13,7 @@ from rlhf_env.task import Task
 from rlhf_env.vector_env import RLHFVectorEnv
 from tests.toys import EOS, tiny_llama_task
 from tests.wrappers.episodes import play
+from wrappers.hidden_state import hidden_space, last_hidden
 
 TASK = tiny_llama_task(vocab_size=8, horizon=4)
 
@@ -69,3 +70,19 @@ def test_the_bounds_are_finite() -> None:
     assert isinstance(space, gym.spaces.Box)
     assert space.shape == (32,)
     assert np.isfinite(space.low).all()
+    # Agents in half precision cast the bounds; larger ones would overflow.
+    with np.errstate(over="raise"):
+        assert np.isfinite(space.high.astype(np.float16)).all()
+
+
+def test_a_hidden_state_stays_within_the_bounds() -> None:
+    class Huge:
+        hidden_size = 2
+
+        def hidden(self, tokens: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([1e30, -7e4]).expand(*tokens.shape, 2)
+
+    tokens, lengths = torch.tensor([[1, 2]]), torch.tensor([2])
+    hidden = last_hidden(Huge(), tokens, lengths)  # type: ignore[arg-type]
+    assert hidden.tolist() == [[65504.0, -65504.0]]
+    assert hidden_space(Huge()).contains(hidden[0].numpy())  # type: ignore[arg-type]

@@ -57,8 +57,8 @@ def test_the_constants_are_those_of_the_reference(toy15: Task) -> None:
     assert env.sd == pytest.approx(0.900939, abs=0.03)
     assert wrappers.NormalizeScore(RLHFEnv(toy15), episodes=8192).mean == env.mean
     assert wrappers.NormalizeScore(RLHFEnv(toy15), episodes=64, seed=1).mean != env.mean
-    twin = wrappers.vector.NormalizeScore(RLHFVectorEnv(3, toy15), episodes=8192)
-    assert (twin.mean, twin.sd) == (env.mean, env.sd)
+    vector = wrappers.vector.NormalizeScore(RLHFVectorEnv(3, toy15), episodes=8192)
+    assert (vector.mean, vector.sd) == (env.mean, env.sd)
 
 
 def test_a_rollout_reports_the_mapped_score(toy15: Task) -> None:
@@ -89,5 +89,5 @@ def test_constants_out_of_range_are_refused(toy15: Task, options: dict, said: st
 
 def test_it_is_done_once(toy15: Task) -> None:
     env = wrappers.NormalizeScore(RLHFEnv(toy15), 0.5, 2.0)
-    with pytest.raises(ValueError, match="stands inside already"):
+    with pytest.raises(ValueError, match="NormalizeScore is already inside"):
         wrappers.NormalizeScore(env, 0.5, 2.0)

@@ -47,7 +47,7 @@ REFUSED: dict[str, tuple[Stack, str]] = {
         lambda w, env: w.PotentialShaping(
             w.MacroAction(w.PotentialShaping(env, gamma=1.0), n=2), gamma=1.0
         ),
-        "pays the reward term 'shaping', but PotentialShaping inside it does so already",
+        "sets the reward term 'shaping', but PotentialShaping inside it already does",
     ),
     "every_k(shaping(macro))": (
         lambda w, env: w.EveryK(w.PotentialShaping(w.MacroAction(env, n=2), gamma=1.0), k=2),
@@ -59,7 +59,7 @@ REFUSED: dict[str, tuple[Stack, str]] = {
     ),
     "macro(bandit)": (
         lambda w, env: w.MacroAction(w.SequenceBandit(env), n=2),
-        "MacroAction sets the time granularity, but SequenceBandit inside it has done so",
+        "MacroAction sets the time granularity, but SequenceBandit inside it has already done so",
     ),
     "bandit(macro)": (
         lambda w, env: w.SequenceBandit(w.MacroAction(env, n=2)),
@@ -67,7 +67,7 @@ REFUSED: dict[str, tuple[Stack, str]] = {
     ),
     "every_k(difference)": (
         lambda w, env: w.EveryK(w.PrefixDifference(env), k=2),
-        "pays the reward term 'score', but PrefixDifference inside it does so already",
+        "sets the reward term 'score', but PrefixDifference inside it already does",
     ),
     "length(bandit)": (
         lambda w, env: w.LengthPenalty(w.SequenceBandit(env), coef=1.0),
@@ -75,7 +75,7 @@ REFUSED: dict[str, tuple[Stack, str]] = {
     ),
     "repetition(repetition)": (
         lambda w, env: w.RepetitionPenalty(w.RepetitionPenalty(env, coef=1.0), coef=1.0),
-        "pays the reward term 'repetition', but RepetitionPenalty inside it does so already",
+        "sets the reward term 'repetition', but RepetitionPenalty inside it already does",
     ),
     "token(macro)": (
         lambda w, env: w.TokenReward(w.MacroAction(env, n=2), newest_id),
@@ -91,7 +91,7 @@ REFUSED: dict[str, tuple[Stack, str]] = {
     ),
     "shaping(shaping)": (
         lambda w, env: w.PotentialShaping(w.PotentialShaping(env, gamma=1.0), gamma=1.0),
-        "pays the reward term 'shaping', but PotentialShaping inside it does so already",
+        "sets the reward term 'shaping', but PotentialShaping inside it already does",
     ),
 }
 
@@ -147,15 +147,17 @@ def test_only_this_environment_can_be_wrapped() -> None:
             make()
 
 
-def test_every_wrapper_has_a_twin() -> None:
+def test_every_wrapper_has_a_vector_version() -> None:
     assert {*wrappers.vector.__all__} == {*wrappers.__all__} - {"vector"}
     for name in wrappers.vector.__all__:
         if name in BOUNDARIES:
             assert getattr(wrappers.vector, name) is getattr(wrappers, name)
             continue
-        single, twin = getattr(wrappers, name), getattr(wrappers.vector, name)
+        single, vector = getattr(wrappers, name), getattr(wrappers.vector, name)
         assert issubclass(single, gym.Wrapper)
-        assert issubclass(twin, VectorEnv)
-        assert single.__name__ == twin.__name__ == name
+        assert issubclass(vector, VectorEnv)
+        # Both are in one module, so the class has a name of its own.
+        assert (single.__name__, vector.__name__) == (name, f"Vector{name}")
+        assert single.__module__ == vector.__module__
     with pytest.raises(AttributeError, match="attribute Nothing"):
         _ = wrappers.Nothing

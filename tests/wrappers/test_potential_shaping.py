@@ -22,8 +22,8 @@ from tests.wrappers.episodes import (
     transformed,
 )
 from tests.wrappers.stacks import after_token_two, longer_is_better
-from wrappers.boundary import Boundary
-from wrappers.prefix_scores import PrefixScorer
+from wrappers.macro.boundary import Boundary
+from wrappers.reward_terms import PrefixScorer
 
 
 def wavy(prompts: list[Tensor], responses: list[Tensor]) -> list[Tensor]:

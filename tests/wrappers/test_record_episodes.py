@@ -15,8 +15,8 @@ from rlhf_env.task import Task
 from rlhf_env.vector_env import RLHFVectorEnv
 from tests.toys import EOS, tiny_llama_task
 from tests.wrappers.episodes import as_rollout, play, transformed
-from wrappers.episode_record import Episode, append_episode
 from wrappers.record_episodes import read_episodes, replay
+from wrappers.recording.episode import Episode, append_episode
 
 TASK = tiny_llama_task(vocab_size=8, horizon=4)
 
@@ -124,7 +124,7 @@ def test_a_line_that_a_crash_cut_short_is_left_out(toy15: Task, path: Path) -> N
         file.write('{"prompt_ids": [0')
     assert len(list(read_episodes(path))) == 1
     path.write_text("nonsense\n")
-    with pytest.raises(ValueError, match=r"line 1 of .* is no recorded episode"):
+    with pytest.raises(ValueError, match=r"line 1 of .* is not a recorded episode"):
         list(read_episodes(path))
 
 
@@ -132,7 +132,7 @@ def test_another_environment_than_the_recorded_one_is_refused(toy15: Task, path:
     play(wrappers.RecordEpisodes(RLHFEnv(TASK), path), [2, 3, 4, 5])
     with pytest.raises(ValueError, match="this environment ended it after 2; replay it"):
         list(replay(path, RLHFEnv(TASK, max_new_tokens=2)))
-    with pytest.raises(ValueError, match="this environment goes on after 4"):
+    with pytest.raises(ValueError, match="this environment continues it after 4"):
         list(replay(path, RLHFEnv(TASK, max_new_tokens=6)))
     with pytest.raises(ValueError, match="another prompt than number 0 of task 'toy15'"):
         list(replay(path, RLHFEnv(toy15)))

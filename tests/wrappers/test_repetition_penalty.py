@@ -10,7 +10,7 @@ from rlhf_env.env import RLHFEnv
 from rlhf_env.task import Task
 from tests.toys import EOS, tiny_llama_task
 from tests.wrappers.episodes import paid
-from wrappers.token_terms import repetition_terms
+from wrappers.repetition_penalty import repetition_terms
 
 TASK = tiny_llama_task(vocab_size=8, horizon=7)
 

@@ -61,11 +61,11 @@ def test_a_rollout_is_paid_what_stepping_pays(stack: Stack, limit: str) -> None:
 
 
 @pytest.mark.parametrize("stack", TRANSFORMS.values(), ids=TRANSFORMS)
-def test_the_vector_twin_transforms_a_rollout_alike(stack: Stack) -> None:
+def test_the_vector_version_transforms_a_rollout_alike(stack: Stack) -> None:
     single = stack(wrappers, RLHFEnv(TASK))
-    twin = stack(wrappers.vector, RLHFVectorEnv(2, TASK))
+    vector = stack(wrappers.vector, RLHFVectorEnv(2, TASK))
     expected = transformed(single, as_rollout(TASK, EPISODES))
-    got = transformed(twin, as_rollout(TASK, EPISODES))
+    got = transformed(vector, as_rollout(TASK, EPISODES))
     assert torch.equal(got.decision, expected.decision)
     torch.testing.assert_close(got.rewards, expected.rewards)
     assert list(got.reward_terms) == list(expected.reward_terms)

@@ -52,9 +52,9 @@ def test_tokens_after_the_end_are_ignored(toy15: Task) -> None:
 def test_the_space_is_one_token_per_position(toy15: Task) -> None:
     env = wrappers.SequenceBandit(RLHFEnv(toy15))
     assert env.action_space == gym.spaces.MultiDiscrete([3, 3, 3])
-    twin = wrappers.vector.SequenceBandit(RLHFVectorEnv(2, toy15))
-    assert twin.single_action_space == env.action_space
-    assert twin.action_space.shape == (2, 3)
+    vector = wrappers.vector.SequenceBandit(RLHFVectorEnv(2, toy15))
+    assert vector.single_action_space == env.action_space
+    assert vector.action_space.shape == (2, 3)
     carried = wrappers.SequenceBandit(RLHFEnv(toy15, kl_penalty="sampled")).action_space
     assert carried["tokens"] == gym.spaces.MultiDiscrete([3, 3, 3])
     assert carried["logprobs"].shape == (3,)

@@ -45,24 +45,24 @@ def test_it_does_what_single_environments_do(
         env = w.TopKActions(w.EveryK(env, k=2), k=3, always_eos=True)
         return w.HiddenState(env) if is_hidden else env
 
-    twin = VecEnv(
+    vector = VecEnv(
         stack(wrappers.vector, RLHFVectorEnv(3, TASK, autoreset_mode=mode, length_limit=limit))
     )
     singles = DummyVecEnv([lambda: stack(wrappers, RLHFEnv(TASK, length_limit=limit))] * 3)
-    for envs in (twin, singles):
+    for envs in (vector, singles):
         envs.seed(5)
-    assert_same(twin.reset(), singles.reset())
+    assert_same(vector.reset(), singles.reset())
     generator, ended = np.random.default_rng(0), 0
     for _ in range(12):
         actions = generator.integers(0, 3, size=3)
-        got, expected = twin.step(actions), singles.step(actions)
+        got, expected = vector.step(actions), singles.step(actions)
         assert_same(got[0], expected[0])
         np.testing.assert_allclose(got[1], expected[1], atol=1e-5)
         assert got[1].dtype == np.float32
         np.testing.assert_array_equal(got[2], expected[2])
         for row, other in zip(got[3], expected[3], strict=True):
             assert_same(row, other)
-        assert twin.reset_infos == singles.reset_infos
+        assert vector.reset_infos == singles.reset_infos
         ended += int(expected[2].sum())
     assert ended >= 6
 
@@ -147,6 +147,26 @@ def test_it_answers_what_stable_baselines_asks() -> None:
     assert not envs.has_attr("nothing")
     VecMonitor(envs).reset()
     envs.close()
+
+
+def test_each_row_gets_its_own_mask() -> None:
+    envs = VecEnv(wrappers.vector.ActionMasks(RLHFVectorEnv(3, TASK), top_k=2))
+    envs.reset()
+    masks = np.stack(envs.env_method("action_masks"))
+    assert masks.shape == (3, 8)
+    assert masks.sum(axis=1).tolist() == [2, 2, 2]
+    expected = envs.envs.action_masks()  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(envs.env_method("action_masks", indices=[2, 0]), expected[[2, 0]])
+    singles = DummyVecEnv([lambda: wrappers.ActionMasks(RLHFEnv(TASK), top_k=2)] * 3)
+    singles.reset()
+    assert np.stack(singles.env_method("action_masks")).shape == (3, 8)
+
+
+def test_any_other_answer_is_the_same_for_every_row() -> None:
+    envs = VecEnv(RLHFVectorEnv(3, TASK))
+    envs.reset()
+    assert envs.env_method("__repr__", indices=[0, 2]) == [repr(envs.envs)] * 2
+    assert envs.env_method("render") == [None] * 3
 
 
 def test_the_example_runs() -> None:

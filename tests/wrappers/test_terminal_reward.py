@@ -16,5 +16,5 @@ def test_the_score_is_paid_at_the_end(toy15: Task) -> None:
 
 def test_it_cannot_undo_a_density(toy15: Task) -> None:
     env = wrappers.PrefixDifference(RLHFEnv(toy15))
-    with pytest.raises(ValueError, match="PrefixDifference inside it does so already"):
+    with pytest.raises(ValueError, match="PrefixDifference inside it already does"):
         wrappers.TerminalReward(env)

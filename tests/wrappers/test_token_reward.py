@@ -56,7 +56,7 @@ def test_the_term_needs_a_name_of_its_own(toy15: Task, name: object) -> None:
     with pytest.raises(ValueError, match="name must be that of a new reward term"):
         wrappers.TokenReward(RLHFEnv(toy15), lambda p, r: 0.0, name)  # type: ignore[arg-type]
     env = wrappers.TokenReward(RLHFEnv(toy15), lambda p, r: 0.0, "mine")
-    with pytest.raises(ValueError, match="pays the reward term 'mine', but TokenReward inside"):
+    with pytest.raises(ValueError, match="sets the reward term 'mine', but TokenReward inside"):
         wrappers.TokenReward(env, lambda p, r: 0.0, "mine")
 
 

@@ -84,7 +84,7 @@ def test_a_bad_rank_of_a_row_is_named() -> None:
     ("options", "said"),
     [
         ({"k": 0}, "k must be an integer >= 1, got 0"),
-        ({"k": 9}, "k must be at most the 8 tokens there are, got 9"),
+        ({"k": 9}, "k must be at most the vocabulary size 8, got 9"),
         ({"k": 2, "always_eos": 1}, "always_eos must be True or False, got 1"),
     ],
 )

@@ -63,16 +63,16 @@ def random_actions(space: gym.Space, generator: np.random.Generator) -> Any:
 
 def assert_equal_steps(stack: Stack, mode: AutoresetMode, **options: Any) -> int:
     """Step both ways with the same actions; how many episodes ended."""
-    twin = stack(wrappers.vector, RLHFVectorEnv(NUM_ENVS, TASK, autoreset_mode=mode, **options))
+    vector = stack(wrappers.vector, RLHFVectorEnv(NUM_ENVS, TASK, autoreset_mode=mode, **options))
     make = lambda: stack(wrappers, RLHFEnv(TASK, **options))  # noqa: E731
     singles = SyncVectorEnv([make] * NUM_ENVS, autoreset_mode=mode)
-    assert twin.single_action_space == singles.single_action_space
-    for got, expected in zip(twin.reset(seed=5), singles.reset(seed=5), strict=True):
+    assert vector.single_action_space == singles.single_action_space
+    for got, expected in zip(vector.reset(seed=5), singles.reset(seed=5), strict=True):
         assert_same(got, expected, "reset")
     generator, num_ended = np.random.default_rng(1), 0
     for step in range(NUM_STEPS):
-        actions = random_actions(twin.action_space, generator)
-        got, expected = twin.step(actions), singles.step(actions)
+        actions = random_actions(vector.action_space, generator)
+        got, expected = vector.step(actions), singles.step(actions)
         for part, a, b in zip(
             ("obs", "reward", "ended", "cut", "info"), got, expected, strict=True
         ):
@@ -80,7 +80,7 @@ def assert_equal_steps(stack: Stack, mode: AutoresetMode, **options: Any) -> int
         ended = expected[2] | expected[3]
         num_ended += int(ended.sum())
         if mode == AutoresetMode.DISABLED and ended.any():
-            for envs in (twin, singles):
+            for envs in (vector, singles):
                 envs.reset(options={"reset_mask": ended.copy()})
     return num_ended
 

@@ -1,36 +1,40 @@
-"""Twins of `wrappers` for ``gym.make_vec("RLHF-v0")``: same names, arguments and numbers."""
+"""The wrappers for ``gym.make_vec("RLHF-v0")``: names, arguments and numbers of `wrappers`.
+
+Each is defined beside its single version: ``wrappers.vector.EveryK`` is
+``wrappers.every_k.VectorEveryK``.
+"""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from wrappers.boundaries import high_reference_entropy, punctuation, space_led
-    from wrappers.vector.decoded_text import DecodedText
-    from wrappers.vector.every_k import EveryK
-    from wrappers.vector.hidden_state import HiddenState
-    from wrappers.vector.length_penalty import LengthPenalty
-    from wrappers.vector.macro_action import MacroAction
-    from wrappers.vector.normalize_score import NormalizeScore
-    from wrappers.vector.overlong_penalty import OverlongPenalty
-    from wrappers.vector.potential_shaping import PotentialShaping
-    from wrappers.vector.prefix_difference import PrefixDifference
-    from wrappers.vector.prefix_reward import PrefixReward
-    from wrappers.vector.record_episodes import RecordEpisodes
-    from wrappers.vector.repetition_penalty import RepetitionPenalty
-    from wrappers.vector.sequence_bandit import SequenceBandit
-    from wrappers.vector.terminal_reward import TerminalReward
-    from wrappers.vector.token_reward import TokenReward
-    from wrappers.vector.top_k_actions import TopKActions
+from wrappers.action_masks import VectorActionMasks as ActionMasks
+from wrappers.boundaries import high_reference_entropy, punctuation, space_led
+from wrappers.decoded_text import VectorDecodedText as DecodedText
+from wrappers.every_k import VectorEveryK as EveryK
+from wrappers.every_k import VectorPrefixDifference as PrefixDifference
+from wrappers.hidden_state import VectorHiddenState as HiddenState
+from wrappers.length_penalty import VectorLengthPenalty as LengthPenalty
+from wrappers.length_penalty import VectorOverlongPenalty as OverlongPenalty
+from wrappers.macro_action import VectorMacroAction as MacroAction
+from wrappers.normalize_score import VectorNormalizeScore as NormalizeScore
+from wrappers.numeric_info import VectorNumericInfo as NumericInfo
+from wrappers.potential_shaping import VectorPotentialShaping as PotentialShaping
+from wrappers.prefix_reward import VectorPrefixReward as PrefixReward
+from wrappers.record_episodes import VectorRecordEpisodes as RecordEpisodes
+from wrappers.repetition_penalty import VectorRepetitionPenalty as RepetitionPenalty
+from wrappers.sequence_bandit import VectorSequenceBandit as SequenceBandit
+from wrappers.terminal_reward import VectorTerminalReward as TerminalReward
+from wrappers.token_reward import VectorTokenReward as TokenReward
+from wrappers.top_k_actions import VectorTopKActions as TopKActions
 
 __all__ = [
+    "ActionMasks",
     "DecodedText",
     "EveryK",
     "HiddenState",
     "LengthPenalty",
     "MacroAction",
     "NormalizeScore",
+    "NumericInfo",
     "OverlongPenalty",
     "PotentialShaping",
     "PrefixDifference",
@@ -45,34 +49,3 @@ __all__ = [
     "punctuation",
     "space_led",
 ]
-
-_HOMES = {
-    "DecodedText": "wrappers.vector.decoded_text",
-    "EveryK": "wrappers.vector.every_k",
-    "HiddenState": "wrappers.vector.hidden_state",
-    "LengthPenalty": "wrappers.vector.length_penalty",
-    "MacroAction": "wrappers.vector.macro_action",
-    "NormalizeScore": "wrappers.vector.normalize_score",
-    "OverlongPenalty": "wrappers.vector.overlong_penalty",
-    "PotentialShaping": "wrappers.vector.potential_shaping",
-    "PrefixDifference": "wrappers.vector.prefix_difference",
-    "PrefixReward": "wrappers.vector.prefix_reward",
-    "RecordEpisodes": "wrappers.vector.record_episodes",
-    "RepetitionPenalty": "wrappers.vector.repetition_penalty",
-    "SequenceBandit": "wrappers.vector.sequence_bandit",
-    "TerminalReward": "wrappers.vector.terminal_reward",
-    "TokenReward": "wrappers.vector.token_reward",
-    "TopKActions": "wrappers.vector.top_k_actions",
-    "high_reference_entropy": "wrappers.boundaries",
-    "punctuation": "wrappers.boundaries",
-    "space_led": "wrappers.boundaries",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    try:
-        return importlib.import_module(f"wrappers.vector.{name}")
-    except ModuleNotFoundError:
-        raise AttributeError(f"module 'wrappers.vector' has no attribute {name!r}") from None

@@ -1,0 +1,1 @@
+"""Episodes on disk: the record of one, how it is collected, and how it is replayed."""

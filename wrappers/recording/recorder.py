@@ -1,0 +1,97 @@
+"""From steps, or from the rows of a rollout, to records of episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from rlhf_env.rollout import Rollout
+from rlhf_env.task import Task
+from wrappers.recording.episode import Episode
+
+
+class EpisodeRecorder:
+    """Collects the steps of one row's open episode."""
+
+    def __init__(self) -> None:
+        """Start with nothing recorded."""
+        self.seed: int | None = None
+        self._steps: list[dict[str, Any]] = []
+
+    def begin(self, seed: int | None = None) -> None:
+        """Forget the steps so far: a new episode has begun.
+
+        Args:
+            seed: the seed of the row's reset; None keeps the last one.
+        """
+        self.seed = self.seed if seed is None else seed
+        self._steps = []
+
+    def record(self, reward: float, info: dict[str, Any], logprob: float | None) -> None:
+        """Keep a step.
+
+        Args:
+            reward: the sum of its terms, as changed by other wrappers, if any.
+            info: its info.
+            logprob: log pi(a|s), if the action holds it.
+        """
+        self._steps.append({**info, "reward": reward, "logprob": logprob})
+
+    def episode(self, task: Task, prompt: Tensor, response: Tensor, terminated: bool) -> Episode:
+        """Return the finished episode."""
+        last = self._steps[-1]
+        logprobs = [step["logprob"] for step in self._steps]
+        return Episode(
+            prompt_ids=prompt.tolist(),
+            response_ids=response.tolist(),
+            prompt=task.decode(prompt),
+            text=task.decode(response),
+            rewards=[step["reward"] for step in self._steps],
+            reward_terms={
+                name: [step["reward_terms"][name] for step in self._steps]
+                for name in last["reward_terms"]
+            },
+            ref_logprobs=[step["ref_logprob"] for step in self._steps],
+            logprobs=None if None in logprobs else logprobs,
+            score=last["score"],
+            finish_reason=last["finish_reason"],
+            terminated=terminated,
+            prompt_index=int(last["prompt_index"]),
+            seed=self.seed,
+        )
+
+
+def action_logprob(action: Any) -> float | None:
+    """Return log pi(a|s) if an action holds it."""
+    return float(action["logprob"]) if isinstance(action, dict) else None
+
+
+def rollout_episodes(rollout: Rollout, task: Task) -> Iterator[Episode]:
+    """Yield the episodes of a rollout.
+
+    Args:
+        rollout: episodes with their rewards.
+        task: decodes the ids.
+    """
+    for row in range(len(rollout)):
+        at = rollout.is_action[row]
+        response = rollout.tokens[row, at]
+        prompt = rollout.tokens[row, : int(rollout.prompt_lengths[row])]
+        terms = {name: term[row, at].tolist() for name, term in rollout.reward_terms.items()}
+        yield Episode(
+            prompt_ids=prompt.tolist(),
+            response_ids=response.tolist(),
+            prompt=task.decode(prompt),
+            text=task.decode(response),
+            rewards=rollout.rewards[row, at].tolist(),
+            reward_terms=terms,
+            ref_logprobs=rollout.ref_logprobs[row, at].tolist(),
+            logprobs=rollout.logprobs[row, at].tolist(),
+            score=float(rollout.score[row]),
+            finish_reason="eos" if int(response[-1]) == task.eos_id else "length",
+            terminated=bool(rollout.terminated[row]),
+            prompt_index=int(rollout.prompt_index[row]),
+            seed=None,
+        )

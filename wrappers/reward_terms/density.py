@@ -1,0 +1,125 @@
+"""Reward density: at which step which part of a response's score is in the reward.
+
+Formulas and the record they work on; no environment is in here. A density is written once, for B
+responses side by side: finished ones of a rollout, or the unfinished ones of a vector environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from rlhf_env.rollout import Rollout
+from wrappers.reward_terms.prefix_scores import PrefixScorer, checked_prefix_scores
+from wrappers.reward_terms.reward_term import Responses
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredPrefixes:
+    """B responses, the score of each of their prefixes, and the reward of their end.
+
+    Index t - 1 of a [B, T] field belongs to the step that writes the response's t-th token.
+    """
+
+    phi: Tensor
+    """[B, T + 1] prefix scores, phi[:, t] after t tokens; 0 beyond the response."""
+    counts: Tensor
+    """[T] 1 ... T, the tokens of the response after each step."""
+    starts: Tensor
+    """[B, T] the number of tokens before the action that wrote the t-th one; t − 1 where actions
+    are single tokens."""
+    is_last: Tensor
+    """[B, T] bool, True at the last token of an action."""
+    is_end: Tensor
+    """[B, T] bool, True at the step that terminates the episode. A response that was truncated, or
+    is unfinished, has none."""
+    score_term: Tensor
+    """[B, 1] the environment's own score term at that step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Density:
+    """A way to spread a score, or shaping, over the steps of a response."""
+
+    name: str
+    """The reward term it sets: "score" (in place of the environment's own) or "shaping"."""
+    rewards: Callable[[ScoredPrefixes], Tensor]
+    """``f(scored) -> [B, T]``, the term at each step. It may not look at later steps."""
+    every: int = 1
+    """Only steps that write a multiple of so many tokens, or terminate, have a reward."""
+    gamma: float = 1.0
+    """The discount per decision that ``rewards`` is made for."""
+    per_action: bool = False
+    """Whether actions of several tokens can have the term as well as single tokens."""
+
+
+def density_terms(density: Density, score_prefixes: PrefixScorer, given: Responses) -> Tensor:
+    """Return the term of a density at each step of some responses, [B, T] float64 on the CPU."""
+    scores = checked_prefix_scores(score_prefixes, given.prompts, given.responses)
+    phi = pad_sequence(scores, batch_first=True)
+    lengths = torch.tensor([len(ids) for ids in given.responses])[:, None]
+    counts = torch.arange(1, phi.shape[1])
+    starts = pad_sequence([row.cpu() for row in given.starts], batch_first=True)
+    next_starts = torch.cat([starts[:, 1:], torch.full_like(starts[:, :1], -1)], dim=1)
+    scored = ScoredPrefixes(
+        phi=phi,
+        counts=counts,
+        starts=starts,
+        is_last=(next_starts != starts) | (counts == lengths),
+        is_end=(counts == lengths) & given.terminated.cpu()[:, None],
+        score_term=given.score_term.double().cpu()[:, None],
+    )
+    return torch.where(counts <= lengths, density.rewards(scored), 0.0)
+
+
+def last_step_terms(density: Density, score_prefixes: PrefixScorer, given: Responses) -> Tensor:
+    """Return the term of a density at the last token of some responses, [B] float64.
+
+    Prefixes are scored only where the density has a reward.
+    """
+    lengths = torch.tensor([len(ids) for ids in given.responses])
+    due = (lengths % density.every == 0) | given.terminated
+    last = torch.zeros(len(lengths), dtype=torch.float64)
+    rows = due.nonzero().flatten().tolist()
+    if rows:
+        scored = Responses(
+            prompts=[given.prompts[row] for row in rows],
+            responses=[given.responses[row] for row in rows],
+            starts=[given.starts[row] for row in rows],
+            terminated=given.terminated[due],
+            score_term=given.score_term[due],
+        )
+        terms = density_terms(density, score_prefixes, scored)
+        last[due] = terms.gather(1, lengths[due][:, None] - 1).squeeze(1)
+    return last
+
+
+def redistributed(density: Density, score_prefixes: PrefixScorer, rollout: Rollout) -> Rollout:
+    """Return finished episodes with the term of a density, with the numbers of stepping.
+
+    The reward of an action of several tokens is at its last one.
+    """
+    given = Responses(
+        prompts=rollout.prompts(),
+        responses=rollout.responses(),
+        starts=_starts(rollout),
+        terminated=rollout.terminated,
+        score_term=rollout.reward_terms["score"].double().sum(dim=1),
+    )
+    terms = density_terms(density, score_prefixes, given)
+    is_step = torch.arange(terms.shape[1]) < rollout.response_lengths.cpu()[:, None]
+    term = torch.zeros_like(rollout.rewards)
+    term[rollout.is_action] = terms[is_step].to(term)
+    return rollout.with_term(density.name, term)
+
+
+def _starts(rollout: Rollout) -> list[Tensor]:
+    """Return for each response the number of its tokens before each token's decision."""
+    index = rollout.is_action.long().cumsum(dim=1) - 1
+    is_first = rollout.is_action & (rollout.decision != rollout.decision.roll(1, dims=1))
+    starts = torch.where(is_first, index, 0).cummax(dim=1).values
+    return [row[is_action] for row, is_action in zip(starts, rollout.is_action, strict=True)]
