@@ -8,6 +8,7 @@ No data format and no training loop is in here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,10 +69,12 @@ class ScalarRewardModel(nn.Module):
 
     It is a `Reward` and can score prefixes: since the trunk is causal, one pass scores them all.
     Rows are padded on the right and told apart by length, so scores depend neither on padding
-    nor on the rest of the batch. ``mean`` and ``sd`` are saved with the weights.
+    nor on the rest of the batch. ``mean`` and ``sd`` are saved with the weights; ``mean_remainder``
+    is what rounding cut off the mean, which shows where scores differ little (0 in old files).
     """
 
     mean: Tensor
+    mean_remainder: Tensor
     sd: Tensor
 
     def __init__(self, trunk: PreTrainedModel, *, batch_size: int = 256) -> None:
@@ -87,6 +90,7 @@ class ScalarRewardModel(nn.Module):
         nn.init.zeros_(self.head.weight)
         self.batch_size = batch_size
         self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("mean_remainder", torch.zeros(()))
         self.register_buffer("sd", torch.ones(()))
 
     def scores(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -97,7 +101,7 @@ class ScalarRewardModel(nn.Module):
             attention_mask: [B, L] 1 where there is a token.
         """
         output = self.trunk(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
-        return (self.head(output.last_hidden_state)[..., 0] - self.mean) / self.sd
+        return self._scaled(self.head(output.last_hidden_state)[..., 0])
 
     def forward(self, prompts: list[Tensor], responses: list[Tensor]) -> Tensor:
         """Return the score of each response, [B]."""
@@ -119,9 +123,21 @@ class ScalarRewardModel(nn.Module):
 
     def normalize(self, prompts: list[Tensor], responses: list[Tensor]) -> None:
         """Shift and scale the scores to mean 0 and spread 1 on reference responses, in place."""
-        scores = self(prompts, responses)
-        self.mean.add_(scores.mean() * self.sd)
-        self.sd.mul_(scores.std(correction=0))
+        scores = self(prompts, responses).double()
+        mean = self.mean.double() + self.mean_remainder + scores.mean() * self.sd
+        self.mean.copy_(mean)
+        self.mean_remainder.copy_(mean - self.mean)
+        self.sd.copy_(self.sd * scores.std(correction=0))
+
+    def _scaled(self, raw: Tensor) -> Tensor:
+        # In this order: near the mean the first difference is exact.
+        return ((raw - self.mean) - self.mean_remainder) / self.sd
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        state_dict.setdefault(f"{prefix}mean_remainder", torch.zeros(()))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _scored_rows(self, prompts: list[Tensor], responses: list[Tensor]) -> list[Tensor]:
         if any(len(prompt) == 0 for prompt in prompts):
@@ -132,7 +148,7 @@ class ScalarRewardModel(nn.Module):
         starts = torch.tensor([[len(prompt) - 1] for prompt in prompts], device=device)
         is_scored = mask.bool() & (torch.arange(input_ids.shape[1], device=device) >= starts)
         hidden = hidden_at(self.trunk, input_ids, is_scored)
-        scores = (self.head(hidden)[:, 0] - self.mean) / self.sd
+        scores = self._scaled(self.head(hidden)[:, 0])
         return list(scores.split([len(response) + 1 for response in responses]))
 
 

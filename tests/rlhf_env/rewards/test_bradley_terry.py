@@ -179,3 +179,12 @@ def test_an_empty_prompt_is_refused() -> None:
     empty = torch.zeros(0, dtype=torch.long)
     with pytest.raises(ValueError, match="at least one token"):
         tiny_reward_model()([empty], [torch.tensor([1])])
+
+
+def test_an_old_file_without_the_remainder_of_the_mean_loads() -> None:
+    model = tiny_reward_model()
+    model.mean_remainder.fill_(0.5)
+    old = {name: value for name, value in model.state_dict().items() if "remainder" not in name}
+    model.load_state_dict(old)
+    assert model.mean_remainder.item() == 0.0
+    assert "mean_remainder" not in old
