@@ -23,7 +23,7 @@ from agents.config import AgentConfig
 from agents.policy import Policy
 from agents.settings.agent import upgraded_settings
 from agents.training.learner import Learner
-from rlhf_env.files import sync_folder, write_atomically
+from rlhf_env.files import sha256, sync_folder, write_atomically
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -67,7 +67,7 @@ def save_checkpoint(agent: SavedAgent, path: Path) -> None:
         "threads": torch.get_num_threads(),
     }
     write_atomically(partial / "state.json", json.dumps(state, indent=1).encode())
-    manifest = {"format": FORMAT, "files": {name: _sha256(partial / name) for name in FILES}}
+    manifest = {"format": FORMAT, "files": {name: sha256(partial / name) for name in FILES}}
     write_atomically(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
     for name in FILES:
         _sync(partial / name)
@@ -159,7 +159,7 @@ def find_corruption(path: Path) -> str | None:
     for name in FILES:
         if not (path / name).is_file():
             return f"{name} is missing"
-        if _sha256(path / name) != digests[name]:
+        if sha256(path / name) != digests[name]:
             return f"the checksum of {name} differs"
     return None
 
@@ -256,11 +256,6 @@ def _restore_optimizer(
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

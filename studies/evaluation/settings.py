@@ -8,7 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from studies.experiment.task_checks import check_problem, whole_number
+from studies.experiment.numbers import whole_number
+from studies.experiment.task_checks import check_problem
 from studies.experiment.task_spec import Problem
 
 MAX_SEED = 2**63 - 1

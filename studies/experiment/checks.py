@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from studies.experiment.names import (
     tokens_between_payments,
     tokens_per_action,
 )
+from studies.experiment.numbers import number, whole_number
 from studies.experiment.references import import_object
 from studies.experiment.task_checks import check_custom_task
 
@@ -67,11 +67,9 @@ def check_axes(axes: Axes) -> None:
         _check_values(name, getattr(axes, name), may_be_empty=True)
     for name in ("gamma", "gae_lambda"):
         for value in getattr(axes, name):
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name} must be a number from 0 to 1, got {value:g}")
+            number(name, value, 0.0, 1.0)
     for value in axes.kl_coef:
-        if not (math.isfinite(value) and value >= 0.0):
-            raise ValueError(f"kl_coef must be a finite number >= 0, got {value:g}")
+        number("kl_coef", value, 0.0)
     for density in axes.density:
         check_name("density", density, DENSITIES)
     for granularity in axes.granularity:
@@ -81,19 +79,17 @@ def check_axes(axes: Axes) -> None:
     for estimator in axes.kl_estimator:
         check_name("kl_estimator", estimator, KL_ESTIMATORS)
     for size in axes.group_size:
-        _check_count("group_size", size, 2)
-    _check_count("seeds", axes.seeds, 1, MAX_SEED)
-    _check_count("first_seed", axes.first_seed, 0, MAX_SEED - axes.seeds + 1)
+        whole_number("group_size", size, 2, MAX_COUNT)
+    whole_number("seeds", axes.seeds, 1, MAX_SEED)
+    whole_number("first_seed", axes.first_seed, 0, MAX_SEED - axes.seeds + 1)
 
 
 def check_budget(budget: Budget) -> None:
     """Refuse a budget that cannot be spent."""
-    _check_count("updates", budget.updates, 0)
+    whole_number("updates", budget.updates, 0, MAX_COUNT)
     for name in ("episodes_per_update", "every_k", "eval_episodes"):
-        _check_count(name, getattr(budget, name), 1)
-    rate = budget.learning_rate
-    if rate is not None and not (math.isfinite(rate) and rate >= 0.0):
-        raise ValueError(f"learning_rate must be a finite number >= 0, got {rate:g}")
+        whole_number(name, getattr(budget, name), 1, MAX_COUNT)
+    number("learning_rate", budget.learning_rate, 0.0)
 
 
 def check_densities(densities: Sequence[str], budget: Budget) -> None:
@@ -156,8 +152,7 @@ def check_task(task: str) -> None:
 def check_jobs(jobs: int | None, threads: int | None = None) -> None:
     """Refuse a number of processes, or of threads in each, that cannot be."""
     for name, count in (("jobs", jobs), ("threads", threads)):
-        if count is not None:
-            _check_count(name, count, 1, MAX_JOBS)
+        whole_number(name, count, 1, MAX_JOBS)
 
 
 def _check_callable(function: Callable[..., Any], task: str) -> None:
@@ -201,10 +196,3 @@ def _check_divides(size: int, episodes: int) -> None:
             f"group_size must divide episodes_per_update = {episodes}, got {size}; "
             f"the nearest that does is {nearest}"
         )
-
-
-def _check_count(name: str, value: int, least: int, most: int = MAX_COUNT) -> None:
-    if value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value}")
-    if value > most:
-        raise ValueError(f"{name} must be a whole number of at most {most}, got {value}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import inspect
 import re
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_env.checks import did_you_mean
+from rlhf_env.files import sha256
 from rlhf_env.rewards.feedback.rated_texts import RatedTexts, is_held_out, read_rated_texts
 from rlhf_env.text.prompts import read_prompts
 from studies.experiment.references import import_object
@@ -120,12 +120,6 @@ def existing_file(path: Path | None, option: str) -> Path:
     if path.stat().st_size == 0:
         raise ValueError(f"{option} must be a file with rows in it, got the empty {str(path)!r}")
     return path
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def import_reward(reference: str) -> TextFunction:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from studies.experiment.numbers import number, whole_number
 from studies.experiment.task_spec import OwnTask, Problem
 
 HUB_ID = r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?"
@@ -63,20 +63,6 @@ def check_model(model: str) -> None:
             f"--model must be a folder with a config.json or a hub id, got {model!r}, which is "
             f"{what}; correct the path"
         )
-
-
-def whole_number(option: str, value: int | None, least: int, most: int | None = None) -> None:
-    """Refuse a count outside its range; None, for not given, is allowed."""
-    if value is not None and (value < least or (most is not None and value > most)):
-        bound = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{option} must be a whole number {bound}, got {value}")
-
-
-def number(option: str, value: float | None, least: float, most: float = math.inf) -> None:
-    """Refuse a number that is not finite or outside its range; None is allowed."""
-    if value is not None and not (math.isfinite(value) and least <= value <= most):
-        bound = f">= {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
-        raise ValueError(f"{option} must be a finite number {bound}, got {value:g}")
 
 
 def _check_no_model(own: OwnTask) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from agents.settings import BUILT_IN_AGENTS
 from rlhf_env.defaults import ENSEMBLE_RULES
 from studies.experiment.checks import check_task
-from studies.experiment.task_checks import number, whole_number
+from studies.experiment.numbers import number, whole_number
 
 LABELLERS = ("gold", "people")
 # PPO's steps per pass over an update's episodes.

@@ -11,6 +11,7 @@ import tyro
 
 from agents.settings import BUILT_IN_AGENTS
 from rlhf_env.defaults import ENSEMBLE_RULES
+from studies.experiment.numbers import number, whole_number
 
 # Of the language model of "reviews", and tokens of its longest responses.
 MOST_LAYERS = 3
@@ -195,9 +196,9 @@ def check_study(study: Study) -> None:
         if rule not in ENSEMBLE_RULES:
             raise ValueError(f"rules must be among {', '.join(ENSEMBLE_RULES)}, got {rule!r}")
     for pairs in (*study.pairs, study.ensemble_pairs):
-        _check_least("pairs", pairs, FEWEST_PAIRS)
+        whole_number("pairs", pairs, FEWEST_PAIRS)
     for name, least in {"members": 2 if study.rules else 1, "seeds": 1, "jobs": 1}.items():
-        _check_least(name, getattr(study, name), least)
+        whole_number(name, getattr(study, name), least)
     _check_parts(study)
     if study.out.exists() and not study.out.is_dir():
         raise ValueError(f"out must be a folder, got the file {study.out}; name another")
@@ -214,7 +215,7 @@ def _check_parts(study: Study) -> None:
         "--episodes": (study.learning.episodes, 4),
     }
     for option, (value, minimum) in least.items():
-        _check_least(option, value, minimum)
+        whole_number(option, value, minimum)
     minibatches = BUILT_IN_AGENTS["ppo"].minibatches
     if study.learning.episodes % minibatches:
         raise ValueError(
@@ -226,10 +227,4 @@ def _check_parts(study: Study) -> None:
         "--kl-coef": study.learning.kl_coef,
     }
     for option, value in rates.items():
-        if not (math.isfinite(value) and value >= 0.0):
-            raise ValueError(f"{option} must be a finite number >= 0, got {value}")
-
-
-def _check_least(name: str, got: int, least: int) -> None:
-    if got < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {got}")
+        number(option, value, 0.0)

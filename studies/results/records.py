@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from rlhf_env.files import write_atomically
 from studies.experiment.grid import RunSettings
 from studies.results.csv_files import write_csv
 from studies.results.folder import CURVES, FRONTIER, RECORDS, RESULTS, SAMPLES, why_not
+from studies.results.json_values import finite_or_null
 
 DIGEST = "sha256"
 
@@ -155,15 +155,4 @@ def _digest(fields: dict[str, Any]) -> str:
 
 
 def _json(value: object) -> str:
-    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    # JSON has no NaN: a number that is not finite is kept as null.
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return json.dumps(finite_or_null(value), ensure_ascii=False, allow_nan=False)

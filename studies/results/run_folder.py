@@ -13,7 +13,6 @@ checkpoints/        the last two, as `agents` writes them
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from rlhf_env.files import write_atomically
 from studies.results.folder import SAMPLES, SETTINGS, check_command, read_settings
+from studies.results.json_values import finite_or_null
 
 EVALUATION = "evaluation.json"
 REWARD = "reward.safetensors"
@@ -118,19 +118,11 @@ def read_finished(folder: Path, episodes: int) -> dict[str, Any] | None:
 
 def write_evaluation(folder: Path, evaluation: Mapping[str, Any]) -> None:
     """Write ``evaluation.json`` as a whole; a number that is not finite becomes null."""
-    content = json.dumps(_finite(evaluation), indent=2) + "\n"
+    content = json.dumps(finite_or_null(evaluation), indent=2) + "\n"
     write_atomically(folder / EVALUATION, content.encode())
 
 
 def write_samples(folder: Path, episodes: Sequence[Mapping[str, Any]]) -> None:
     """Write ``samples.jsonl`` as a whole, one episode per line."""
-    lines = [json.dumps(_finite(episode)) + "\n" for episode in episodes]
+    lines = [json.dumps(finite_or_null(episode)) + "\n" for episode in episodes]
     write_atomically(folder / SAMPLES, "".join(lines).encode())
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _finite(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

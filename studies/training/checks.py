@@ -7,7 +7,8 @@ from rlhf_env.checks import did_you_mean
 from studies.experiment.agent_names import AGENT_AXES, agent_fields
 from studies.experiment.checks import check_horizon, check_task, known_horizon
 from studies.experiment.names import DENSITIES, GRANULARITIES, check_name
-from studies.experiment.task_checks import check_problem, number, whole_number
+from studies.experiment.numbers import number, whole_number
+from studies.experiment.task_checks import check_problem
 from studies.training.settings import Learning, Settings
 
 MAX_SEED = 2**63 - 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from rlhf_env.defaults import HORIZONS
 from studies.experiment.checks import check_grid, check_horizon, check_jobs
 from studies.experiment.grid import Axes, Budget, RunSettings
+from studies.experiment.numbers import whole_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +104,7 @@ def check_study(study: Study) -> None:
     # The mean of three rollouts is what has to reach the score.
     least = {"rollouts": 3, "updates": 3, "macro": 2, "every": 2, "seed": 0}
     for name, minimum in least.items():
-        got = getattr(study, name)
-        if got < minimum:
-            raise ValueError(f"{name} must be a whole number of at least {minimum}, got {got}")
+        whole_number(name, getattr(study, name), minimum)
     for name in (f"macro_{study.macro}", f"every_{study.every}"):
         check_horizon(name, study.every, HORIZONS[study.task])
     if study.out.exists() and not study.out.is_dir():
