@@ -15,8 +15,8 @@ from rich.console import Console
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from studies.cli.commands.train import main
 from studies.experiment.inputs import first_sentences
-from studies.experiment.option_names import as_typed
 from studies.reporting.console import evaluation_table, print_samples
+from studies.training.settings import spell
 from tests.toys import tiny_llama, tiny_tokenizer
 
 ROOT = Path(__file__).parents[3]
@@ -312,7 +312,7 @@ def test_first_sentences(text: str, count: int, start: str):
     ],
 )
 def test_settings_are_named_as_they_are_typed(sentence: str, expected: str):
-    assert as_typed(sentence) == expected
+    assert spell(sentence) == expected
 
 
 def test_prompts_are_looked_at_before_a_reward_is_learned(
