@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import rcsetup
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -95,7 +96,7 @@ def settings(theme: Theme) -> dict[Any, Any]:
         "axes.titlecolor": theme.ink,
         "xtick.color": theme.ink,
         "ytick.color": theme.ink,
-        "axes.prop_cycle": mpl.cycler(color=theme.lines),
+        "axes.prop_cycle": rcsetup.cycler(color=theme.lines),
         "axes.edgecolor": theme.muted,
         "grid.color": theme.muted,
     }
