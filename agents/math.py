@@ -1,8 +1,9 @@
 """The formulas of policy-gradient learning, as pure functions of tensors.
 
 Rows are episodes, columns are decisions (tokens, macro actions or whole responses): [B, D], padded
-on the right. ``mask`` is True where a decision was taken; what stands elsewhere never matters.
-Nothing here knows a model, a configuration or a file.
+on the right. ``mask`` is True where a decision was taken; values elsewhere never matter, not even
+NaN. Nothing here knows a model, a configuration or a file. Every function refuses shapes that do
+not fit with a ValueError that names them: none broadcasts.
 """
 
 from __future__ import annotations
@@ -10,56 +11,65 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from agents.math_checks import check_row_values, check_shapes
+
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean over the True positions, a scalar; 0 where there are none."""
+    """Return Σ x / n over the n True positions, a scalar; 0 where there are none."""
+    check_shapes("masked_mean", values=values, mask=mask)
     return values.masked_fill(~mask, 0.0).sum() / mask.sum().clamp(min=1)
 
 
 def center(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the values minus their mean over the mask; 0 outside it."""
+    """Return x − mean(x) over the mask; 0 outside it."""
+    check_shapes("center", values=values, mask=mask)
     return (values - masked_mean(values, mask)).masked_fill(~mask, 0.0)
 
 
-def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
-    """Return the values with mean 0 and standard deviation 1 over the mask; 0 outside it.
+def whiten(values: Tensor, mask: Tensor) -> Tensor:
+    """Return (x − mean) / std over the mask; 0 outside it   (arXiv:2005.12729, normalization).
 
     The standard deviation is that of the population. Fewer than two values, or values that are
     equal up to rounding, give zeros.
-
-    Args:
-        values: [B, D].
-        mask: [B, D] bool.
-        shift_mean: False keeps the mean where it was, as for rewards, whose level tells how long
-            an episode should be (arXiv:1909.08593).
     """
-    mean = masked_mean(values, mask)
-    centred = center(values, mask)
-    variance = masked_mean(centred.square(), mask)
+    check_shapes("whiten", values=values, mask=mask)
+    centered = center(values, mask)
+    variance = masked_mean(centered.square(), mask)
     varies = variance > 1e-12 * masked_mean(values.square(), mask)
-    whitened = torch.where(varies, centred * variance.rsqrt(), 0.0)
-    return whitened if shift_mean else (whitened + mean).masked_fill(~mask, 0.0)
+    return torch.where(varies, centered * variance.rsqrt(), 0.0)
+
+
+def scale_to_unit_variance(values: Tensor, mask: Tensor) -> Tensor:
+    """Return (x − mean) / std + mean over the mask; 0 outside it.
+
+    For rewards, whose level says how long an episode should be: it stays where it was
+    (arXiv:1909.08593).
+    """
+    whitened = whiten(values, mask)
+    return (whitened + masked_mean(values, mask)).masked_fill(~mask, 0.0)
 
 
 def discount_weights(mask: Tensor, gamma: float) -> Tensor:
-    """Return γ^t of the t-th decision, [B, D], 0 outside the mask."""
+    """Return γ^t of the t-th decision, [B, D], 0 outside the mask   (arXiv:1906.07073)."""
+    check_shapes("discount_weights", 2, mask=mask)
     powers = gamma ** torch.arange(mask.shape[1], dtype=torch.float64, device=mask.device)
     return torch.where(mask, powers.float(), 0.0)
 
 
 def discounted_returns(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
-    """Sum what each decision is still going to be paid.
+    """Sum the discounted rewards from each decision on.
 
-    G_t = r_t + γ G_{t+1}
+    G_t = r_t + γ G_{t+1}   (Sutton and Barto, Reinforcement Learning, eq. 3.9)
 
     Args:
-        rewards: [B, D] what each decision paid.
+        rewards: [B, D] of each decision.
         mask: [B, D] bool.
         gamma: discount per decision.
 
     Returns:
         [B, D] returns; 0 outside the mask.
     """
+    check_shapes("discounted_returns", 2, rewards=rewards, mask=mask)
     paid = rewards.masked_fill(~mask, 0.0)
     returns = torch.zeros_like(paid)
     following = torch.zeros_like(paid[:, 0])
@@ -82,7 +92,7 @@ def gae(
     δ_t = r_t + γ V(s_{t+1}) − V(s_t),   A_t = δ_t + γ λ A_{t+1}   (arXiv:1506.02438)
 
     Args:
-        rewards: [B, D] what each decision paid.
+        rewards: [B, D] of each decision.
         values: [B, D] V of the state in which each decision was taken.
         mask: [B, D] bool, a prefix of each row.
         bootstrap: [B] V of the state after the last decision: 0 where the episode terminated,
@@ -93,6 +103,8 @@ def gae(
     Returns:
         [B, D] advantages; 0 outside the mask.
     """
+    check_shapes("gae", 2, rewards=rewards, values=values, mask=mask)
+    check_row_values("gae", len(mask), bootstrap=bootstrap)
     rewards, values = rewards.masked_fill(~mask, 0.0), values.masked_fill(~mask, 0.0)
     advantages = torch.zeros_like(rewards)
     next_value, following = bootstrap, torch.zeros_like(bootstrap)
@@ -124,13 +136,13 @@ def group_relative(returns: Tensor, group: Tensor, epsilon: float = 1e-4) -> Ten
 
 
 def group_deviation(returns: Tensor, group: Tensor, epsilon: float = 1e-4) -> Tensor:
-    """Return the sample standard deviation of each episode's group plus ε, [B].
+    """Return √(Σ (R_j − mean)² / (k − 1)) + ε of each episode's group of k, [B].
 
     Raises:
         ValueError: if a group holds a single episode.
     """
-    centred, counts, members = _group_centred(returns, group)
-    squares = torch.zeros_like(counts).index_add_(0, members, centred.square())
+    centered, counts, members = _group_centered("group_deviation", returns, group)
+    squares = torch.zeros_like(counts).index_add_(0, members, centered.square())
     return (squares / (counts - 1)).sqrt()[members] + epsilon
 
 
@@ -139,7 +151,7 @@ def group_centered(returns: Tensor, group: Tensor) -> Tensor:
 
     A_i = R_i − mean   (Dr. GRPO, arXiv:2503.20783)
     """
-    return _group_centred(returns, group)[0]
+    return _group_centered("group_centered", returns, group)[0]
 
 
 def leave_one_out(returns: Tensor, group: Tensor) -> Tensor:
@@ -147,12 +159,13 @@ def leave_one_out(returns: Tensor, group: Tensor) -> Tensor:
 
     A_i = R_i − mean{R_j : j ≠ i} = k/(k − 1) (R_i − mean)   (RLOO, arXiv:2402.14740)
     """
-    centred, counts, members = _group_centred(returns, group)
-    return centred * (counts / (counts - 1))[members]
+    centered, counts, members = _group_centered("leave_one_out", returns, group)
+    return centered * (counts / (counts - 1))[members]
 
 
-def _group_centred(returns: Tensor, group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _group_centered(function: str, returns: Tensor, group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return R_i − mean [B], the groups' sizes [K], and each row's group in 0..K-1 [B]."""
+    check_shapes(function, 1, returns=returns, group=group)
     _, members, sizes = group.unique(return_inverse=True, return_counts=True)
     if (sizes < 2).any():
         raise ValueError(
@@ -177,20 +190,26 @@ def clipped_surrogate(
         clip_low: ε below 1.
         clip_high: ε above 1.
     """
+    check_shapes("clipped_surrogate", log_ratio=log_ratio, advantages=advantages)
     ratio = log_ratio.clamp(-20.0, 20.0).exp()
     clipped = ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
     return -torch.minimum(ratio * advantages, clipped * advantages)
 
 
 def is_clipped(log_ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> Tensor:
-    """Return bool, True where `clipped_surrogate` has no gradient."""
+    """Return bool, True where `clipped_surrogate` has no gradient.
+
+    ρ > 1 + ε_high and A > 0, or ρ < 1 − ε_low and A < 0   (arXiv:1707.06347)
+    """
+    check_shapes("is_clipped", log_ratio=log_ratio, advantages=advantages)
     above = (log_ratio.exp() > 1.0 + clip_high) & (advantages > 0)
     below = (log_ratio.exp() < 1.0 - clip_low) & (advantages < 0)
     return above | below
 
 
 def squared_value_loss(values: Tensor, returns: Tensor) -> Tensor:
-    """Return ½ (V − G)² of each decision."""
+    """Return ½ (V − G)² of each decision   (arXiv:1602.01783, without the ½)."""
+    check_shapes("squared_value_loss", values=values, returns=returns)
     return 0.5 * (values - returns).square()
 
 
@@ -199,14 +218,19 @@ def clipped_value_loss(
 ) -> Tensor:
     """Return the larger of the squared errors of V and of V kept near its old value.
 
-    ½ max((V − G)², (clip(V, V_old ± ε) − G)²)
+    ½ max((V − G)², (clip(V, V_old ± ε) − G)²)   (arXiv:2005.12729, value function clipping)
     """
+    check_shapes("clipped_value_loss", values=values, old_values=old_values, returns=returns)
     near = old_values + (values - old_values).clamp(-clip_range, clip_range)
     return torch.maximum(squared_value_loss(values, returns), squared_value_loss(near, returns))
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
-    """Return 1 − Var(G − V) / Var(G) over the mask; 0 where the returns do not vary."""
+    """Return 1 − Var(G − V) / Var(G) over the mask; 0 where the returns do not vary.
+
+    1 for perfect predictions, 0 for a constant, negative for worse than a constant.
+    """
+    check_shapes("explained_variance", values=values, returns=returns, mask=mask)
     variance = masked_mean(center(returns, mask).square(), mask)
     residual = masked_mean(center(returns - values, mask).square(), mask)
     return float(1 - residual / variance) if variance > 1e-12 else 0.0

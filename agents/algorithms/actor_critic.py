@@ -3,76 +3,168 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from agents.agent import Agent
-from agents.algorithms.surrogate import SurrogateTargets, decisions_of, mean_over_decisions
-from agents.math import clipped_value_loss, explained_variance, gae, squared_value_loss, whiten
+from agents.algorithms.surrogate import UNCLIPPED, DecisionBatch, check_squarable, policy_loss
+from agents.math import (
+    clipped_value_loss,
+    explained_variance,
+    gae,
+    scale_to_unit_variance,
+    squared_value_loss,
+    whiten,
+)
 from agents.policy import Policy, PolicyOutput
 from agents.rollouts.decisions import first_of_decision, is_decision
 from agents.rollouts.discounting import apply_discount, discounted_terms, sum_of_terms
 from agents.settings.actor_critic import ActorCriticConfig
-from agents.settings.discount import value_names
+from agents.settings.discount import Discount, value_names
+from agents.settings.ppo import KLPenaltyPPOConfig, PPOConfig
 from rlhf_env.rollout import Rollout
 
 
-@dataclass(frozen=True, kw_only=True)
-class ActorCriticTargets(SurrogateTargets):
-    """What an agent with a critic aims at, beside `SurrogateTargets`.
+class Discounting(Protocol):
+    """Settings that say how rewards are discounted."""
 
-    Attributes:
-        returns: [B, D] what each of the critic's outputs should have said, by its name.
-        values: [B, D] what it said when the policy acted, likewise.
-        explained_variance: [B] one number for the rollout: how well it had predicted.
-    """
+    @property
+    def gamma(self) -> Discount:
+        """Discount per decision, or one for each reward term."""
+        ...
+
+    @property
+    def gradient_form(self) -> str:
+        """One of `agents.settings.discount.GRADIENT_FORMS`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticAdvantages:
+    """What follows from values and rewards."""
+
+    advantages: Tensor
+    """[B, D] sum over the discounts."""
 
     returns: Mapping[str, Tensor]
+    """[B, D] what each value should have been, by the name of its discount."""
+
     values: Mapping[str, Tensor]
+    """[B, D] the values themselves, likewise."""
+
     explained_variance: Tensor
+    """[B] one number for the rollout: how well the values predicted the returns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorCriticTargets(CriticAdvantages, DecisionBatch):
+    """What an agent with a critic aims at: `DecisionBatch` and `CriticAdvantages`."""
+
+
+def critic_advantages(
+    rollout: Rollout,
+    values: Mapping[str, Tensor],
+    last_values: Mapping[str, Tensor] | None,
+    discounting: Discounting,
+    *,
+    gae_lambda: float,
+    whiten_rewards: bool = False,
+) -> CriticAdvantages:
+    """Estimate advantages over some values by GAE, and the returns that they imply.
+
+    Args:
+        rollout: B episodes.
+        values: [B, D] V of the state of each decision, for each discount by name.
+        last_values: [B] V of the state after a truncated episode, likewise; None where all
+            episodes terminated.
+        discounting: the settings.
+        gae_lambda: with 1 the values telescope, and nothing is left of them but −V(s_t).
+        whiten_rewards: divide the rewards by their standard deviation.
+
+    Raises:
+        ValueError: if rewards are so large that their squares overflow.
+    """
+    check_squarable(rollout)
+    mask = is_decision(rollout)
+    advantages = torch.zeros(mask.shape, device=mask.device)
+    returns = {}
+    for term in discounted_terms(rollout, discounting.gamma):
+        value = values[term.name]
+        last = 0.0 if last_values is None else last_values[term.name]
+        estimate = gae(
+            scale_to_unit_variance(term.rewards, mask) if whiten_rewards else term.rewards,
+            value,
+            mask,
+            bootstrap=torch.where(rollout.terminated, 0.0, last),
+            gamma=term.gamma,
+            gae_lambda=gae_lambda,
+        )
+        returns[term.name] = estimate + value
+        weighted = apply_discount(estimate, mask, term.gamma, discounting.gradient_form)
+        advantages = advantages + weighted
+    predicted = explained_variance(sum_of_terms(values), sum_of_terms(returns), mask)
+    return CriticAdvantages(
+        advantages=advantages,
+        returns=returns,
+        values=values,
+        explained_variance=torch.full((len(rollout),), predicted, device=mask.device),
+    )
 
 
 def actor_critic_targets(
     rollout: Rollout, old: PolicyOutput, config: ActorCriticConfig
 ) -> ActorCriticTargets:
-    """Return generalised advantages, and the returns that they imply.
+    """Return generalized advantages over the critic's values, whitened if wanted.
 
     Args:
         rollout: B episodes.
-        old: what the policy that acted says about them.
+        old: what the policy that acted, and the critic, predict for them.
         config: the settings.
     """
-    mask = is_decision(rollout)
-    advantages = torch.zeros(mask.shape, device=mask.device)
-    returns, values = {}, {}
-    for term in discounted_terms(rollout, config.gamma):
-        value = first_of_decision(old.term_values[term.name], rollout)
-        rewards = term.rewards
-        if config.whiten_rewards:
-            rewards = whiten(rewards, mask, shift_mean=False)
-        estimate = gae(
-            rewards,
-            value,
-            mask,
-            bootstrap=torch.where(rollout.terminated, 0.0, old.last_term_values[term.name]),
-            gamma=term.gamma,
-            gae_lambda=config.gae_lambda,
-        )
-        returns[term.name], values[term.name] = estimate + value, value
-        advantages = advantages + apply_discount(estimate, mask, term.gamma, config.gradient_form)
-    predicted = explained_variance(sum_of_terms(values), sum_of_terms(returns), mask)
-    return ActorCriticTargets(
-        **decisions_of(rollout, old, config),
-        advantages=whiten(advantages, mask) if config.whiten_advantages else advantages,
-        weight=mean_over_decisions(mask),
-        returns=returns,
-        values=values,
-        explained_variance=torch.full((len(rollout),), predicted, device=mask.device),
+    estimate = critic_advantages(
+        rollout,
+        values_of_decisions(rollout, old, config.gamma),
+        old.last_term_values,
+        config,
+        gae_lambda=config.gae_lambda,
+        whiten_rewards=config.whiten_rewards,
     )
+    targets = ActorCriticTargets.of(rollout, old, config, **vars(estimate))
+    if not config.whiten_advantages:
+        return targets
+    return dataclasses.replace(targets, advantages=whiten(targets.advantages, targets.mask))
+
+
+def values_of_decisions(rollout: Rollout, old: PolicyOutput, gamma: Discount) -> dict[str, Tensor]:
+    """Return [B, D] the critic's value of the state of each decision, for each discount by name."""
+    return {name: first_of_decision(old.term_values[name], rollout) for name in value_names(gamma)}
+
+
+def actor_critic_loss(
+    rollout: Rollout,
+    new: PolicyOutput,
+    targets: ActorCriticTargets,
+    config: PPOConfig | KLPenaltyPPOConfig,
+    clip_ranges: tuple[float, float] = UNCLIPPED,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss of policy and critic of each episode, [b], and diagnostics, [b] each.
+
+    Args:
+        rollout: b episodes.
+        new: what the policy being trained predicts for them, with gradient.
+        targets: the same rows.
+        config: the settings.
+        clip_ranges: epsilon of the ratio below and above 1.
+    """
+    loss, metrics = policy_loss(rollout, new, targets, config, clip_ranges)
+    value_loss = critic_loss(rollout, new, targets, config.value_clip_range)
+    metrics |= {"value_loss": value_loss, "explained_variance": targets.explained_variance}
+    return loss + config.value_coef * value_loss, metrics
 
 
 def critic_loss(
@@ -82,7 +174,7 @@ def critic_loss(
 
     Args:
         rollout: b episodes.
-        new: what the policy being trained says about them, with gradient.
+        new: what the policy being trained predicts for them, with gradient.
         targets: the same rows.
         clip_range: keeps the critic near its old values; None does not.
     """
@@ -93,7 +185,7 @@ def critic_loss(
             errors = squared_value_loss(values, returns)
         else:
             errors = clipped_value_loss(values, targets.values[name], returns, clip_range)
-        total = total + targets.episode_sums(errors)
+        total = total + targets.weighted_sum(errors)
     return total
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from agents.agent import Agent
 from agents.algorithms.best_of_n_estimators import best_of_n_kl_bound
-from agents.algorithms.group_returns import check_terminated
+from agents.algorithms.group_advantages import check_terminated
 from agents.evaluation.evaluate import against_reference
 from agents.evaluation.metrics import distinct_ngrams, mean_kl, rollout_metrics
 from agents.policy import Policy, PolicyOutput, inverse_cdf

@@ -12,10 +12,9 @@ from torch import Tensor
 from agents.algorithms.actor_critic import (
     ActorCritic,
     ActorCriticTargets,
+    actor_critic_loss,
     actor_critic_targets,
-    critic_loss,
 )
-from agents.algorithms.surrogate import kl_loss, surrogate_loss
 from agents.math import masked_mean
 from agents.policy import Policy, PolicyOutput
 from agents.rollouts.contract import check_methods
@@ -81,15 +80,9 @@ class KLPenaltyPPOAlgorithm:
         self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: ActorCriticTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of each episode; see `Algorithm.loss`."""
-        config = self.config
-        logprobs = targets.of_decisions(new.logprobs, rollout)
-        loss, metrics = surrogate_loss(logprobs, targets, clip_low=1.0, clip_high=math.inf)
-        metrics["value_loss"] = critic_loss(rollout, new, targets, config.value_clip_range)
-        metrics["explained_variance"] = targets.explained_variance
-        penalty = targets.episode_sums(kl_to_old(targets.log_ratio(logprobs)))
-        loss = loss + self.penalty_coef * penalty
-        loss = loss + kl_loss(logprobs, targets, config)
-        return loss + config.value_coef * metrics["value_loss"], metrics
+        loss, metrics = actor_critic_loss(rollout, new, targets, self.config)
+        log_ratio = targets.log_ratio(targets.of_decisions(new.logprobs, rollout))
+        return loss + self.penalty_coef * targets.weighted_sum(kl_to_old(log_ratio)), metrics
 
     def observe(self, kl: float) -> None:
         """Adapt the coefficient to the KL(old || new) of an update, nats per decision."""
@@ -138,7 +131,7 @@ class KLPenaltyLearner(Learner):
 
 
 class KLPenaltyPPO(ActorCritic):
-    """Proximal policy optimisation by an adaptive penalty, with a critic.
+    """Proximal policy optimization by an adaptive penalty, with a critic.
 
     Example:
         >>> envs = gym.make_vec("RLHF-v0", num_envs=32, task="toy15")  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation (arXiv:1707.06347) on decisions of any granularity."""
+"""Proximal policy optimization (arXiv:1707.06347) on decisions of any granularity."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from torch import Tensor
 from agents.algorithms.actor_critic import (
     ActorCritic,
     ActorCriticTargets,
+    actor_critic_loss,
     actor_critic_targets,
-    critic_loss,
 )
-from agents.algorithms.surrogate import kl_loss, surrogate_loss
 from agents.policy import PolicyOutput
 from agents.settings.ppo import PPOConfig
 from rlhf_env.engine.language_model import LanguageModel
@@ -28,24 +27,19 @@ class PPOAlgorithm:
     def targets(
         self, rollout: Rollout, old: PolicyOutput, reference: LanguageModel
     ) -> ActorCriticTargets:
-        """Return advantages and returns; see `Algorithm.targets`."""
+        """Return advantages by GAE, and returns; see `Algorithm.targets`."""
         return actor_critic_targets(rollout, old, self.config)
 
     def loss(
         self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: ActorCriticTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of each episode; see `Algorithm.loss`."""
-        config = self.config
-        logprobs = targets.of_decisions(new.logprobs, rollout)
-        loss, metrics = surrogate_loss(logprobs, targets, config.clip_range, config.clip_range)
-        metrics["value_loss"] = critic_loss(rollout, new, targets, config.value_clip_range)
-        metrics["explained_variance"] = targets.explained_variance
-        loss = loss + kl_loss(logprobs, targets, config)
-        return loss + config.value_coef * metrics["value_loss"], metrics
+        """Return −min(ρ A, clip(ρ) A) + β KL + c (V − G)²/2; see `Algorithm.loss`."""
+        epsilon = self.config.clip_range
+        return actor_critic_loss(rollout, new, targets, self.config, (epsilon, epsilon))
 
 
 class PPO(ActorCritic):
-    """Proximal policy optimisation with a critic.
+    """Proximal policy optimization with a critic.
 
     Example:
         >>> envs = gym.make_vec("RLHF-v0", num_envs=32, task="toy15")  # doctest: +SKIP

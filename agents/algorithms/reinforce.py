@@ -7,7 +7,6 @@ rollout's mean, a critic's value, or the return of the most likely response to t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,18 +15,21 @@ import torch
 from torch import Tensor, nn
 
 from agents.agent import Agent
-from agents.algorithms.actor_critic import ActorCriticTargets, critic_loss
-from agents.algorithms.group_returns import check_terminated
-from agents.algorithms.surrogate import decisions_of, kl_loss, mean_over_decisions, surrogate_loss
-from agents.math import discounted_returns, explained_variance, gae, masked_mean
+from agents.algorithms.actor_critic import (
+    ActorCriticTargets,
+    critic_advantages,
+    critic_loss,
+    values_of_decisions,
+)
+from agents.algorithms.group_advantages import check_terminated
+from agents.algorithms.surrogate import policy_loss
+from agents.math import discounted_returns, masked_mean
 from agents.policy import Policy, PolicyOutput
 from agents.rollouts.collect import collect
-from agents.rollouts.decisions import first_of_decision, is_decision
+from agents.rollouts.decisions import is_decision
 from agents.rollouts.discounting import (
     DiscountedTerm,
-    apply_discount,
     discounted_terms,
-    sum_of_terms,
 )
 from agents.rollouts.kl_reward import learned_kl
 from agents.settings.discount import Discount, value_names
@@ -98,22 +100,14 @@ class ReinforceAlgorithm:
         if config.baseline != "value":
             check_terminated(rollout, f'Reinforce with baseline="{config.baseline}"')
         baselines, decoded = self._baselines(rollout, old, mask)
-        advantages, returns = torch.zeros(mask.shape, device=mask.device), {}
-        for term in discounted_terms(rollout, config.gamma):
-            last = old.last_term_values[term.name] if config.baseline == "value" else 0.0
-            bootstrap = torch.where(rollout.terminated, 0.0, last)
-            # With lambda 1 the values telescope, and nothing is left of them but -V(s_t).
-            excess = gae(term.rewards, baselines[term.name], mask, bootstrap, term.gamma, 1.0)
-            returns[term.name] = excess + baselines[term.name]
-            advantages = advantages + apply_discount(excess, mask, term.gamma, config.gradient_form)
-        predicted = explained_variance(sum_of_terms(baselines), sum_of_terms(returns), mask)
-        return ReinforceTargets(
-            **decisions_of(rollout, old, config, is_on_policy=config.is_single_step),
-            advantages=advantages,
-            weight=mean_over_decisions(mask),
-            returns=returns,
-            values=baselines,
-            explained_variance=torch.full((len(rollout),), predicted, device=mask.device),
+        last_values = old.last_term_values if config.baseline == "value" else None
+        estimate = critic_advantages(rollout, baselines, last_values, config, gae_lambda=1.0)
+        return ReinforceTargets.of(
+            rollout,
+            old,
+            config,
+            is_on_policy=config.is_single_step,
+            **vars(estimate),
             baseline_tokens=torch.full((len(rollout),), float(decoded), device=mask.device),
         )
 
@@ -122,9 +116,7 @@ class ReinforceAlgorithm:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of each episode; see `Algorithm.loss`."""
         config = self.config
-        logprobs = targets.of_decisions(new.logprobs, rollout)
-        loss, metrics = surrogate_loss(logprobs, targets, clip_low=1.0, clip_high=math.inf)
-        loss = loss + kl_loss(logprobs, targets, config)
+        loss, metrics = policy_loss(rollout, new, targets, config)
         metrics["explained_variance"] = targets.explained_variance
         metrics["baseline_tokens"] = targets.baseline_tokens
         if config.baseline == "value":
@@ -138,7 +130,7 @@ class ReinforceAlgorithm:
         """Return [B, D] baselines under each discount, and the tokens decoded for them."""
         terms = discounted_terms(rollout, self.config.gamma)
         if self.config.baseline == "value":
-            return {t.name: first_of_decision(old.term_values[t.name], rollout) for t in terms}, 0
+            return values_of_decisions(rollout, old, self.config.gamma), 0
         if self.config.baseline == "batch_mean":
             return {t.name: _mean_return(t, mask) for t in terms}, 0
         if self.config.baseline == "greedy":

@@ -6,22 +6,17 @@ that the gradient is unbiased, and without a critic.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from agents.agent import Agent
-from agents.algorithms.group_returns import (
-    GroupTargets,
-    are_equal,
-    check_terminated,
-    decision_advantages,
-)
-from agents.algorithms.surrogate import decisions_of, kl_loss, mean_over_decisions, surrogate_loss
+from agents.algorithms.group_advantages import GroupTargets, check_terminated, group_advantages
+from agents.algorithms.surrogate import policy_loss
 from agents.math import leave_one_out, whiten
 from agents.policy import PolicyOutput
-from agents.rollouts.discounting import returns_to_go
 from agents.settings.group import RLOOConfig
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.rollout import Rollout
@@ -41,35 +36,25 @@ class RLOOAlgorithm:
     def targets(
         self, rollout: Rollout, old: PolicyOutput, reference: LanguageModel
     ) -> GroupTargets:
-        """Return advantages over the other responses of a group; see `Algorithm.targets`.
+        """Return A_i = R_i − mean{R_j : j ≠ i} of each group; see `Algorithm.targets`.
 
         Raises:
             ValueError: if an episode was truncated: without a critic there is nothing to
                 bootstrap from.
         """
         check_terminated(rollout, "RLOO")
-        config = self.config
-        decisions = decisions_of(rollout, old, config, is_on_policy=not self.reads_old)
-        mask = decisions["mask"]
-        to_go = returns_to_go(rollout, mask, config.gamma)
-        returns = to_go[:, 0]
-        per_episode = leave_one_out(returns, rollout.group)
-        advantages = decision_advantages(per_episode, to_go, mask, config.gradient_form)
-        return GroupTargets(
-            **decisions,
-            advantages=whiten(advantages, mask) if config.whiten_advantages else advantages,
-            weight=mean_over_decisions(mask),
-            frac_reward_zero_std=are_equal(returns, rollout.group),
-        )
+        targets = group_advantages(rollout, old, self.config, leave_one_out)
+        if not self.config.whiten_advantages:
+            return targets
+        whitened = whiten(targets.advantages, targets.mask)
+        return dataclasses.replace(targets, advantages=whitened)
 
     def loss(
         self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: GroupTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of each episode; see `Algorithm.loss`."""
         clip = math.inf if self.config.clip_range is None else self.config.clip_range
-        logprobs = targets.of_decisions(new.logprobs, rollout)
-        loss, metrics = surrogate_loss(logprobs, targets, clip, clip)
-        loss = loss + kl_loss(logprobs, targets, self.config)
+        loss, metrics = policy_loss(rollout, new, targets, self.config, (clip, clip))
         return loss, metrics | {"frac_reward_zero_std": targets.frac_reward_zero_std}
 
 

@@ -1,94 +1,109 @@
-"""The clipped surrogate of an update, per episode, with the figures that tell how it went."""
+"""The clipped surrogate loss on decisions of any granularity, which all policy gradients share.
+
+Each function returns one number per episode; the learner averages over the episodes of a minibatch.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from agents.config import AgentConfig
 from agents.math import clipped_surrogate, is_clipped
 from agents.policy import PolicyOutput
 from agents.rollouts.decisions import is_decision, sum_per_decision
 from agents.rollouts.kl_reward import KL_ESTIMATORS
+from agents.settings.agent import AgentConfig
 from rlhf_env.rollout import Rollout
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decisions:
-    """The decisions of some episodes, as they were taken.
-
-    Attributes:
-        logprobs: [B, D] of the policy that acted; None where it is the one being trained.
-        ref_logprobs: [B, D] of the reference.
-        kl_coef: [B] weight of the KL in the loss; 0 where it stands in the reward.
-        mask: [B, D] bool, where there is a decision.
-        share: [B] B / (number of decisions), under which the mean over episodes is that over
-            decisions.
-    """
+class DecisionBatch:
+    """The decisions of B episodes as they were taken, and what a policy gradient aims at."""
 
     logprobs: Tensor | None
+    """[B, D] of the policy that acted; None where it is the one being trained."""
+
     ref_logprobs: Tensor
+    """[B, D] of the reference."""
+
     kl_coef: Tensor
+    """[B] weight of the KL in the loss; 0 where the rewards hold it."""
+
     mask: Tensor
-    share: Tensor
+    """[B, D] bool, where there is a decision."""
 
-
-def decisions_of(
-    rollout: Rollout, old: PolicyOutput, config: AgentConfig, *, is_on_policy: bool = False
-) -> dict[str, Any]:
-    """Return the fields of `Decisions` of a rollout.
-
-    Args:
-        rollout: B episodes.
-        old: what the policy that acted says about them.
-        config: says whether the KL stands in the loss.
-        is_on_policy: the policy acts, learns one step, and acts again, so that all ratios are 1.
-    """
-    kl_coef = torch.zeros(len(rollout), device=rollout.tokens.device)
-    if config.kl_placement == "loss" and rollout.kl_coef is not None:
-        kl_coef = rollout.kl_coef
-    mask = is_decision(rollout)
-    return {
-        "logprobs": None if is_on_policy else sum_per_decision(old.logprobs, rollout),
-        "ref_logprobs": sum_per_decision(rollout.ref_logprobs, rollout),
-        "kl_coef": kl_coef,
-        "mask": mask,
-        "share": mean_over_decisions(mask),
-    }
-
-
-@dataclass(frozen=True, kw_only=True)
-class SurrogateTargets(Decisions):
-    """What a policy gradient aims at, beside `Decisions`.
-
-    Attributes:
-        advantages: [B, D].
-        weight: [B] what an episode's sum over decisions is multiplied with; the learner then
-            averages over episodes.
-    """
+    mean_weight: Tensor
+    """[B] B / (number of decisions): with it the mean over episodes is that over decisions."""
 
     advantages: Tensor
-    weight: Tensor
+    """[B, D]."""
 
-    def log_ratio(self, logprobs: Tensor) -> Tensor:
-        """[b, D] log π/π_old with the gradient of log π, 0 where there is no decision."""
-        acted = logprobs.detach() if self.logprobs is None else self.logprobs
-        return (logprobs - acted).masked_fill(~self.mask, 0.0)
+    weight: Tensor
+    """[B] factor of an episode's sum over decisions; the learner then averages over episodes."""
+
+    @classmethod
+    def of(
+        cls,
+        rollout: Rollout,
+        old: PolicyOutput,
+        config: AgentConfig,
+        *,
+        is_on_policy: bool = False,
+        **targets: Any,
+    ) -> Self:
+        """Return the decisions of a rollout with some targets.
+
+        Args:
+            rollout: B episodes.
+            old: what the policy that acted predicts for them.
+            config: whether the KL is in the loss.
+            is_on_policy: the policy acts, learns one step, and acts again, so that all ratios
+                are 1.
+            **targets: ``advantages``, and the fields of a derived class; ``weight`` is that of
+                the mean over decisions unless it is among them.
+        """
+        mask = is_decision(rollout)
+        mean_weight = mean_over_decisions(mask)
+        kl_coef = torch.zeros(len(rollout), device=mask.device)
+        if config.kl.is_in_loss and rollout.kl_coef is not None:
+            kl_coef = rollout.kl_coef
+        return cls(
+            logprobs=None if is_on_policy else sum_per_decision(old.logprobs, rollout),
+            ref_logprobs=sum_per_decision(rollout.ref_logprobs, rollout),
+            kl_coef=kl_coef,
+            mask=mask,
+            mean_weight=mean_weight,
+            **{"weight": mean_weight, **targets},
+        )
 
     def of_decisions(self, logprobs: Tensor, rollout: Rollout) -> Tensor:
         """Return [b, D] log-probabilities of decisions from [b, L] of tokens."""
         return sum_per_decision(logprobs, rollout, self.mask.shape[1])
 
-    def episode_sums(self, values: Tensor) -> Tensor:
-        """[b] weighted sums of [b, D] over each episode's decisions, as the loss weighs them."""
+    def log_ratio(self, logprobs: Tensor) -> Tensor:
+        """Return [b, D] log π/π_old with the gradient of log π, 0 where there is no decision."""
+        acted = logprobs.detach() if self.logprobs is None else self.logprobs
+        return (logprobs - acted).masked_fill(~self.mask, 0.0)
+
+    def weighted_sum(self, values: Tensor) -> Tensor:
+        """Return [b] sums of [b, D] over each episode's decisions, as the loss weighs them."""
         return values.masked_fill(~self.mask, 0.0).sum(dim=1) * self.weight
 
-    def episode_shares(self, values: Tensor) -> Tensor:
-        """[b] what each episode adds to the mean of [b, D] over all decisions, for figures."""
-        return values.masked_fill(~self.mask, 0.0).sum(dim=1) * self.share
+    def mean_part(self, values: Tensor) -> Tensor:
+        """Return [b] parts of each episode in the mean of [b, D] over all decisions."""
+        return values.masked_fill(~self.mask, 0.0).sum(dim=1) * self.mean_weight
+
+
+UNCLIPPED = (1.0, math.inf)
+"""Clip ranges under which no ratio is clipped: ratios are never below 0."""
+
+
+# The squares of 10^8 decisions can be added up in float32.
+_LARGEST_RETURN = 1e15
 
 
 def mean_over_decisions(mask: Tensor) -> Tensor:
@@ -96,7 +111,49 @@ def mean_over_decisions(mask: Tensor) -> Tensor:
     return (mask.shape[0] / mask.sum()).expand(mask.shape[0])
 
 
-def kl_loss(logprobs: Tensor, targets: SurrogateTargets, config: AgentConfig) -> Tensor:
+def check_squarable(rollout: Rollout) -> None:
+    """Refuse rewards whose squares overflow: variances and losses would be inf.
+
+    Raises:
+        ValueError: if the rewards of an episode add up to more than 1e15 in size.
+    """
+    largest = float(rollout.rewards.abs().sum(dim=1).max())
+    if largest > _LARGEST_RETURN:
+        raise ValueError(
+            f"the rewards of an episode must add up to at most {_LARGEST_RETURN:g} in size, "
+            f"because squares of larger returns overflow in float32, got {largest:g}; scale the "
+            "reward down"
+        )
+
+
+def policy_loss(
+    rollout: Rollout,
+    new: PolicyOutput,
+    targets: DecisionBatch,
+    config: AgentConfig,
+    clip_ranges: tuple[float, float] = UNCLIPPED,
+    *,
+    ratio: str = "decision",
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the surrogate of each episode, plus the KL where the loss holds it.
+
+    Args:
+        rollout: b episodes.
+        new: what the policy being trained predicts for them, with gradient.
+        targets: the same rows.
+        config: the estimator of the KL.
+        clip_ranges: epsilon below and above 1.
+        ratio: of each "decision", or of the whole "episode".
+
+    Returns:
+        [b] losses, and the diagnostics of `surrogate_loss`.
+    """
+    logprobs = targets.of_decisions(new.logprobs, rollout)
+    loss, metrics = surrogate_loss(logprobs, targets, *clip_ranges, ratio=ratio)
+    return loss + kl_loss(logprobs, targets, config), metrics
+
+
+def kl_loss(logprobs: Tensor, targets: DecisionBatch, config: AgentConfig) -> Tensor:
     """Return what the KL adds to the loss of each episode, [b]; 0 where the reward holds it.
 
     Args:
@@ -104,10 +161,10 @@ def kl_loss(logprobs: Tensor, targets: SurrogateTargets, config: AgentConfig) ->
         targets: the same rows.
         config: names the estimator, and whether it is weighed by the ratio of probabilities.
     """
-    estimate = KL_ESTIMATORS[config.kl_estimator](logprobs, targets.ref_logprobs)
-    if config.kl_importance_ratio:
+    estimate = KL_ESTIMATORS[config.kl.estimator](logprobs, targets.ref_logprobs)
+    if config.kl.importance_ratio:
         estimate = estimate * targets.log_ratio(logprobs).clamp(-20.0, 20.0).exp()
-    return targets.kl_coef * targets.episode_sums(estimate)
+    return targets.kl_coef * targets.weighted_sum(estimate)
 
 
 def mean_log_ratio(log_ratio: Tensor, mask: Tensor) -> Tensor:
@@ -122,7 +179,7 @@ def mean_log_ratio(log_ratio: Tensor, mask: Tensor) -> Tensor:
 
 def surrogate_loss(
     logprobs: Tensor,
-    targets: SurrogateTargets,
+    targets: DecisionBatch,
     clip_low: float,
     clip_high: float,
     *,
@@ -144,14 +201,14 @@ def surrogate_loss(
     log_ratio = targets.log_ratio(logprobs)
     if ratio == "episode":
         log_ratio = mean_log_ratio(log_ratio, targets.mask)
-    loss = targets.episode_sums(
+    loss = targets.weighted_sum(
         clipped_surrogate(log_ratio, targets.advantages, clip_low, clip_high)
     )
     clipped = is_clipped(log_ratio, targets.advantages, clip_low, clip_high)
     metrics = {
         "policy_loss": loss,
-        "clip_fraction": targets.episode_shares(clipped.to(loss.dtype)),
-        "approx_kl": targets.episode_shares(0.5 * log_ratio.square()),
+        "clip_fraction": targets.mean_part(clipped.to(loss.dtype)),
+        "approx_kl": targets.mean_part(0.5 * log_ratio.square()),
         "ratio_max": log_ratio.exp().amax(dim=1),
     }
     return loss, metrics

@@ -1,8 +1,7 @@
-"""Trust region policy optimisation (arXiv:1502.05477) on decisions of any granularity."""
+"""Trust region policy optimization (arXiv:1502.05477) on decisions of any granularity."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -13,7 +12,7 @@ from agents.algorithms.actor_critic import (
     actor_critic_targets,
     critic_loss,
 )
-from agents.algorithms.surrogate import kl_loss, surrogate_loss
+from agents.algorithms.surrogate import policy_loss
 from agents.algorithms.trust_region_learner import TrustRegionLearner
 from agents.policy import PolicyOutput
 from agents.settings.trpo import TRPOConfig
@@ -44,13 +43,11 @@ class TRPOAlgorithm:
         self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: ActorCriticTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the policy's loss of each episode, of the same form."""
-        logprobs = targets.of_decisions(new.logprobs, rollout)
-        loss, metrics = surrogate_loss(logprobs, targets, clip_low=1.0, clip_high=math.inf)
-        return loss + kl_loss(logprobs, targets, self.config), metrics
+        return policy_loss(rollout, new, targets, self.config)
 
 
 class TRPO(ActorCritic):
-    """Trust region policy optimisation with a critic.
+    """Trust region policy optimization with a critic.
 
     Example:
         >>> envs = gym.make_vec("RLHF-v0", num_envs=32, task="toy15")  # doctest: +SKIP

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -15,14 +16,17 @@ from agents.math import (
     center,
     clipped_surrogate,
     clipped_value_loss,
+    discount_weights,
     discounted_returns,
     explained_variance,
     gae,
     group_centered,
+    group_deviation,
     group_relative,
     is_clipped,
     leave_one_out,
     masked_mean,
+    scale_to_unit_variance,
     squared_value_loss,
     whiten,
 )
@@ -91,6 +95,18 @@ def test_gae_with_lambda_one_is_returns_less_values(
     assert torch.allclose(advantages, expected, atol=1e-9)
 
 
+def test_discount_weights() -> None:
+    found = discount_weights(RAGGED, 0.5)
+    assert found.flatten().tolist() == [1.0, 0.5, 0.25, 0.0, 1.0, 0.5, 0.0, 0.0]
+    assert discount_weights(RAGGED, 0.0).flatten().tolist() == [1, 0, 0, 0, 1, 0, 0, 0]
+
+
+def test_group_deviation() -> None:
+    """Groups (1, 3) and (2, 2): sample standard deviations √2 and 0."""
+    found = group_deviation(double(1, 2, 3, 2), torch.tensor([0, 1, 0, 1]), epsilon=0.5)
+    assert found.tolist() == pytest.approx([1.914214, 0.5, 1.914214, 0.5], abs=1e-6)
+
+
 def test_discounted_returns() -> None:
     """Trap C9: a point after ten tokens is worth 0.95^9 at the first."""
     rewards = torch.zeros(1, 10, dtype=torch.float64)
@@ -118,6 +134,17 @@ def test_whitening_ignores_padding(padding: float) -> None:
     )
     expected = [-1.278724, -0.697486, -0.116248, 0, 0.464991, 1.627467, 0, 0]
     assert whiten(values, RAGGED).flatten().tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("padding", [9.0, math.nan])
+def test_scaling_to_unit_variance_keeps_the_mean(padding: float) -> None:
+    """Trap E4: the whitened values and their mean of 3.2."""
+    values = double(1, 2, 3, padding, 4, 6, padding, padding).reshape(2, 4)
+    expected = [1.921276, 2.502514, 3.083752, 0, 3.664991, 4.827467, 0, 0]
+    found = scale_to_unit_variance(values, RAGGED)
+    assert found.flatten().tolist() == pytest.approx(expected, abs=1e-6)
+    same = torch.full((2, 4), 2.5)
+    assert scale_to_unit_variance(same, RAGGED)[RAGGED].tolist() == [2.5] * 5
 
 
 @pytest.mark.parametrize("value", [0.0, 3.3, 1e6, -0.1])
@@ -258,3 +285,45 @@ def test_adaptive_kl_coef_refuses_what_is_no_number() -> None:
         adaptive_kl_coef(0.2, math.nan, target=6.0, episodes=256, horizon=10_000)
     with pytest.raises(ValueError, match="target KL must be greater than 0, got 0"):
         adaptive_kl_coef(0.2, 1.0, target=0.0, episodes=256, horizon=10_000)
+
+
+FLAT, COLUMN, MATRIX = torch.ones(2), torch.ones(2, 1), torch.ones(2, 2)
+NUMBERS, GROUP = torch.ones(2, 2, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
+MASK = torch.ones(2, 2, dtype=torch.bool)
+
+
+@pytest.mark.parametrize(
+    ("formula", "arguments", "message"),
+    [
+        (masked_mean, (COLUMN, MASK), r"one shape, got values \[2, 1\], mask \[2, 2\]"),
+        (masked_mean, (MATRIX, MATRIX), "mask of bool, got torch.float32"),
+        (masked_mean, (NUMBERS, MASK), "values of a floating-point type, got torch.int64"),
+        (center, (COLUMN, MASK), r"one shape, got values \[2, 1\], mask"),
+        (whiten, (FLAT, MASK), r"one shape, got values \[2\], mask \[2, 2\]"),
+        (scale_to_unit_variance, (FLAT, MASK), r"one shape, got values \[2\], mask"),
+        (discount_weights, (MASK[0], 0.9), r"one shape of 2 dimensions, got mask \[2\]"),
+        (discounted_returns, (COLUMN, MASK, 0.9), r"2 dimensions, got rewards \[2, 1\], mask"),
+        (discounted_returns, (FLAT, MASK[0], 0.9), r"2 dimensions, got rewards \[2\], mask \[2\]"),
+        (gae, (MATRIX, COLUMN, MASK, FLAT, 1.0, 1.0), r"got rewards \[2, 2\], values \[2, 1\], m"),
+        (gae, (MATRIX, MATRIX, MASK, COLUMN, 1.0, 1.0), r"bootstrap of shape \[2\], .* got \[2, 1"),
+        (group_relative, (COLUMN, GROUP), r"one shape of 1 dimensions, got returns \[2, 1\], gro"),
+        (group_relative, (FLAT, FLAT), "group of an integer type, got torch.float32"),
+        (group_deviation, (COLUMN, GROUP), r"got returns \[2, 1\], group \[2\]"),
+        (group_centered, (COLUMN, GROUP), r"got returns \[2, 1\], group \[2\]"),
+        (leave_one_out, (MATRIX, NUMBERS), r"1 dimensions, got returns \[2, 2\], group \[2, 2\]"),
+        (clipped_surrogate, (MATRIX, FLAT, 0.2, 0.2), r"log_ratio \[2, 2\], advantages \[2\]"),
+        (is_clipped, (MATRIX, COLUMN, 0.2, 0.2), r"log_ratio \[2, 2\], advantages \[2, 1\]"),
+        (squared_value_loss, (COLUMN, FLAT), r"values \[2, 1\], returns \[2\]"),
+        (clipped_value_loss, (MATRIX, COLUMN, MATRIX, 0.2), r"old_values \[2, 1\], returns \[2, 2"),
+        (
+            explained_variance,
+            (COLUMN, FLAT, MASK[0]),
+            r"values \[2, 1\], returns \[2\], mask",
+        ),
+    ],
+)
+def test_shapes_that_would_broadcast_are_refused(
+    formula: Callable[..., object], arguments: tuple[object, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^[a-z_]+ needs .*{message}"):
+        formula(*arguments)

@@ -10,7 +10,7 @@ from scipy.stats import binom
 
 import agents.training.learner
 from agents import DAPO, GSPO, RLOO, Agent, DrGRPO, KLPenaltyPPO, Reinforce
-from agents.algorithms.group_returns import are_equal
+from agents.algorithms.group_advantages import are_equal
 from rlhf_env.engine.language_model import length_batches
 from tests.agents.episodes import make_envs
 from tests.toys import tiny_gpt2, tiny_gpt2_task

@@ -8,20 +8,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.algorithms.surrogate import SurrogateTargets, mean_over_decisions, surrogate_loss
+from agents.algorithms.surrogate import DecisionBatch, mean_over_decisions, surrogate_loss
 
 MASK = torch.tensor([[True, True, False, False], [True, True, True, True]])
 
 
-def targets(advantages: Tensor, logprobs: Tensor, mask: Tensor = MASK) -> SurrogateTargets:
-    return SurrogateTargets(
+def targets(advantages: Tensor, logprobs: Tensor, mask: Tensor = MASK) -> DecisionBatch:
+    return DecisionBatch(
         advantages=advantages,
         logprobs=logprobs,
         ref_logprobs=logprobs,
         kl_coef=torch.zeros(len(mask)),
         mask=mask,
         weight=mean_over_decisions(mask),
-        share=mean_over_decisions(mask),
+        mean_weight=mean_over_decisions(mask),
     )
 
 

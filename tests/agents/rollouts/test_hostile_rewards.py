@@ -76,6 +76,16 @@ def test_a_reward_of_any_scale_is_learned_from(kind: type[Agent], scale: float) 
 
 
 @pytest.mark.parametrize("kind", [PPO, GRPO])
+def test_a_reward_whose_square_overflows_is_refused(kind: type[Agent]) -> None:
+    def judge(prompts: list[Tensor], responses: list[Tensor]) -> Tensor:
+        return 1e19 * FavouriteTokenReward()(prompts, responses)
+
+    message = r"add up to at most 1e\+15 in size, .*float32.*e\+\d+; scale the reward down"
+    with pytest.raises(ValueError, match=message):
+        trained(kind, judge)
+
+
+@pytest.mark.parametrize("kind", [PPO, GRPO])
 def test_equal_rewards_finish_the_run(kind: type[Agent]) -> None:
     """The score stays what it is, and without KL nothing pulls anywhere."""
 

@@ -1,0 +1,98 @@
+"""Advantages of agents without a critic: an episode against others of its prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.algorithms.surrogate import DecisionBatch, check_squarable
+from agents.policy import PolicyOutput
+from agents.rollouts.decisions import is_decision
+from agents.rollouts.discounting import returns_to_go
+from agents.settings.group import GroupConfig
+from rlhf_env.rollout import Rollout
+
+GroupFunction = Callable[[Tensor, Tensor], Tensor]
+"""From returns [B] and group numbers [B] to one number for each episode, [B]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupTargets(DecisionBatch):
+    """What agents aim at that compare within groups, besides `DecisionBatch`."""
+
+    frac_reward_zero_std: Tensor
+    """[B] 1.0 where all episodes of the group have one return, and so teach nothing; else 0.0."""
+
+
+def group_advantages(
+    rollout: Rollout,
+    old: PolicyOutput,
+    config: GroupConfig,
+    center: GroupFunction,
+    scale: GroupFunction | None = None,
+) -> GroupTargets:
+    """Compare the return of each episode with those of its group.
+
+    A_i = center(R)_i / scale(R)_i, given to the decisions as ``config.gradient_form`` says.
+
+    Args:
+        rollout: B terminated episodes.
+        old: what the policy that acted predicts for them.
+        config: the settings.
+        center: the return less its baseline, such as `agents.math.group_centered`.
+        scale: what it is divided by, such as `agents.math.group_deviation`; 1 when None.
+
+    Raises:
+        ValueError: if rewards are so large that their squares overflow.
+    """
+    check_squarable(rollout)
+    mask = is_decision(rollout)
+    to_go = returns_to_go(rollout, mask, config.gamma)
+    returns = to_go[:, 0]
+    divisor = torch.ones_like(returns) if scale is None else scale(returns, rollout.group)
+    per_episode = center(returns, rollout.group) / divisor
+    return GroupTargets.of(
+        rollout,
+        old,
+        config,
+        is_on_policy=config.is_single_step,
+        advantages=decision_advantages(per_episode, to_go, mask, config.gradient_form, divisor),
+        frac_reward_zero_std=are_equal(returns, rollout.group),
+    )
+
+
+def decision_advantages(
+    per_episode: Tensor, to_go: Tensor, mask: Tensor, form: str, scale: Tensor
+) -> Tensor:
+    """Return the advantage of each decision, [B, D], 0 outside the mask.
+
+    Args:
+        per_episode: [B] advantage of the episode's whole return G_0.
+        to_go: [B, D] the return G_t from each decision on.
+        mask: [B, D] bool.
+        form: "discounted" gives all decisions the episode's advantage, whose expected gradient
+            is that of E[G_0]; "standard" takes off what had been paid before the decision.
+        scale: [B] what advantages were divided by.
+    """
+    if form == "discounted":
+        return per_episode[:, None].expand(mask.shape).masked_fill(~mask, 0.0)
+    paid_before = (to_go[:, :1] - to_go) / scale[:, None]
+    return (per_episode[:, None] - paid_before).masked_fill(~mask, 0.0)
+
+
+def are_equal(returns: Tensor, group: Tensor) -> Tensor:
+    """Return [B] 1.0 where a group's returns are all the same, else 0.0."""
+    is_elsewhere = group[:, None] != group
+    return (is_elsewhere | (returns[:, None] == returns)).all(dim=1).to(returns.dtype)
+
+
+def check_terminated(rollout: Rollout, agent: str) -> None:
+    """Raise ValueError if an episode was truncated: there is no critic to bootstrap from."""
+    if not rollout.terminated.all():
+        raise ValueError(
+            f"{agent} has no critic to bootstrap from, got truncated episodes; use PPO, or "
+            'length_limit="score" or "penalize"'
+        )
