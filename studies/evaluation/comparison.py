@@ -53,8 +53,8 @@ def compare(first: Agent, second: Agent, episodes: int, seed: int) -> Comparison
     """Let both agents answer with the same random numbers, and judge them pair by pair."""
     ours = respond(first, first.policy, "first", episodes, seed)
     theirs = respond(second, second.policy, "second", episodes, seed)
-    names = [name for name in COMPARED if name in ours.figures]
-    a, b = ours.figures.filter(names), theirs.figures.filter(names)
+    names = [name for name in COMPARED if name in ours.metrics]
+    a, b = ours.metrics.filter(names), theirs.metrics.filter(names)
     judge = "gold" if "gold" in names else "score"
     return Comparison(
         judge=judge,

@@ -42,21 +42,21 @@ def evaluate(agent: Agent, episodes: int, seed: int) -> Evaluation:
     """Let agent and reference answer with the same random numbers, and judge both."""
     ours = respond(agent, agent.policy, "agent", episodes, seed)
     theirs = respond(agent, reference_policy(agent), "reference", episodes, seed)
-    judge = "gold" if "gold" in ours.figures else "score"
-    won = win_rate(ours.figures[judge], theirs.figures[judge])
+    judge = "gold" if "gold" in ours.metrics else "score"
+    won = win_rate(ours.metrics[judge], theirs.metrics[judge])
     return Evaluation(
-        agent=means(ours.figures) | {"win_rate": won},
-        reference=means(theirs.figures),
+        agent=means(ours.metrics) | {"win_rate": won},
+        reference=means(theirs.metrics),
         records=[*ours.records, *theirs.records],
     )
 
 
-def means(figures: pd.DataFrame) -> dict[str, Estimate]:
+def means(metrics: pd.DataFrame) -> dict[str, Estimate]:
     """Return the mean of each column with its interval.
 
     A column with numbers that are not finite is left out: not every agent knows its KL.
     """
-    columns = {str(name): figures[name].to_numpy(dtype=float) for name in figures}
+    columns = {str(name): metrics[name].to_numpy(dtype=float) for name in metrics}
     return {name: mean(column) for name, column in columns.items() if np.isfinite(column).all()}
 
 

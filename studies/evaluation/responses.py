@@ -1,4 +1,4 @@
-"""What agents answer to a task's evaluation prompts, and the figures of each response."""
+"""What agents answer to a task's evaluation prompts, and the metrics of each response."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Responses:
     """One policy's responses.
 
     Attributes:
-        figures: one row per response.
+        metrics: one row per response.
         records: the responses as the rows of ``samples.jsonl``.
     """
 
-    figures: pd.DataFrame
+    metrics: pd.DataFrame
     records: list[dict[str, Any]]
 
 
@@ -58,10 +58,10 @@ def respond(agent: Agent, policy: Policy, name: str, episodes: int, seed: int) -
     gold = None
     if task.gold is not None:
         gold = score(task.gold, rollout.prompts(), rollout.responses()).tolist()
-    figures = response_figures(rollout, policy, task.eos_id)
+    metrics = response_metrics(rollout, policy, task.eos_id)
     if gold is not None:
-        figures["gold"] = gold
-    return Responses(figures=figures, records=sample_records(rollout, task, gold, name))
+        metrics["gold"] = gold
+    return Responses(metrics=metrics, records=sample_records(rollout, task, gold, name))
 
 
 def reference_policy(agent: Agent) -> Policy:
@@ -70,7 +70,7 @@ def reference_policy(agent: Agent) -> Policy:
     return Policy(model, size, agent.policy.temperature)
 
 
-def response_figures(rollout: Rollout, policy: Policy, eos_id: int) -> pd.DataFrame:
+def response_metrics(rollout: Rollout, policy: Policy, eos_id: int) -> pd.DataFrame:
     """Return score, return, KL, length, entropy and ending of each response.
 
     Args:

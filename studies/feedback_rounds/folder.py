@@ -73,13 +73,13 @@ class RoundFolder:
         return self.path / "figures.json"
 
 
-def write_figures(path: Path, figures: Figures) -> None:
+def write_round_metrics(path: Path, figures: Figures) -> None:
     """Write figures as a whole or not."""
     write_atomically(path, (json.dumps(dict(figures), indent=2) + "\n").encode())
 
 
-def read_figures(path: Path) -> dict[str, Any]:
-    """Return what `write_figures` wrote.
+def read_round_metrics(path: Path) -> dict[str, Any]:
+    """Return what `write_round_metrics` wrote.
 
     Raises:
         ValueError: if it is damaged.

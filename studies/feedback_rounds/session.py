@@ -19,8 +19,8 @@ from rlhf_env.task import Task
 from studies.experiment.build import make_task
 from studies.feedback_rounds.folder import (
     RoundFolder,
-    read_figures,
-    write_figures,
+    read_round_metrics,
+    write_round_metrics,
     write_tables,
 )
 from studies.feedback_rounds.labels import read_labels, read_pairs, write_pairs
@@ -84,7 +84,7 @@ def run(settings: Settings, task: Task, asked: dict[str, object], console: Conso
                 folder.path.mkdir(exist_ok=True)
                 console.print(f"round {number} of {settings.rounds}")
                 _run_round(settings, task, folder)
-            figures.append(read_figures(folder.figures))
+            figures.append(read_round_metrics(folder.figures))
             write_tables(settings.out, figures)
     console.print(_table(figures))
     console.print(f"results in {settings.out}", markup=False)
@@ -100,7 +100,10 @@ def _run_round(settings: Settings, task: Task, folder: RoundFolder) -> None:
     if not folder.reward.exists():
         _learn_reward(settings, envs, folder)
     device = base_environment(envs).mdp.device
-    agreement: dict[str, Any] = {**read_figures(folder.reward_figures), "previous_accuracy": None}
+    agreement: dict[str, Any] = {
+        **read_round_metrics(folder.reward_figures),
+        "previous_accuracy": None,
+    }
     if last is not None:
         former = load_reward(last.reward, device)
         agreement["previous_accuracy"] = accuracy(former, labels, task.tokenizer)
@@ -111,7 +114,7 @@ def _run_round(settings: Settings, task: Task, folder: RoundFolder) -> None:
     )
     kept = {name: evaluation[name] for name in KEPT if name in evaluation}
     figures = {"round": folder.number, **agreement, "proxy": evaluation["score"], **kept}
-    write_figures(folder.figures, figures)
+    write_round_metrics(folder.figures, figures)
 
 
 def _write_pairs(
@@ -149,7 +152,7 @@ def _learn_reward(settings: Settings, envs: VectorEnv[Any, Any, Any], folder: Ro
         "held_out_accuracy": accuracy(fitted.reward, fitted.held_out, task.tokenizer),
     }
     # The reward comes last: where it is, its figures are.
-    write_figures(folder.reward_figures, figures)
+    write_round_metrics(folder.reward_figures, figures)
     save_reward(fitted.reward, folder.reward)
 
 
