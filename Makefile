@@ -5,9 +5,11 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 LOWEST := .venv-lowest
 # Checkers, stepping, the exact solver, PPO, GRPO, adapters, checkpoints, rewards, reports.
-LOWEST_TESTS := tests/rlhf_env/test_checkers.py tests/rlhf_env/exact tests/rlhf_env/rewards/test_text_regression.py \
+LOWEST_TESTS := tests/rlhf_env/test_checkers.py tests/rlhf_env/test_vector_env.py tests/rlhf_env/exact \
+	tests/rlhf_env/rewards/metrics tests/rlhf_env/rewards/test_text_regression.py tests/wrappers/test_macro_action.py \
 	tests/agents/test_stable_baselines3.py tests/agents/training/test_lora.py tests/agents/training/test_checkpoint.py \
-	tests/agents/algorithms/test_grpo.py tests/agents/algorithms/test_ppo.py tests/wrappers/test_macro_action.py
+	tests/agents/algorithms/test_grpo.py tests/agents/algorithms/test_ppo.py \
+	tests/studies/experiment/test_grid.py tests/studies/statistics tests/studies/reporting/test_report.py
 
 .PHONY: demo test test-slow test-lowest lint format setup clean
 

@@ -234,7 +234,9 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Drop the caches."""
-        self.mdp.reference.engine.reset_cache()
+        # Gymnasium 1.2 also closes what the constructor refused, when it is garbage.
+        if "mdp" in vars(self):
+            self.mdp.reference.engine.reset_cache()
 
     def _due_rows(self, is_open: Tensor) -> Tensor:
         """[N] bool, the rows that NEXT_STEP resets now; every other row must be open."""

@@ -17,6 +17,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import rlhf_env  # noqa: F401 -- registers the environment
 from rlhf_env.task import Task
+from rlhf_env.vector_env import RLHFVectorEnv
 from tests.toys import EOS, tiny_gpt2_task, tiny_llama_task
 
 MODES = list(AutoresetMode)
@@ -278,6 +279,11 @@ def test_render_and_close() -> None:
         envs.reset()
     with pytest.raises(ValueError, match="closed"):
         envs.step([0, 0])
+
+
+def test_what_the_constructor_refused_can_be_closed() -> None:
+    """Gymnasium 1.2 closes it when it is garbage."""
+    RLHFVectorEnv.__new__(RLHFVectorEnv).close()
 
 
 def test_gymnasium_wraps_it() -> None:
