@@ -97,6 +97,9 @@ def bootstrap_rows(
         resamples: how often.
         batch: resamples at a time; all at once when None. It decides which are drawn.
     """
+    if count == 1:
+        # scipy asks for two; one row is drawn in one way only.
+        return statistic(np.zeros((resamples, 1), dtype=np.int64))
 
     def of_rows(drawn: Rows, axis: int) -> Floats:
         return statistic(drawn)

@@ -62,6 +62,11 @@ def test_rows_are_drawn_with_replacement_and_the_same_every_time() -> None:
     np.testing.assert_array_equal(drawn, bootstrap_rows(first_two, 3, resamples=900))
 
 
+def test_one_row_is_drawn_in_one_way() -> None:
+    drawn = bootstrap_rows(lambda rows: rows.sum(axis=-1) + 2.0, 1, resamples=5)
+    np.testing.assert_array_equal(drawn, np.full(5, 2.0))
+
+
 def test_paired_samples_are_drawn_together() -> None:
     x = np.array([1.0, 5.0, 2.0, 8.0])
 

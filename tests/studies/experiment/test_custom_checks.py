@@ -165,7 +165,7 @@ def test_a_density_is_refused_with_its_values_as_they_are(
             "response write terminal",
         ),
         (
-            ["--task", "rlhf_env.tasks.toy15:toy15_task", "--density", "every_k"],
+            ["--task", "rlhf_env.tasks.toy15:toy15_task", "--density", "every_k", "--every-k", "8"],
             "--density must be of at most the task's 3 tokens, got every_k with 8; for the whole "
             "response write terminal",
         ),
