@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -148,19 +149,20 @@ class Agent:
             ValueError: if a loss or a gradient is not finite, the weights being those before that
                 step; or the algorithm answers with something else than it should.
         """
-        rollout = learned_kl(
-            self._with_provenance(rollout), self.config.kl_placement, self.config.kl_estimator
-        )
-        self.policy.eval()
-        old, first_pass = self._evaluate(rollout)
-        targets = self.learner.algorithm.targets(rollout, old, self.base.mdp.reference)
-        check_targets(targets, len(rollout))
-        generator = np.random.default_rng([self.config.seed, Stream.SHUFFLE, self.updates])
-        metrics = self.learner.update(rollout, old, targets, generator, first_pass)
-        self.updates += 1
-        self.episodes += len(rollout)
-        kl_coef = self.kl_coef
-        self._kl.update(rollout)
+        with self._one_thread():
+            rollout = learned_kl(
+                self._with_provenance(rollout), self.config.kl_placement, self.config.kl_estimator
+            )
+            self.policy.eval()
+            old, first_pass = self._evaluate(rollout)
+            targets = self.learner.algorithm.targets(rollout, old, self.base.mdp.reference)
+            check_targets(targets, len(rollout))
+            generator = np.random.default_rng([self.config.seed, Stream.SHUFFLE, self.updates])
+            metrics = self.learner.update(rollout, old, targets, generator, first_pass)
+            self.updates += 1
+            self.episodes += len(rollout)
+            kl_coef = self.kl_coef
+            self._kl.update(rollout)
         return metrics | {
             "return": float(rollout.rewards.sum(1).mean()),
             "kl_coef": kl_coef,
@@ -208,11 +210,13 @@ class Agent:
         every call, and training is not disturbed.
         """
         seed = (self.config.seed, Stream.EVALUATION)
-        return evaluate(self.envs, self.policy, episodes, seed, self.kl_coef)
+        with self._one_thread():
+            return evaluate(self.envs, self.policy, episodes, seed, self.kl_coef)
 
     def save(self, path: str | Path) -> None:
         """Write policy, value head, optimiser, counters and settings into a folder, atomically."""
-        save_checkpoint(self, Path(path))
+        with self._one_thread():
+            save_checkpoint(self, Path(path))
 
     def restore(self, path: str | Path) -> None:
         """Take over the state that `save` wrote, under the same settings.
@@ -220,7 +224,8 @@ class Agent:
         Raises:
             ValueError: if the folder holds no complete checkpoint, or one of other settings.
         """
-        restore_checkpoint(self, Path(path))
+        with self._one_thread():
+            restore_checkpoint(self, Path(path))
 
     @classmethod
     def load(cls, path: str | Path, envs: VectorEnv[Any, Any, Any], **arguments: Any) -> Self:
@@ -235,6 +240,12 @@ class Agent:
             ValueError: if the folder holds no complete checkpoint of this class.
         """
         return load_checkpoint(cls, Path(path), envs, arguments)
+
+    @contextmanager
+    def _one_thread(self) -> Iterator[None]:
+        """Hold environment and policy, so that no other thread sees half a change."""
+        with self.base.overridden(), self.policy.lock:
+            yield
 
     def _own_algorithm(self) -> Algorithm:
         if self.algorithm_class is None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
-from typing import Any
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from rlhf_env.engine.language_model import LanguageModel, length_batches
 from rlhf_env.engine.sampling import draw_tokens
+from rlhf_env.mdp.lock import PicklableRLock
 from rlhf_env.rollout import Rollout
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 # From here on drawing block by block takes less time than whole rows of the distribution do.
 _LARGE_VOCABULARY = 4096
@@ -51,12 +55,25 @@ def detached(description: PolicyOutput) -> PolicyOutput:
     return PolicyOutput(**cuts)
 
 
+def _one_thread(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Return a method of `Policy` that holds its lock: the model's cache serves one thread."""
+
+    @wraps(method)
+    def locked(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        policy: Any = arguments[0]
+        with policy.lock:
+            return method(*arguments, **named)
+
+    return locked
+
+
 class Policy(nn.Module):
     """A causal language model, sampled at a temperature, with a linear value head.
 
     The temperature belongs to the policy: sampling and log-probabilities both divide by it. The
     value head stands on the policy's own trunk or on that of a critic, and starts at zero. Dropout
-    stays off, in rollouts as in updates.
+    stays off, in rollouts as in updates. One thread at a time runs the model; others wait for
+    ``lock``, which may be held around several calls.
     """
 
     def __init__(
@@ -91,6 +108,7 @@ class Policy(nn.Module):
         apart = partial(_apart, vocab_size, gradient_checkpointing, shares_prompts)
         self.lm = apart(model)
         self._critic_lm = self.lm if critic is None else apart(critic)
+        self.lock = PicklableRLock()
         self.temperature = temperature
         self.precision = precision
         self.value_names = tuple(value_names)
@@ -104,6 +122,7 @@ class Policy(nn.Module):
         """Stay in eval mode: with dropout on, a policy would disagree with its own samples."""
         return super().train(False)
 
+    @_one_thread
     @torch.no_grad()
     def sample(
         self, tokens: Tensor, lengths: Tensor, uniforms: Tensor | None
@@ -131,12 +150,14 @@ class Policy(nn.Module):
         chosen = inverse_cdf(logprobs.exp(), uniforms)
         return chosen, logprobs.gather(1, chosen[:, None]).squeeze(1)
 
+    @_one_thread
     @torch.no_grad()
     def token_probabilities(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return the distribution of each row's next token, [N, V] float64."""
         logits = self.lm.next_logits(tokens, lengths).double() / self.temperature
         return logits.softmax(dim=-1)
 
+    @_one_thread
     def evaluate_tokens(self, tokens: Tensor, is_action: Tensor) -> PolicyOutput:
         """Return log-probabilities, entropies and values of one batch, with gradient.
 
@@ -177,6 +198,7 @@ class Policy(nn.Module):
         """Return a description that says nothing but the sampler's log-probabilities."""
         return replace(self._blank(rollout.tokens), logprobs=rollout.logprobs)
 
+    @_one_thread
     @torch.no_grad()
     def evaluate_episodes(self, tokens: Tensor, is_action: Tensor) -> PolicyOutput:
         """Return the same of many episodes, in micro-batches and without gradient."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
+
+_PARTIAL = ".partial"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -13,21 +15,28 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Args:
         path: in an existing folder.
-        content: what the file is to hold.
+        content: what the file is to hold; it gets the permissions that the umask leaves.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_PARTIAL}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        # A temporary file is private to its owner; what replaces the old one should not be.
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def remove_partial_files(path: Path) -> None:
+    """Remove what killed processes left of `write_atomically`; no other may be writing ``path``."""
+    for partial in path.parent.iterdir():
+        name = partial.name
+        if name.startswith(f".{path.name}.") and name.endswith(_PARTIAL) and partial.is_file():
+            partial.unlink()
 
 
 def sync_folder(folder: Path) -> None:

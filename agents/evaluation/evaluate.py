@@ -13,10 +13,14 @@ from agents.policy import Policy
 from agents.rollouts.collect import base_environment, collect
 from agents.rollouts.kl_reward import add_policy_logprob
 from rlhf_env.engine.language_model import LanguageModel, length_batches
+from rlhf_env.engine.projection import chunk_rows
 from rlhf_env.kl import exact_kl
 from rlhf_env.rewards.protocol import score
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
+
+# Of logits at once; fewer where the vocabulary is large.
+_MOST_ROWS = 1024
 
 
 def evaluate(
@@ -87,13 +91,13 @@ def against_reference(rollout: Rollout, other: Rollout, task: Task) -> dict[str,
 @torch.no_grad()
 def mean_exact_kl(policy: Policy, reference: LanguageModel, rollout: Rollout) -> float:
     """Return KL(pi || pi_ref) over the vocabulary, summed over visited states, per episode."""
-    total = 0.0
+    total, count = 0.0, min(_MOST_ROWS, chunk_rows(policy.lm.vocab_size))
     for rows, width in length_batches(rollout.is_action):
         tokens = rollout.tokens[rows, : width - 1]
         asked = rollout.is_action[rows, 1:width]
         ours = policy.lm.hidden(tokens)[asked]
         theirs = reference.hidden(tokens)[asked]
-        for a, b in zip(ours.split(1024), theirs.split(1024), strict=True):
+        for a, b in zip(ours.split(count), theirs.split(count), strict=True):
             logits = policy.lm.logits(a), reference.logits(b)
             scaled = [part / policy.temperature for part in logits]
             total += float(exact_kl(*scaled).sum())

@@ -8,6 +8,7 @@ are refilled in the order of episodes, so short responses are not over-represent
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -67,7 +68,8 @@ def collect(
     plan = draw_episodes(base, episodes, group_size, seed, prompts, greedy=greedy)
     transforms = rollout_transforms(envs)
     temperature = policy.temperature if isinstance(policy, Policy) else None
-    with base.overridden(kl_coef=kl_coef, temperature=temperature):
+    # First the environment's lock, then the policy's: everywhere in this order.
+    with base.overridden(kl_coef=kl_coef, temperature=temperature), _lock_of(policy):
         _prepare(base, policy)
         is_stepped = not fast or transforms is None or base.mdp.options.policy is not None
         if is_stepped or not isinstance(policy, Policy):
@@ -173,6 +175,10 @@ def rollout_transforms(envs: VectorEnv[Any, Any, Any]) -> list[RolloutTransform]
         transforms.insert(0, layer)
         layer = cast(Any, layer).env
     return transforms
+
+
+def _lock_of(policy: Policy | ActingAgent) -> AbstractContextManager[None]:
+    return policy.lock if isinstance(policy, Policy) else nullcontext()
 
 
 def _prepare(base: RLHFVectorEnv, policy: Policy | ActingAgent) -> None:

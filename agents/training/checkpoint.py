@@ -24,6 +24,7 @@ from agents.policy import Policy
 from agents.settings.agent import upgraded_settings
 from agents.training.learner import Learner
 from rlhf_env.files import sha256, sync_folder, write_atomically
+from rlhf_env.vector_env import RLHFVectorEnv
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -36,6 +37,7 @@ class SavedAgent(Protocol):
     config: AgentConfig
     policy: Policy
     learner: Learner
+    base: RLHFVectorEnv
     kl_coef: float
     updates: int
     episodes: int
@@ -45,9 +47,11 @@ def save_checkpoint(agent: SavedAgent, path: Path) -> None:
     """Write an agent into a folder; a checkpoint of that name is replaced when all is written.
 
     Raises:
-        ValueError: if there is something else of that name, or no folder can be made there.
+        ValueError: if there is something else of that name, no folder can be made there, or the
+            policy does not answer with finite numbers; nothing is written then.
     """
     _check_replaceable(path)
+    _check_sound(agent)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     _make_empty(partial, path)
     tensors, scalars = _optimizer_state(agent.learner.optimizer)
@@ -202,8 +206,30 @@ def _unreadable(path: Path) -> ValueError:
     )
 
 
+def _check_sound(agent: SavedAgent) -> None:
+    """Refuse to save a policy that cannot act any more: it would push the good ones out."""
+    prompt = agent.base.task.prompts[0].to(agent.policy.lm.device)[None]
+    length = torch.tensor([prompt.shape[1]], device=prompt.device)
+    probabilities = agent.policy.token_probabilities(prompt, length)
+    moments, _ = _optimizer_state(agent.learner.optimizer)
+    named = {**_saved_weights(agent), **{f"optimizer {n}": m for n, m in moments.items()}}
+    bad = [name for name, values in named.items() if not values.detach().isfinite().all()]
+    if not bad and probabilities.isfinite().all():
+        return
+    what = f"{bad[0]} of the policy is" if bad else "the policy's logits are"
+    raise ValueError(
+        f"{what} not finite, expected numbers; nothing was saved: go back to an earlier "
+        "checkpoint, and lower learning_rate"
+    )
+
+
 def _check_replaceable(path: Path) -> None:
     """Refuse to replace what is not a checkpoint: it would be lost."""
+    if path.is_symlink():
+        raise ValueError(
+            f"path must be a folder or new, got the symbolic link {str(path)!r}; give the folder "
+            "that it points to"
+        )
     if path.is_dir():
         foreign = {entry.name for entry in path.iterdir()} - {*FILES, MANIFEST}
         if not foreign:
@@ -222,8 +248,8 @@ def _make_empty(partial: Path, path: Path) -> None:
         partial.mkdir(parents=True)
     except OSError as error:
         raise ValueError(
-            f"path must be a folder that can be made, got {str(path)!r}: {error.strerror}; "
-            "choose another"
+            f"path must be a folder that can be made, got {str(path)!r}: {error.strerror}: "
+            f"{partial.name!r}; choose another"
         ) from error
 
 

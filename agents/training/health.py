@@ -15,6 +15,10 @@ _STANDARD_ERRORS = 4.0
 # Fewer episodes do not tell their own spread.
 _FEW_EPISODES = 8
 _COLLAPSED_SHARE = 0.02
+# Samples of a policy that is so far away are practically never the reference's own.
+_FAR_PER_SEQUENCE, _FAR_PER_TOKEN = 20.0, 0.5
+# What a policy may have learned to do is a sign of trouble only where it has always been so.
+_FROM_THE_START = frozenset({"all_truncated", "no_signal"})
 
 
 @dataclass(kw_only=True)
@@ -34,14 +38,16 @@ class Health:
 
         Args:
             rollout: the episodes of the update.
-            metrics: its figures; ``entropy`` (nats per token) and ``eos_rate`` are read.
+            metrics: its own; ``update``, ``entropy`` (nats per token) and ``eos_rate`` are read.
         """
         if self.first_entropy is None:
             self.first_entropy = metrics.get("entropy")
+        update = metrics.get("update", 1)
         for sign, text in detect_anomalies(rollout, metrics, self.first_entropy):
-            if sign not in self.said:
+            is_learned = sign in _FROM_THE_START and update > 1
+            if sign not in self.said and not is_learned:
                 self.said.add(sign)
-                LOGGER.warning("update %d: %s", metrics.get("update", 0), text)
+                LOGGER.warning("update %d: %s", update, text)
 
 
 def detect_anomalies(
@@ -65,12 +71,21 @@ def detect_anomalies(
                 "sequence, which a KL cannot be: the log-probabilities are not those of the "
                 "distribution that the tokens were drawn from",
             )
+    per_token = float(kl.sum()) / int(rollout.is_action.sum())
+    if float(kl.mean()) > _FAR_PER_SEQUENCE and per_token > _FAR_PER_TOKEN:
+        yield (
+            "distant_policy",
+            f"the KL from the reference has reached {float(kl.mean()):.1f} nats per sequence, "
+            f"{per_token:.2f} per token, where a learned reward is rarely right; raise kl_coef, "
+            "set kl_target, or lower learning_rate",
+        )
     entropy = metrics.get("entropy")
     if entropy is not None and first_entropy and entropy < _COLLAPSED_SHARE * first_entropy:
         yield (
             "entropy_collapse",
             f"the policy's entropy has fallen from {first_entropy:.3g} to {entropy:.3g} nats per "
-            "token, so it hardly explores; raise kl_coef or entropy_coef, or lower learning_rate",
+            "token, so it hardly explores; unless one response is by far the best, raise kl_coef "
+            "or entropy_coef, or lower learning_rate",
         )
     if metrics.get("eos_rate") == 0.0:
         yield (

@@ -43,8 +43,10 @@ class Checkpoints:
         """Restore the newest complete checkpoint and return how many updates are done.
 
         Raises:
-            ValueError: if there are checkpoints, but none that can be used.
+            ValueError: if there are checkpoints, but none that can be used; or something else has
+                the name of one.
         """
+        self._check_entries()
         if self.agent is None:
             return 0
         found = self._paths()
@@ -60,6 +62,17 @@ class Checkpoints:
             )
         return self.agent.updates
 
+    def hold(self, update: int) -> bool:
+        """Return whether the newest complete checkpoint is of that update or a later one.
+
+        False where the agent cannot take it over.
+        """
+        for path in reversed(self._paths() if self.agent is not None else []):
+            if find_corruption(path) is None:
+                number = path.name.removeprefix("update-")
+                return number.isdecimal() and int(number) >= update
+        return False
+
     def save(self, update: int) -> None:
         """Write a checkpoint, then drop all but the newest two and what a killed run left."""
         if self.agent is None or self.folder is None:
@@ -68,6 +81,19 @@ class Checkpoints:
         self.agent.save(self.folder / f"update-{update:08d}")
         for path in (*self._paths()[:-2], *self.folder.glob(".update-*")):
             shutil.rmtree(path)
+
+    def _check_entries(self) -> None:
+        """Refuse what could be neither replaced nor removed when a checkpoint is saved."""
+        if self.folder is None or not self.folder.exists():
+            return
+        taken = [self.folder, *self.folder.glob("update-*"), *self.folder.glob(".update-*")]
+        for path in taken:
+            if path.is_symlink() or not path.is_dir():
+                kind = "a symbolic link" if path.is_symlink() else "a file"
+                raise ValueError(
+                    f"{str(path)!r} must be a folder, got {kind}; checkpoints are written there: "
+                    "move it away, or choose another log_dir"
+                )
 
     def _paths(self) -> list[Path]:
         return [] if self.folder is None else sorted(self.folder.glob("update-*"))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rlhf_env.files import write_atomically
+from rlhf_env.files import remove_partial_files, write_atomically
 
 METRICS = "metrics.jsonl"
+DAMAGED = "metrics.jsonl.damaged"
 
 
 class RunLog:
@@ -21,25 +24,30 @@ class RunLog:
 
         Args:
             log_dir: the run's folder.
-            resume_after: the update that the run goes on from; later lines, and a torn last one,
-                are dropped, so that no update stands twice.
+            resume_after: the update that the run continues from; later lines, and a torn last one,
+                are dropped, so that no update is there twice.
+
+        Raises:
+            ValueError: if there is something else than a file of the log's name.
         """
         self._file = None
         self._board: Any = None
+        self.rows: list[dict[str, Any]] = []
         if log_dir is None:
             return
         folder = Path(log_dir)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / METRICS
-        kept = [json.dumps(row) for row in read_metrics(path) if row["update"] <= resume_after]
-        write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
+        remove_partial_files(path)
+        self.rows = _checked_rows(path, resume_after)
+        write_atomically(path, "".join(f"{json.dumps(row)}\n" for row in self.rows).encode())
         self._file = path.open("a", encoding="utf-8")
         from torch.utils.tensorboard import SummaryWriter
 
         self._board = SummaryWriter(str(folder), purge_step=resume_after + 1)
 
     def write(self, metrics: dict[str, float]) -> None:
-        """Append an update's figures; a number that is not finite is written as null."""
+        """Append an update's metrics; a number that is not finite is written as null."""
         if self._file is None:
             return
         finite = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
@@ -65,13 +73,74 @@ class RunLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the complete lines of a metrics file; a torn last line is left out."""
+    """Return the rows of a metrics file; a torn last line is left out.
+
+    Raises:
+        ValueError: if it is not a regular file, or a line that was written whole is damaged.
+    """
+    rows = list(_parsed(path))
+    if None in rows:
+        raise ValueError(
+            f"line {rows.index(None) + 1} of {str(path)!r} is damaged, expected a JSON object with "
+            '"update"; restore the file from a copy, or delete that line'
+        )
+    return [row for row in rows if row is not None]
+
+
+def _checked_rows(path: Path, last: int) -> list[dict[str, Any]]:
+    """Return the rows up to an update, saying which are damaged or missing.
+
+    The old file is kept where it holds more than can be read.
+    """
+    found = list(_parsed(path))
+    rows = {row["update"]: row for row in found if row is not None}
+    if found and len(rows) < len(found):
+        taken = len(list(path.parent.glob(f"{DAMAGED}*")))
+        aside = path.with_name(f"{DAMAGED}-{taken + 1}" if taken else DAMAGED)
+        path.replace(aside)
+        warnings.warn(
+            f"{len(found) - len(rows)} of {len(found)} lines of {str(path)!r} are damaged or "
+            f"repeated and are left out; the file is kept as {str(aside)!r}",
+            stacklevel=4,
+        )
+    kept = [rows[update] for update in sorted(rows) if update <= last]
+    missing = sorted(set(range(1, last + 1)) - set(rows))
+    if found and missing:
+        warnings.warn(
+            f"{str(path)!r} lacks {len(missing)} of the updates 1 to {last}, the first of them "
+            f"{missing[0]}; the run continues without them",
+            stacklevel=4,
+        )
+    return kept
+
+
+def _parsed(path: Path) -> Iterator[dict[str, Any] | None]:
+    """Yield each row of a metrics file, None for one that is damaged."""
     if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+        return
+    if not path.is_file():
+        # Opening a named pipe would wait for a writer for ever.
+        kind = "a folder" if path.is_dir() else "a special file"
+        raise ValueError(
+            f"{str(path)!r} must be a regular file, got {kind}; move it away, or choose another "
+            "log_dir"
+        )
+    lines = path.read_bytes().split(b"\n")
+    torn = lines.pop()
+    for line in lines:
+        yield _row(line)
+    # A process that is killed while it writes leaves a line without its end.
+    if (row := _row(torn)) is not None:
+        yield row
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    update = row.get("update") if isinstance(row, dict) else None
+    is_number = isinstance(update, int | float) and not isinstance(update, bool)
+    if not is_number or not math.isfinite(update) or update != int(update) or update < 1:
+        return None
+    return row

@@ -74,6 +74,10 @@ def train(
     updates = -(-total_episodes // size)
     checkpoints = Checkpoints.open(agent, log_dir)
     history: list[dict[str, float]] = []
+    if checkpoints.hold(updates):
+        # A finished run is only read, so it may be on a disk that cannot be written.
+        checkpoints.resume()
+        return history
     with ExitStack() as stack:
         stack.enter_context(sole_writer(log_dir))
         done = checkpoints.resume()
@@ -82,10 +86,12 @@ def train(
         log = stack.enter_context(RunLog(log_dir, resume_after=done))
         bar = stack.enter_context(_bar(done, updates, progress))
         is_interrupted = stack.enter_context(interruptible())
-        health = Health()
+        health = Health(first_entropy=log.rows[0].get("entropy") if log.rows else None)
         for update in range(done + 1, updates + 1):
             counts = {"update": float(update), "episodes": float(update * size)}
-            metrics = counts | _learn_once(agent, partial(collector, update), base.task, health)
+            rollout, figures = _learn_once(agent, partial(collector, update), base.task)
+            metrics = counts | figures
+            health.examine(rollout, metrics)
             log.write(metrics)
             history.append(metrics)
             if callback is not None:
@@ -101,20 +107,18 @@ def train(
 
 
 def _learn_once(
-    agent: LearningAgent, collector: Callable[[], Rollout], task: Task, health: Health
-) -> dict[str, float]:
-    """Collect a rollout, let the agent learn from it, and return all figures."""
+    agent: LearningAgent, collector: Callable[[], Rollout], task: Task
+) -> tuple[Rollout, dict[str, float]]:
+    """Collect a rollout, let the agent learn from it, and return it with all metrics."""
     begun = time.perf_counter()
     rollout = collector()
-    told = checked_figures(agent.update(rollout))
+    learned = checked_figures(agent.update(rollout))
     tokens = int(rollout.is_action.sum())
-    metrics = {
+    return rollout, {
         **rollout_metrics(rollout, task),
-        **told,
+        **learned,
         "tokens_per_second": tokens / (time.perf_counter() - begun),
     }
-    health.examine(rollout, metrics)
-    return metrics
 
 
 def _check_unused(agent: object, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,6 +84,35 @@ def test_each_sign_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
         "update 1: all 8 responses have the score 2, so there is nothing to learn from but the "
         "KL; use a reward that tells responses apart"
     ]
+
+
+def test_what_a_policy_has_learned_is_no_sign_of_trouble(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where one response of full length is best, all responses become it."""
+    health = Health()
+    health.examine(rollout_of([0.0] * 8, VARIED), HEALTHY | {"update": 1.0})
+    rollout = rollout_of([0.0] * 8, [2.0] * 8)
+    health.examine(rollout, HEALTHY | {"update": 2.0, "eos_rate": 0.0})
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(("kl", "expected"), [(19.0, []), (41.0, ["distant_policy"])])
+def test_a_kl_that_runs_away_is_said(kl: float, expected: list[str]) -> None:
+    assert names(rollout_of([kl] * 8, VARIED)) == expected
+
+
+def test_the_update_that_is_named_is_the_run_s(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    def constant(prompts: list[str], responses: list[str]) -> list[float]:
+        return [1.0 for _ in responses]
+
+    task: Any = dataclasses.replace(tiny_llama_task(), reward=constant)
+    agent = PPO(make_envs(task, 8), episodes_per_update=8)
+    with caplog.at_level(logging.WARNING, logger="agents"):
+        agent.learn(16, progress=False, log_dir=tmp_path)
+    assert [r.message.split(":")[0] for r in caplog.records] == ["update 1"]
 
 
 def test_a_healthy_run_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
