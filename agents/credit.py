@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from agents.policy import Policy
 from rlhf_env.checks import check_number
+from rlhf_env.engine.compat import attention_implementation
 from rlhf_env.engine.language_model import length_batches
 from rlhf_env.rewards.bradley_terry import ScalarRewardModel, padded
 from rlhf_env.rollout import Rollout
@@ -109,7 +110,7 @@ def attention_weights(rollout: Rollout, reward_model: ScalarRewardModel) -> Tens
 @contextmanager
 def _eager(trunk: PreTrainedModel) -> Iterator[None]:
     """Let a model tell its attention; faster implementations never form it."""
-    before = trunk.config._attn_implementation or "eager"
+    before = attention_implementation(trunk.config)
     trunk.set_attn_implementation("eager")
     try:
         yield

@@ -12,8 +12,8 @@ import math
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
+from rlhf_env.engine.compat import is_transposed_linear
 from rlhf_env.extras import importing
 
 
@@ -35,7 +35,8 @@ def adapted(model: PreTrainedModel, rank: int, alpha: int, seed: int) -> nn.Modu
         from peft import LoraConfig, inject_adapter_in_model
 
     layers = {type(module) for module in model.base_model.modules()}
-    if not layers & {nn.Linear, Conv1D}:
+    is_transposed = any(map(is_transposed_linear, layers))
+    if nn.Linear not in layers and not is_transposed:
         raise ValueError(
             f"lora_rank needs a model with linear layers, got {type(model).__name__} without; "
             "leave lora_rank out"
@@ -49,7 +50,7 @@ def adapted(model: PreTrainedModel, rank: int, alpha: int, seed: int) -> nn.Modu
         lora_alpha=alpha,
         target_modules="all-linear",
         lora_dropout=0.0,
-        fan_in_fan_out=Conv1D in layers,
+        fan_in_fan_out=is_transposed,
     )
     made = inject_adapter_in_model(config, shell)
     generator = torch.Generator().manual_seed(seed)

@@ -7,6 +7,7 @@ a third fewer than in the modules, for the same numbers up to rounding.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,6 +17,14 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attention, silu
 from transformers import LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
 
+from rlhf_env.engine.compat import (
+    attention_implementation,
+    is_modified,
+    plain_llama,
+    rms_norm_epsilon,
+    rotary_angles,
+    works,
+)
 from rlhf_env.engine.matmul import linear
 from rlhf_env.engine.row_cache import RowCache
 
@@ -61,7 +70,7 @@ class FusedDecoder:
         """
         trunk = self._model.model
         hidden = embedding(tokens, trunk.embed_tokens.weight)
-        cos, sin = trunk.rotary_emb(hidden[:, None], positions[:, None])
+        cos, sin = rotary_angles(trunk, hidden[:, None], positions[:, None])
         half = self._head_dim // 2
         # Rotated halves with the sign that belongs to them: (-x2, x1) sin = (x2, x1) (-sin, sin).
         sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
@@ -87,7 +96,7 @@ class FusedDecoder:
 
 def supports_fused_decode(model: nn.Module) -> bool:
     """Return whether `FusedDecoder` gives the model's numbers."""
-    if type(model) not in _FAMILY or not _is_plain(model):
+    if type(model) not in _FAMILY or not _is_plain(model) or not _knows_family():
         return False
     modules = [id(module) for module in model.modules()]
     if model not in _IS_EXACT or _IS_EXACT[model][0] != modules:
@@ -95,11 +104,17 @@ def supports_fused_decode(model: nn.Module) -> bool:
     return _IS_EXACT[model][1]
 
 
+@functools.cache
+def _knows_family() -> bool:
+    """Return whether the plain Llama of the installed transformers is built as expected."""
+    return works("fused decode", "a step runs the modules", lambda: _is_exact(plain_llama()))
+
+
 def _is_plain(model: Any) -> bool:
-    """Whether nobody has hung anything into a model, and it is of a size and kind to gain by it."""
+    """Return whether a model is unmodified (no hooks) and small enough to benefit."""
     projections = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     return (
-        model.config._attn_implementation == "sdpa"
+        attention_implementation(model.config) == "sdpa"
         and model.config.hidden_act == "silu"
         and all(p.dtype == torch.float32 for p in model.parameters())
         and sum(p.numel() for p in model.parameters()) <= _MOST_PARAMETERS
@@ -108,10 +123,7 @@ def _is_plain(model: Any) -> bool:
             for name, module in model.named_modules()
             if name.rpartition(".")[2] in (*projections, "lm_head")
         )
-        and not any(
-            module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__
-            for module in model.modules()
-        )
+        and not any(is_modified(module) for module in model.modules())
     )
 
 
@@ -155,4 +167,4 @@ def _together(*projections: nn.Linear) -> tuple[Tensor, Tensor | None]:
 
 
 def _norm(hidden: Tensor, norm: Any) -> Tensor:
-    return rms_norm(hidden, norm.weight.shape, norm.weight, norm.variance_epsilon)
+    return rms_norm(hidden, norm.weight.shape, norm.weight, rms_norm_epsilon(norm))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from rlhf_env.engine.compat import is_modified
 from rlhf_env.engine.engine import Engine
 from rlhf_env.engine.matmul import linear
 from rlhf_env.engine.packed_pass import hidden_at
@@ -144,9 +145,7 @@ class LanguageModel:
     @property
     def _has_plain_head(self) -> bool:
         """Whether the output embedding is nothing but its weights."""
-        head = self._head
-        hooks = (head._forward_hooks, head._forward_pre_hooks, head._backward_hooks)
-        return type(head) is nn.Linear and "forward" not in head.__dict__ and not any(hooks)
+        return type(self._head) is nn.Linear and not is_modified(self._head)
 
     def _plain_head(self) -> tuple[Tensor, Tensor | None]:
         """Return weight [V, H] and bias [V] of the output embedding."""

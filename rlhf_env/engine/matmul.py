@@ -15,13 +15,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from rlhf_env.engine.compat import has_onednn, onednn_linear
+
 # Below this many weights all kernels take about the same time.
 _LARGE_WEIGHT = 2**16
 # Multiplications from which on oneDNN takes less time, its fixed price included.
 _LARGE_PRODUCT = 2**23
-_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(
-    torch.ops.mkldnn, "_linear_pointwise"
-)
 
 
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -41,7 +40,7 @@ def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     if torch.is_grad_enabled() and (states.requires_grad or weight.requires_grad):
         product = _LargeLinear.apply if is_large else functional.linear
         return product(states, weight, bias)  # type: ignore[return-value]
-    return _onednn(states, weight, bias) if is_large else _transposed(states, weight, bias)
+    return onednn_linear(states, weight, bias) if is_large else _transposed(states, weight, bias)
 
 
 def times_weight(gradients: Tensor, weight: Tensor) -> Tensor:
@@ -52,7 +51,7 @@ def times_weight(gradients: Tensor, weight: Tensor) -> Tensor:
         weight: [N, K].
     """
     if _is_ours(gradients, weight) and _is_large(gradients, weight):
-        return _onednn(gradients, weight.t(), None)
+        return onednn_linear(gradients, weight.t(), None)
     return gradients @ weight
 
 
@@ -71,7 +70,8 @@ def _is_ours(states: Tensor, weight: Tensor) -> bool:
 
 
 def _is_large(states: Tensor, weight: Tensor) -> bool:
-    return _HAS_ONEDNN and states.numel() // states.shape[-1] * weight.numel() >= _LARGE_PRODUCT
+    is_large = states.numel() // states.shape[-1] * weight.numel() >= _LARGE_PRODUCT
+    return is_large and has_onednn()
 
 
 def _transposed(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -80,15 +80,11 @@ def _transposed(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return (product if bias is None else product + bias).view(*states.shape[:-1], -1)
 
 
-def _onednn(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
-
-
 class _LargeLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(states, weight)
-        return _onednn(states, weight, bias)
+        return onednn_linear(states, weight, bias)
 
     @staticmethod
     @once_differentiable

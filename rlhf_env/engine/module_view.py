@@ -10,8 +10,14 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig
-from transformers.modeling_layers import GradientCheckpointingLayer
 
+from rlhf_env.engine.compat import (
+    child_modules,
+    is_recomputable,
+    knows_layers,
+    set_attention_implementation,
+    view_of_module,
+)
 from rlhf_env.engine.matmul import is_large_weight, linear
 
 
@@ -30,22 +36,23 @@ def clone_modules(
         recomputes_layers: keep of each layer only what goes in, and run it again for the gradient.
             `transformers` does so in training mode only, in which dropout would be on.
     """
+    recomputes_layers = recomputes_layers and knows_layers()
     configs: dict[int, PreTrainedConfig] = {}
 
     def twin(module: nn.Module) -> nn.Module:
         is_swapped = type(module) is nn.Linear and is_large_weight(module.weight)
-        made = object.__new__(_Linear if is_swapped else type(module))
-        made.__dict__.update(module.__dict__)
-        made._modules = {
-            name: child if child is None else twin(child) for name, child in module._modules.items()
+        children = {
+            name: child if child is None else twin(child)
+            for name, child in child_modules(module).items()
         }
+        made = view_of_module(module, _Linear if is_swapped else type(module), children)
         config = getattr(module, "config", None)
         if attention is not None and isinstance(config, PreTrainedConfig):
             if id(config) not in configs:
                 configs[id(config)] = copy.copy(config)
-                configs[id(config)]._attn_implementation = attention
+                set_attention_implementation(configs[id(config)], attention)
             made.__dict__["config"] = configs[id(config)]
-        if recomputes_layers and isinstance(module, GradientCheckpointingLayer):
+        if recomputes_layers and is_recomputable(module):
             made.__dict__["forward"] = partial(_recomputed, made.forward)
         return made
 

@@ -8,6 +8,7 @@ of its own and asked for by a twin of the model.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,6 +17,12 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
+from rlhf_env.engine.compat import (
+    attention_implementation,
+    looks_up_attention,
+    plain_llama,
+    works,
+)
 from rlhf_env.engine.module_view import clone_modules
 from rlhf_env.engine.packing import Ending, Packing
 from rlhf_env.engine.row_cache import attention_window
@@ -62,8 +69,16 @@ def _can_pack(trunk: nn.Module, width: int) -> bool:
     if not isinstance(trunk, PreTrainedModel) or not _may_pack(trunk, width):
         return False
     if trunk not in _PACKS_EXACTLY:
-        _PACKS_EXACTLY[trunk] = _packs_exactly(trunk)
+        _PACKS_EXACTLY[trunk] = _hands_packing_on() and _packs_exactly(trunk)
     return _PACKS_EXACTLY[trunk]
+
+
+@functools.cache
+def _hands_packing_on() -> bool:
+    """Return whether a plain model of the installed transformers can be packed."""
+    return works(
+        "the packed pass", "padding is computed", lambda: _packs_exactly(plain_llama().model)
+    )
 
 
 def _may_pack(trunk: PreTrainedModel, width: int) -> bool:
@@ -76,8 +91,8 @@ def _may_pack(trunk: PreTrainedModel, width: int) -> bool:
     rope = getattr(config, "rope_parameters", None) or {}
     window = attention_window(config)
     return (
-        trunk._supports_attention_backend
-        and config._attn_implementation == "sdpa"
+        looks_up_attention(trunk)
+        and attention_implementation(config) == "sdpa"
         and not config.sub_configs
         and rope.get("rope_type") not in _ROPE_OF_THE_BATCH
         and (window is None or window >= width)
@@ -99,7 +114,7 @@ def _packs_exactly(trunk: PreTrainedModel) -> bool:
     try:
         packing = Packing.of(tokens, wanted)
         found = _packed_hidden(clone_modules(trunk, _NAME), packing, tokens, wanted)
-    except (TypeError, ValueError, RuntimeError):
+    except (AttributeError, TypeError, ValueError, RuntimeError):
         return False
     tolerance = torch.finfo(expected.dtype).eps ** 0.5
     return torch.allclose(found, expected, rtol=tolerance, atol=tolerance)

@@ -6,6 +6,7 @@ different lengths side by side without padding between prompt and response.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import warnings
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+from rlhf_env.engine.compat import attention_implementation, is_stateful, plain_llama, works
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,11 +175,11 @@ def supports_row_cache(model: nn.Module, capacity: int) -> bool:
     if "past_key_values" not in parameters and not getattr(config, "use_cache", False):
         return False
     window = attention_window(config)
-    attention = getattr(config, "_attn_implementation", "eager")
+    attention = attention_implementation(config)
     reason = None
     if not {"past_key_values", "position_ids", "logits_to_keep"} <= parameters.keys():
         reason = "has no key/value cache of the usual form"
-    elif getattr(model, "_is_stateful", False):
+    elif is_stateful(model):
         reason = "keeps a state that cannot be rewound"
     elif attention not in ("eager", "sdpa"):
         reason = f"runs with {attention!r} attention, which takes no mask of its own per row"
@@ -186,4 +189,32 @@ def supports_row_cache(model: nn.Module, capacity: int) -> bool:
         warnings.warn(
             f"{type(model).__name__} {reason}; every step runs the whole text", stacklevel=3
         )
-    return reason is None
+    return reason is None and _follows_contract()
+
+
+@functools.cache
+def _follows_contract() -> bool:
+    """Return whether the installed transformers writes and reads a `RowCache` as it should."""
+    return works("the key/value cache", "every step runs the whole text", _caches_exactly)
+
+
+@torch.no_grad()
+def _caches_exactly() -> bool:
+    """Decode rows of different lengths of a plain model, with and without a cache."""
+    model, tokens = plain_llama(), torch.tensor([[0, 1, 2, 3], [4, 0, 1, 0]])
+    cache, rows = RowCache(2, 4), torch.arange(2)
+    # Row 0 holds three tokens and row 1 two, after padding; then each gets one more.
+    prefill = torch.tensor([[0, 1, 2], [0, 0, 1]])
+    is_new = torch.tensor([[True, True, True], [False, True, True]])
+    logits = tokens.new_zeros(())
+    for positions, new in ((prefill, is_new), (torch.tensor([[3], [2]]), is_new[:, -1:])):
+        logits = model(
+            input_ids=tokens.gather(1, positions),
+            position_ids=positions,
+            attention_mask=cache.begin(rows, positions, new, torch.float32),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+    expected = model(input_ids=tokens, use_cache=False).logits[rows, torch.tensor([3, 2])]
+    return torch.allclose(logits, expected, rtol=1e-4, atol=1e-4)

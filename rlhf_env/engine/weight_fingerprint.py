@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rlhf_env.engine.compat import child_modules, own_tensors, tensor_version
+
 # Elements looked at in each tensor.
 _SAMPLES = 4
 
@@ -21,7 +23,9 @@ class WeightFingerprint:
         """Remember the weights of a model as they are now."""
         self._model = model
         # Walking through a model takes longer than all the comparisons, so it is done once.
-        self._modules = [(module, tuple(module._modules.values())) for module in model.modules()]
+        self._modules = [
+            (module, tuple(child_modules(module).values())) for module in model.modules()
+        ]
         self._versions = self._present_versions()
         self._views = [_sample(tensor) for tensor in self._tensors()]
         self._values = _values(self._views)
@@ -30,22 +34,16 @@ class WeightFingerprint:
         """Return whether nothing has been written to or exchanged since."""
         return (
             model is self._model
-            and all(tuple(m._modules.values()) == children for m, children in self._modules)
+            and all(tuple(child_modules(m).values()) == children for m, children in self._modules)
             and self._versions == self._present_versions()
             and all(map(torch.equal, _values(self._views), self._values))
         )
 
     def _tensors(self) -> list[Tensor]:
-        return [
-            tensor
-            for module, _ in self._modules
-            for tensor in (*module._parameters.values(), *module._buffers.values())
-            if tensor is not None
-        ]
+        return [tensor for module, _ in self._modules for tensor in own_tensors(module)]
 
     def _present_versions(self) -> list[tuple[int, int]]:
-        # Tensors made in inference mode count no versions.
-        return [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in self._tensors()]
+        return [(tensor.data_ptr(), tensor_version(tensor)) for tensor in self._tensors()]
 
 
 def _sample(tensor: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from rlhf_env.rewards.training.elements import Element, collate
 from rlhf_env.rewards.training.objective import Agreement, Objective
@@ -167,11 +166,28 @@ def _order(
     lengths = [element.longest for element in elements]
     size = settings.batch_size
     for _ in range(settings.epochs):
-        rows = get_length_grouped_indices(lengths, size, generator=generator)
+        rows = _grouped_by_length(lengths, size, generator)
         starts = range(0, len(rows), size)
         for place in torch.randperm(len(starts), generator=generator).tolist():
             start = starts[place]
             yield [elements[row] for row in rows[start : start + size]]
+
+
+def _grouped_by_length(lengths: list[int], size: int, generator: torch.Generator) -> list[int]:
+    """Return all rows so that those of a batch are of similar length, the longest of all first.
+
+    Rows are permuted, then sorted within blocks of up to 50 batches; that a batch of the longest
+    comes first shows at once whether memory suffices.
+    """
+    block = size * max(1, min(len(lengths) // (4 * size), 50))
+    permuted = torch.randperm(len(lengths), generator=generator).tolist()
+    blocks = [
+        sorted(permuted[start : start + block], key=lengths.__getitem__, reverse=True)
+        for start in range(0, len(permuted), block)
+    ]
+    longest = max(blocks, key=lambda rows: lengths[rows[0]])
+    blocks[0][0], longest[0] = longest[0], blocks[0][0]
+    return [row for rows in blocks for row in rows]
 
 
 def _losses(model: nn.Module, objective: Objective, rows: Sequence[Element[Any]]) -> Tensor:

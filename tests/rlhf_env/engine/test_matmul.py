@@ -31,13 +31,13 @@ def product(states: int, inputs: int, outputs: int) -> tuple[Tensor, Tensor, Ten
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shapes of the products that oneDNN was asked for."""
     seen: list[tuple[int, ...]] = []
-    original = matmul._onednn
+    original = matmul.onednn_linear
 
     def record(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         seen.append((*states.shape, len(weight)))
         return original(states, weight, bias)
 
-    monkeypatch.setattr(matmul, "_onednn", record)
+    monkeypatch.setattr(matmul, "onednn_linear", record)
     return seen
 
 
@@ -64,7 +64,7 @@ def test_numbers_and_gradients_are_pytorch_s(shape: tuple[int, int, int], has_bi
     torch.testing.assert_close(found[0], found[1], atol=2e-4, rtol=1e-5)
 
 
-@pytest.mark.skipif(not matmul._HAS_ONEDNN, reason="this PyTorch has no oneDNN")
+@pytest.mark.skipif(not matmul.has_onednn(), reason="this PyTorch has no oneDNN")
 def test_onednn_is_asked_for_large_products_only(asked: list[tuple[int, ...]]) -> None:
     for shape in SHAPES:
         states, weight, _ = product(*shape)
