@@ -87,8 +87,8 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._generators = [seeding.np_random()[0] for _ in range(num_envs)]
-        self._begun = torch.zeros(num_envs, dtype=torch.bool, device=self.mdp.device)
-        self._held = torch.zeros_like(self._begun)
+        self._started = torch.zeros(num_envs, dtype=torch.bool, device=self.mdp.device)
+        self._paused = torch.zeros_like(self._started)
         self._steps: list[list[dict[str, float]]] = [[] for _ in range(num_envs)]
         self._lock = PicklableRLock()
 
@@ -141,22 +141,22 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Append a token in every row whose episode is open.
 
-        Under NEXT_STEP a row whose episode has ended is reset instead, pays 0 and ignores its
+        Under NEXT_STEP a row whose episode has ended is reset instead, is paid 0 and ignores its
         action; under SAME_STEP it is reset at once and its last observation and info are
         ``info["final_obs"]`` and ``info["final_info"]``; under DISABLED it must be reset by
         ``reset_mask`` before.
 
         Raises:
             ValueError: if the actions are not in the action space; no row has changed then.
-            gymnasium.error.ResetNeeded: if a row has no open episode and none is due.
+            gymnasium.error.ResetNeeded: if a row has no open episode and no reset is pending.
         """
         with self._lock:
             return self._step(actions)
 
     def _step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         self._check_usable()
-        rows = self.mdp.is_open & ~self._held
-        due = self._due_rows(self.mdp.is_open | self._held)
+        rows = self.mdp.is_open & ~self._paused
+        pending = self._pending_reset(self.mdp.is_open | self._paused)
         tokens, logprobs = parse_actions(actions, rows, self.mdp)
         result = self.mdp.step(tokens, logprobs, rows)
         self._remember_terms(result, rows)
@@ -172,9 +172,9 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
             info = merge(info, reset_info(self.mdp, result.ended, self._out)) | final
         else:
             info = step_info(self.mdp, result, rows, self._out)
-            if due.any():
-                self._restart(due)
-                info = merge(info, reset_info(self.mdp, due, self._out))
+            if pending.any():
+                self._restart(pending)
+                info = merge(info, reset_info(self.mdp, pending, self._out))
         return (
             self._observation(),
             self._out(result.score_term.double() + result.kl_penalty.double()),
@@ -184,17 +184,17 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
         )
 
     @contextmanager
-    def holding(self, rows: Tensor) -> Iterator[None]:
+    def paused(self, rows: Tensor) -> Iterator[None]:
         """Let some rows sit out the steps taken inside: they neither act nor are reset.
 
         Args:
             rows: [N] bool, the rows that sit out; they pay 0 and have no info.
         """
-        self._held = rows.to(self.mdp.device)
+        self._paused = rows.to(self.mdp.device)
         try:
             yield
         finally:
-            self._held = torch.zeros_like(self._begun)
+            self._paused = torch.zeros_like(self._started)
 
     @contextmanager
     def overridden(
@@ -238,15 +238,15 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
         if "mdp" in vars(self):
             self.mdp.reference.engine.reset_cache()
 
-    def _due_rows(self, is_open: Tensor) -> Tensor:
+    def _pending_reset(self, is_open: Tensor) -> Tensor:
         """[N] bool, the rows that NEXT_STEP resets now; every other row must be open."""
-        due = ~is_open & self._begun
+        pending = ~is_open & self._started
         if self.autoreset_mode != AutoresetMode.NEXT_STEP:
-            due = torch.zeros_like(due)
-        if not (is_open | due).all():
-            row = int((~(is_open | due)).nonzero()[0])
+            pending = torch.zeros_like(pending)
+        if not (is_open | pending).all():
+            row = int((~(is_open | pending)).nonzero()[0])
             raise ResetNeeded(f"row {row} has no open episode; call reset() for it first")
-        return due
+        return pending
 
     def _restart(self, rows: Tensor) -> None:
         for row in rows.nonzero().flatten().tolist():
@@ -254,7 +254,7 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _start(self, row: int, prompt: Tensor, index: int) -> None:
         self.mdp.start(row, prompt, index)
-        self._begun[row] = True
+        self._started[row] = True
         self._steps[row] = []
 
     def _chosen(self, row: int, values: dict[str, list[Any]]) -> tuple[Tensor, int] | None:

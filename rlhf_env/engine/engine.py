@@ -4,6 +4,16 @@
 weights, nothing else. It keeps a key/value cache per row, finds out by itself how much of each
 row it knows already, and forgets everything when a weight changes. Deleting the engine changes
 only the time that the next call takes.
+
+A model runs in one of four ways, which agree up to rounding:
+
+- fused decode (`fused_decoder`): one more token of each row, for small unmodified models of the
+  Llama family in float32.
+- cached step (`row_cache`): one more token of each row of any other model, and the prefill of a new
+  text, through clones of the model's modules.
+- packed pass (`packed_pass`): finished texts, scored or trained on, without padding and with a
+  shared prompt computed once. It is `LanguageModel`'s way, not the engine's.
+- plain forward: whole padded texts, where a model takes no cache per row or cannot be packed.
 """
 
 from __future__ import annotations
@@ -72,7 +82,7 @@ class Engine:
         """Give one row what another holds, for a caller who is about to exchange their texts."""
         if self._memory is not None:
             rows = torch.tensor([[source], [target]], device=self._memory.tokens.device)
-            self._memory.share(*rows)
+            self._memory.copy_rows(*rows)
 
     @contextmanager
     def assume_frozen(self) -> Iterator[None]:
@@ -96,7 +106,7 @@ class Engine:
     @torch.inference_mode()
     def _cached(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         memory = self._remember(tokens)
-        known = memory.known(tokens, lengths)
+        known = memory.cached_lengths(tokens, lengths)
         missing = lengths - known
         decode, prefill = missing == 1, (missing > 1).nonzero().flatten()
         # Should the model raise, what it was about to overwrite must not be trusted any more.
@@ -106,7 +116,7 @@ class Engine:
         if len(prefill):
             first, same = distinct_texts(tokens[prefill], lengths[prefill])
             self._prefill(memory, prefill[first], tokens, lengths)
-            memory.share(prefill[first][same], prefill)
+            memory.copy_rows(prefill[first][same], prefill)
         return memory.logits
 
     def _remember(self, tokens: Tensor) -> _Memory:
@@ -115,7 +125,7 @@ class Engine:
             memory = _Memory.empty(tokens, self.vocab_size, self.model)
             self._memory = memory
         elif len(tokens) < len(memory.tokens):
-            memory.shrink(len(tokens))
+            memory.truncate_rows(len(tokens))
         return memory
 
     def _decode(self, memory: _Memory, is_new: Tensor, tokens: Tensor, lengths: Tensor) -> None:
@@ -146,10 +156,10 @@ class Engine:
         """Return the logits after the last of the tokens at some positions, [R, V]."""
         ids, cache = tokens[rows].gather(1, positions), memory.cache
         mask = cache.begin(rows, positions, is_new, memory.dtype)
-        if memory.lean is not None and ids.shape[1] == 1:
-            logits = memory.lean(ids[:, 0], positions[:, 0], mask, cache)
+        if memory.fused is not None and ids.shape[1] == 1:
+            logits = memory.fused(ids[:, 0], positions[:, 0], mask, cache)
             return logits[:, : self.vocab_size]
-        output = memory.twin(
+        output = memory.clone(
             input_ids=ids,
             position_ids=positions,
             attention_mask=mask,
@@ -172,13 +182,13 @@ class _Memory:
     """What an engine holds of each row.
 
     Attributes:
-        tokens: [N, L] the texts that the cache speaks of.
+        tokens: [N, L] the texts in the cache.
         lengths: [N] how many tokens of each are in the cache.
         logits: [N, V] the next-token logits after them.
         cache: the keys and values.
         weights: those that computed them.
-        twin: the model that computes.
-        lean: decodes one token of each row in fewer operations; None where it cannot.
+        clone: the modules that compute.
+        fused: decodes one token of each row in fewer operations; None where it cannot.
         dtype: of the weights.
     """
 
@@ -187,8 +197,8 @@ class _Memory:
     logits: Tensor
     cache: RowCache
     weights: WeightFingerprint
-    twin: nn.Module
-    lean: FusedDecoder | None
+    clone: nn.Module
+    fused: FusedDecoder | None
     dtype: torch.dtype
 
     @classmethod
@@ -200,8 +210,8 @@ class _Memory:
             logits=tokens.new_zeros((count, vocab_size), dtype=torch.float32),
             cache=RowCache(count, capacity),
             weights=WeightFingerprint(model),
-            twin=clone_modules(model),
-            lean=FusedDecoder(model) if supports_fused_decode(model) else None,
+            clone=clone_modules(model),
+            fused=FusedDecoder(model) if supports_fused_decode(model) else None,
             dtype=next(model.parameters()).dtype,
         )
 
@@ -213,7 +223,7 @@ class _Memory:
             and (is_trusting or self.weights.matches(model))
         )
 
-    def known(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+    def cached_lengths(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """[N] how many leading tokens of each row need no computation.
 
         All of them where a row asks again, all but one where it has grown by a token, else none.
@@ -236,13 +246,13 @@ class _Memory:
         self.tokens[rows] = tokens[rows]
         self.lengths[rows] = lengths[rows]
 
-    def shrink(self, count: int) -> None:
+    def truncate_rows(self, count: int) -> None:
         """Forget all rows but the first ``count``."""
         self.tokens, self.lengths = self.tokens[:count], self.lengths[:count]
         self.logits = self.logits[:count]
-        self.cache.shrink(count)
+        self.cache.truncate_rows(count)
 
-    def share(self, sources: Tensor, targets: Tensor) -> None:
+    def copy_rows(self, sources: Tensor, targets: Tensor) -> None:
         """Give each target row what its source row holds."""
         others = sources != targets
         if not others.any():

@@ -19,6 +19,7 @@ from rlhf_env.engine.compat import is_modified
 from rlhf_env.engine.engine import Engine
 from rlhf_env.engine.matmul import linear
 from rlhf_env.engine.packed_pass import hidden_at
+from rlhf_env.engine.packing import length_batches as length_batches
 from rlhf_env.engine.projection import chunk_rows, logprob_and_entropy, project, row_count
 
 
@@ -95,7 +96,7 @@ class LanguageModel:
             self._trunk,
             tokens,
             wanted,
-            shares_openings=self.shares_prompts,
+            shares_prefixes=self.shares_prompts,
             recomputes_layers=again,
         )
 
@@ -194,7 +195,7 @@ def _check_decoder(model: nn.Module) -> None:
     name = type(model).__name__
     if not isinstance(model, PreTrainedModel) or model.get_output_embeddings() is None:
         raise ValueError(
-            f"{name} is no Hugging Face language model; "
+            f"{name} is not a Hugging Face language model; "
             "use a PreTrainedModel with output embeddings, such as AutoModelForCausalLM loads"
         )
     if model.config.is_encoder_decoder:
@@ -224,7 +225,7 @@ def score_rollout(
     """Return the log-probability of every action of finished episodes, without gradient.
 
     Args:
-        model: whose opinion is asked.
+        model: the one that scores.
         tokens: [B, L] int64, padded on the right.
         is_action: [B, L] bool, the positions asked about.
         temperature: divides the logits.
@@ -241,23 +242,3 @@ def score_rollout(
             part = torch.zeros(asked.shape, device=tokens.device).masked_scatter(asked, found)
             logprobs[rows, 1:width] = part
     return logprobs
-
-
-def length_batches(is_action: Tensor, max_tokens: int = 8192) -> list[tuple[Tensor, int]]:
-    """Split rows into batches of similar length, so that little padding is computed.
-
-    Args:
-        is_action: [B, L] bool; a row ends at its last True.
-        max_tokens: upper bound of rows x width of a batch of more than one row.
-
-    Returns:
-        (row numbers, width) pairs that hold every row once.
-    """
-    lengths = is_action.shape[1] - is_action.flip(1).int().argmax(dim=1)
-    sorted_lengths, order = lengths.sort(descending=True)
-    batches, start, widths = [], 0, sorted_lengths.tolist()
-    while start < len(widths):
-        count = max(1, max_tokens // widths[start])
-        batches.append((order[start : start + count], widths[start]))
-        start += count
-    return batches

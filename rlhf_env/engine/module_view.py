@@ -24,25 +24,25 @@ from rlhf_env.engine.matmul import is_large_weight, linear
 def clone_modules(
     model: nn.Module, attention: str | None = None, recomputes_layers: bool = False
 ) -> nn.Module:
-    """Return a twin of a model that multiplies large matrices with `rlhf_env.engine.matmul`.
+    """Return a clone of a model that multiplies large matrices with `rlhf_env.engine.matmul`.
 
     Parameters, buffers and hooks are the model's own; only modules and configurations are new, so
-    nobody else who uses the model, be it in another thread, notices. Attributes of a module are
+    other users of the model, also in other threads, are not affected. Attributes of a module are
     those of the moment.
 
     Args:
         model: any.
-        attention: name of the attention function that the twin asks for; the model's when None.
+        attention: name of the attention function that the clone asks for; the model's when None.
         recomputes_layers: keep of each layer only what goes in, and run it again for the gradient.
             `transformers` does so in training mode only, in which dropout would be on.
     """
     recomputes_layers = recomputes_layers and knows_layers()
     configs: dict[int, PreTrainedConfig] = {}
 
-    def twin(module: nn.Module) -> nn.Module:
+    def clone(module: nn.Module) -> nn.Module:
         is_swapped = type(module) is nn.Linear and is_large_weight(module.weight)
         children = {
-            name: child if child is None else twin(child)
+            name: child if child is None else clone(child)
             for name, child in child_modules(module).items()
         }
         made = view_of_module(module, _Linear if is_swapped else type(module), children)
@@ -56,7 +56,7 @@ def clone_modules(
             made.__dict__["forward"] = partial(_recomputed, made.forward)
         return made
 
-    return twin(model)
+    return clone(model)
 
 
 def _recomputed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

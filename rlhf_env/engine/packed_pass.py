@@ -1,9 +1,9 @@
 """Finished texts in one pass of a decoder: no padding is computed, and a shared prompt only once.
 
-The texts stand in a single row, as `rlhf_env.engine.packing` says. Everything in a decoder but
+The texts are in a single row, as `rlhf_env.engine.packing` says. Everything in a decoder but
 attention treats a token by itself; attention is given to each text alone. So an unmodified Hugging
 Face model is run through an attention function of this module's, which is registered under a name
-of its own and asked for by a twin of the model.
+of its own and asked for by a clone of the model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rlhf_env.engine.compat import (
     works,
 )
 from rlhf_env.engine.module_view import clone_modules
-from rlhf_env.engine.packing import Ending, Packing
+from rlhf_env.engine.packing import Packing, Suffix
 from rlhf_env.engine.row_cache import attention_window
 
 _NAME = "rlhf_env_packed"
@@ -40,7 +40,7 @@ def hidden_at(
     tokens: Tensor,
     wanted: Tensor,
     *,
-    shares_openings: bool = True,
+    shares_prefixes: bool = True,
     recomputes_layers: bool = False,
 ) -> Tensor:
     """Return a trunk's output at some positions, [M, H], row by row, without any padding.
@@ -52,11 +52,11 @@ def hidden_at(
         trunk: a causal decoder without its output embedding.
         tokens: [B, L] int64, padded on the right.
         wanted: [B, L] bool, at least one in every row.
-        shares_openings: compute a prompt once for all its responses.
+        shares_prefixes: compute a prompt once for all its responses.
         recomputes_layers: trade time for memory where a gradient is wanted.
     """
     if _can_pack(trunk, tokens.shape[1]):
-        packing = Packing.of(tokens, wanted, shares_openings)
+        packing = Packing.of(tokens, wanted, shares_prefixes)
         return _packed_hidden(
             clone_modules(trunk, _NAME, recomputes_layers), packing, tokens, wanted
         )
@@ -121,7 +121,7 @@ def _packs_exactly(trunk: PreTrainedModel) -> bool:
 
 
 def _packed_hidden(trunk: nn.Module, packing: Packing, tokens: Tensor, wanted: Tensor) -> Tensor:
-    """Return what `hidden_at` does from a twin that lets packed texts attend apart."""
+    """Return what `hidden_at` does from a clone that lets packed texts attend apart."""
     if packing.is_batch:
         # Nothing to take apart in every layer.
         length, _ = packing.prefixes[0]
@@ -154,7 +154,7 @@ def _attend_apart(
         key: [1, key heads, T, D].
         value: [1, key heads, T, D].
         attention_mask: none: there is no padding, and attention is causal.
-        packing: where the texts stand; None where every row is one text.
+        packing: where the texts are; None where every row is one text.
         **settings: those of `transformers`' own scaled-dot-product attention, which does the work.
 
     Returns:
@@ -165,7 +165,7 @@ def _attend_apart(
     prefixes, suffixes = packing.prefixes, packing.suffixes
     # Split once: each of many slices would have a gradient as long as the whole row.
     shapes = [(count, length) for length, count in prefixes]
-    shapes += [(ending.count, ending.length) for ending in suffixes]
+    shapes += [(suffix.count, suffix.length) for suffix in suffixes]
     sizes = [count * length for count, length in shapes]
     states = (each[0].split(sizes, dim=1) for each in (query, key, value))
     texts = [
@@ -174,21 +174,23 @@ def _attend_apart(
     ]
     parts = [_SDPA(module, *block, None, **settings)[0] for block in texts[: len(prefixes)]]
     if suffixes:
-        opened = [pair for _, *both in texts[: len(prefixes)] for pair in zip(*both, strict=True)]
-        for ending, (queries, *own) in zip(suffixes, texts[len(prefixes) :], strict=True):
+        prefix_states = [
+            pair for _, *both in texts[: len(prefixes)] for pair in zip(*both, strict=True)
+        ]
+        for suffix, (queries, *own) in zip(suffixes, texts[len(prefixes) :], strict=True):
             seen = [
-                torch.cat([before.expand(ending.count, -1, -1, -1), after], dim=2)
-                for before, after in zip(opened[ending.opening], own, strict=True)
+                torch.cat([before.expand(suffix.count, -1, -1, -1), after], dim=2)
+                for before, after in zip(prefix_states[suffix.prefix], own, strict=True)
             ]
-            parts.append(_SDPA(module, queries, *seen, _visible(ending, seen[0]), **settings)[0])
+            parts.append(_SDPA(module, queries, *seen, _visible(suffix, seen[0]), **settings)[0])
     return torch.cat([part.flatten(0, 1) for part in parts])[None], None
 
 
-def _visible(ending: Ending, keys: Tensor) -> Tensor | None:
-    """Return which of the keys [.., .., S, ..] each token of an ending sees, [length, S] bool."""
-    if ending.length == 1:
+def _visible(suffix: Suffix, keys: Tensor) -> Tensor | None:
+    """Return which of the keys [.., .., S, ..] each token of a suffix sees, [length, S] bool."""
+    if suffix.length == 1:
         return None
-    size, length = keys.shape[2], ending.length
+    size, length = keys.shape[2], suffix.length
     return torch.ones(length, size, dtype=torch.bool, device=keys.device).tril_(size - length)
 
 

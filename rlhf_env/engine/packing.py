@@ -1,7 +1,15 @@
-"""Where the tokens of many texts stand when they are packed into one row.
+"""Where the tokens of many texts are when they are packed into one row.
 
-There is no padding, and an opening that several texts share, as the responses of a group share
-their prompt, is there only once. No model is in here.
+There is no padding, and a prefix that several texts share, as the responses of a group share their
+prompt, is there only once::
+
+    texts        row
+    A a b        prefixes, longest first          suffixes, by prefix and length
+    A c     ->   | A  first prompt | B  second |  | c | a b | d |
+    B d            0 1 2 ...         0 1 ...        ^ positions continue those of the prefix
+
+Equally long prefixes, and equally long suffixes of one prefix, attend as one batch. A text that
+shares nothing is a prefix without a suffix. No model is in here.
 """
 
 from __future__ import annotations
@@ -11,21 +19,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Openings are shared where that saves at least one token in so many.
+# Prefixes are shared where that saves at least one token in so many.
 _WORTH_SHARING = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ending:
-    """Texts that go on alike: with the same opening, and equally long.
+class Suffix:
+    """Texts that continue one prefix and are equally long.
 
     Attributes:
-        opening: the number of the opening, in the order in which prefixes stand.
-        length: tokens of each behind the opening.
-        count: how many there are, one behind the other.
+        prefix: the number of the prefix, in their order in the row.
+        length: tokens of each after the prefix.
+        count: how many there are, one after the other.
     """
 
-    opening: int
+    prefix: int
     length: int
     count: int
 
@@ -34,51 +42,51 @@ class Ending:
 class Packing:
     """A row of T tokens: first all prefixes, longest first, then all suffixes.
 
-    A text that shares nothing is an opening without an ending.
+    A text that shares nothing is a prefix without a suffix.
 
     Attributes:
         tokens: [T].
-        positions: [T] where in its text a token stands.
-        offsets: [B, L] where in the row each token of a text stands; anything behind its end.
+        positions: [T] where in its text a token is.
+        offsets: [B, L] where in the row each token of a text is; arbitrary after its end.
         prefixes: (length, count) of each run of equally long prefixes.
-        suffixes: in the order in which they stand.
+        suffixes: in their order in the row.
     """
 
     tokens: Tensor
     positions: Tensor
     offsets: Tensor
     prefixes: tuple[tuple[int, int], ...]
-    suffixes: tuple[Ending, ...]
+    suffixes: tuple[Suffix, ...]
 
     @classmethod
-    def of(cls, tokens: Tensor, wanted: Tensor, shares_openings: bool = True) -> Packing:
+    def of(cls, tokens: Tensor, wanted: Tensor, shares_prefixes: bool = True) -> Packing:
         """Return how texts are packed that end at their last wanted token.
 
         Args:
             tokens: [B, L] int64, padded on the right.
             wanted: [B, L] bool, at least one in every row.
-            shares_openings: let equal prefixes, up to the first wanted token, stand once.
+            shares_prefixes: let equal prefixes, up to the first wanted token, stand once.
         """
         columns = torch.arange(tokens.shape[1], device=tokens.device)
         lengths = columns[-1] + 1 - wanted.flip(1).int().argmax(dim=1)
         opened = wanted.int().argmax(dim=1) + 1
         first, same = distinct_texts(tokens, opened)
         saved = opened.sum() - opened[first].sum()
-        if not shares_openings or saved * _WORTH_SHARING < lengths.sum():
+        if not shares_prefixes or saved * _WORTH_SHARING < lengths.sum():
             opened, first = lengths, torch.arange(len(tokens), device=tokens.device)
             same = first
-        # Openings, longest first, and the number that each text's opening has among them.
+        # Prefixes, longest first, and the number that each text's prefix has among them.
         ordered, order = opened[first].sort(descending=True, stable=True)
         number = order.argsort()[same]
-        opening_starts = (ordered.cumsum(0) - ordered)[number]
-        # Endings by opening and length; those of no length take no place.
+        prefix_starts = (ordered.cumsum(0) - ordered)[number]
+        # Suffixes by prefix and length; empty ones take no place.
         rest = lengths - opened
-        ending_order = (number * (len(columns) + 1) + rest).argsort(stable=True)
-        ending_starts = torch.empty_like(rest)
-        behind = rest[ending_order].cumsum(0) - rest[ending_order]
-        ending_starts[ending_order] = ordered.sum() + behind
-        is_opening = columns < opened[:, None]
-        starts = torch.where(is_opening, opening_starts[:, None], (ending_starts - opened)[:, None])
+        suffix_order = (number * (len(columns) + 1) + rest).argsort(stable=True)
+        suffix_starts = torch.empty_like(rest)
+        behind = rest[suffix_order].cumsum(0) - rest[suffix_order]
+        suffix_starts[suffix_order] = ordered.sum() + behind
+        in_prefix = columns < opened[:, None]
+        starts = torch.where(in_prefix, prefix_starts[:, None], (suffix_starts - opened)[:, None])
         offsets = starts + columns
         is_text = columns < lengths[:, None]
         total = int(ordered.sum() + rest.sum())
@@ -90,7 +98,7 @@ class Packing:
             positions=positions,
             offsets=offsets,
             prefixes=_runs(ordered),
-            suffixes=_endings(number[ending_order], rest[ending_order]),
+            suffixes=_suffixes(number[suffix_order], rest[suffix_order]),
         )
 
     @property
@@ -114,16 +122,36 @@ def distinct_texts(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return first, order.argsort()[same]
 
 
+def length_batches(is_action: Tensor, max_tokens: int = 8192) -> list[tuple[Tensor, int]]:
+    """Split rows into batches of similar length, so that little padding is computed.
+
+    Args:
+        is_action: [B, L] bool; a row ends at its last True.
+        max_tokens: upper bound of rows x width of a batch of more than one row.
+
+    Returns:
+        (row numbers, width) pairs that hold every row once.
+    """
+    lengths = is_action.shape[1] - is_action.flip(1).int().argmax(dim=1)
+    sorted_lengths, order = lengths.sort(descending=True)
+    batches, start, widths = [], 0, sorted_lengths.tolist()
+    while start < len(widths):
+        count = max(1, max_tokens // widths[start])
+        batches.append((order[start : start + count], widths[start]))
+        start += count
+    return batches
+
+
 def _runs(values: Tensor) -> tuple[tuple[int, int], ...]:
     """Return (value, count) of each run of equal values."""
     found, counts = values.unique_consecutive(return_counts=True)
     return tuple(zip(found.tolist(), counts.tolist(), strict=True))
 
 
-def _endings(prefixes: Tensor, lengths: Tensor) -> tuple[Ending, ...]:
+def _suffixes(prefixes: Tensor, lengths: Tensor) -> tuple[Suffix, ...]:
     pairs = torch.stack([prefixes, lengths], dim=1)[lengths > 0]
     found, counts = pairs.unique_consecutive(dim=0, return_counts=True)
     return tuple(
-        Ending(opening=opening, length=length, count=count)
-        for (opening, length), count in zip(found.tolist(), counts.tolist(), strict=True)
+        Suffix(prefix=prefix, length=length, count=count)
+        for (prefix, length), count in zip(found.tolist(), counts.tolist(), strict=True)
     )

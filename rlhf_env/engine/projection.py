@@ -90,7 +90,7 @@ class _Statistics(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None, None]:  # type: ignore[override]
         logits, targets, entropies = ctx.saved_tensors
         slopes = logits.clone()
-        _to_slopes(slopes, targets, entropies, gradients, ctx.temperature)
+        _grad_logits_(slopes, targets, entropies, gradients, ctx.temperature)
         return slopes, None, None
 
 
@@ -121,7 +121,7 @@ class _Projection(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         hidden, weight, bias, targets, entropies = ctx.saved_tensors
-        of_hidden, of_weight, of_bias = (
+        grad_hidden, grad_weight, grad_bias = (
             torch.zeros_like(each) if needed else None
             for each, needed in zip((hidden, weight, bias), ctx.needs_input_grad[:3], strict=True)
         )
@@ -130,19 +130,19 @@ class _Projection(torch.autograd.Function):
             rows = slice(first, first := first + len(states))
             slopes = _logits(states, weight, bias, ctx.dtype)
             given = [each if each is None else each[rows] for each in gradients]
-            _to_slopes(slopes, wanted, uncertain, given, ctx.temperature)
-            if of_bias is not None:
-                of_bias += slopes.sum(dim=0)
+            _grad_logits_(slopes, wanted, uncertain, given, ctx.temperature)
+            if grad_bias is not None:
+                grad_bias += slopes.sum(dim=0)
             slopes = slopes.to(ctx.dtype)
-            if of_hidden is not None:
-                of_hidden[rows] = times_weight(slopes, weight.to(ctx.dtype))
-            if of_weight is None:
+            if grad_hidden is not None:
+                grad_hidden[rows] = times_weight(slopes, weight.to(ctx.dtype))
+            if grad_weight is None:
                 continue
-            if slopes.dtype == states.dtype == of_weight.dtype:
-                of_weight.addmm_(slopes.t(), states)
+            if slopes.dtype == states.dtype == grad_weight.dtype:
+                grad_weight.addmm_(slopes.t(), states)
             else:
-                of_weight += slopes.t() @ states.to(ctx.dtype)
-        return of_hidden, of_weight, of_bias, None, None
+                grad_weight += slopes.t() @ states.to(ctx.dtype)
+        return grad_hidden, grad_weight, grad_bias, None, None
 
 
 def _chunks(weight: Tensor, *each: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -167,30 +167,30 @@ def _describe(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tens
     return logprobs, entropies
 
 
-def _to_slopes(
+def _grad_logits_(
     logits: Tensor,
     targets: Tensor,
     entropies: Tensor,
     gradients: Sequence[Tensor | None],
     temperature: float,
 ) -> None:
-    """Exchange logits z for the slope of what depends on log q(a) and H with the given gradients.
+    """Overwrite logits z with the gradient, given those of log q(a) and of the entropy H.
 
     ∂ log q(a) / ∂z_i = (1{i = a} - q_i) / τ and ∂H / ∂z_i = -q_i (log q_i + H) / τ
     """
-    of_logprob, of_entropy = gradients
+    grad_logprob, grad_entropy = gradients
     for part in _parts(logits):
         logq = logits[part].div_(temperature).log_softmax(dim=1)
         slope = torch.exp(logq, out=logits[part])
         weights = torch.zeros((), device=logits.device)
-        if of_entropy is not None:
+        if grad_entropy is not None:
             logq = logq.clamp_(min=_LEAST).add_(entropies[part, None])
-            weights = logq.mul_(of_entropy[part, None])
-        if of_logprob is not None:
-            weights = weights + of_logprob[part, None]
+            weights = logq.mul_(grad_entropy[part, None])
+        if grad_logprob is not None:
+            weights = weights + grad_logprob[part, None]
         slope.mul_(weights.neg())
-        if of_logprob is not None:
-            slope.scatter_add_(1, targets[part, None], of_logprob[part, None])
+        if grad_logprob is not None:
+            slope.scatter_add_(1, targets[part, None], grad_logprob[part, None])
         slope.div_(temperature)
 
 

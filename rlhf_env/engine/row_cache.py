@@ -101,7 +101,7 @@ class RowCache(Cache):
         for layer in self._row_layers:
             layer.copy_rows(sources, targets, span)
 
-    def shrink(self, num_rows: int) -> None:
+    def truncate_rows(self, num_rows: int) -> None:
         """Forget all rows but the first ``num_rows``; their memory is kept."""
         self.num_rows = num_rows
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rlhf_env.engine.language_model import LanguageModel, score_rollout, token_logprobs
+from rlhf_env.kl import k1
 from rlhf_env.mdp.options import Options
 from rlhf_env.mdp.policy_kl import policy_kl, rollout_policy_kl
 from rlhf_env.rewards.protocol import score
@@ -26,7 +27,7 @@ def kl_term(ref_logprobs: Tensor, logprobs: Tensor | None) -> Tensor:
     kl_t = log pi(a|s) - log pi_ref(a|s), the unbiased estimator k1. Without log pi the policy's
     part is left to the agent: kl_t = -log pi_ref(a|s).
     """
-    return -ref_logprobs if logprobs is None else logprobs - ref_logprobs
+    return -ref_logprobs if logprobs is None else k1(logprobs, ref_logprobs)
 
 
 def paid_score(scores: Tensor, has_eos: Tensor, options: Options) -> Tensor:

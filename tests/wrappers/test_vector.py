@@ -142,7 +142,7 @@ def test_rows_without_an_open_episode_are_refused() -> None:
 def test_the_held_rows_are_let_go_after_an_error() -> None:
     envs = RLHFVectorEnv(2, TASK)
     envs.reset(seed=0)
-    with pytest.raises(ValueError, match="got 99"), envs.holding(torch.tensor([True, False])):
+    with pytest.raises(ValueError, match="got 99"), envs.paused(torch.tensor([True, False])):
         envs.step(np.array([99, 99]))
     envs.step(np.array([2, 2]))
     assert envs.mdp.response_lengths.tolist() == [1, 1]

@@ -72,7 +72,7 @@ def take_rows(
     is_done = torch.zeros(envs.num_envs, dtype=torch.bool)
     transitions = []
     for step in range(size):
-        with base.holding(is_done):
+        with base.paused(is_done):
             transition = envs.step(plan.actions(step))
         transitions.append(transition)
         ended = torch.as_tensor(transition[2] | transition[3]).cpu()

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BloomConfig, BloomForCausalLM
 
 from rlhf_env.engine.language_model import LanguageModel
-from rlhf_env.engine.packing import Ending, Packing
+from rlhf_env.engine.packing import Packing, Suffix
 from rlhf_env.tasks import load_task
 from tests.rlhf_env.engine.test_engine import MODELS, V, eager_llama, tiny_mistral
 from tests.toys import tiny_gpt2, tiny_llama
@@ -71,9 +71,9 @@ def test_a_shared_opening_stands_once() -> None:
     assert packing.offsets[wanted].tolist() == [1, 3, 1, 5, 6, 2, 7, 1, 4]
     assert packing.prefixes == ((2, 1), (1, 1))
     assert packing.suffixes == (
-        Ending(opening=0, length=1, count=2),
-        Ending(opening=0, length=2, count=1),
-        Ending(opening=1, length=1, count=1),
+        Suffix(prefix=0, length=1, count=2),
+        Suffix(prefix=0, length=2, count=1),
+        Suffix(prefix=1, length=1, count=1),
     )
 
 
