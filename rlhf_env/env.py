@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import reprlib
 from typing import Any
 
@@ -11,10 +10,10 @@ import numpy as np
 import torch
 from gymnasium.error import ResetNeeded
 
-from rlhf_env.checks import check_choice, check_number, did_you_mean
+from rlhf_env.checks import check_choice, check_number
 from rlhf_env.mdp.lock import PicklableRLock
 from rlhf_env.mdp.mdp import StepResult, TokenMDP
-from rlhf_env.mdp.options import Options
+from rlhf_env.mdp.options import make_options
 from rlhf_env.mdp.render import ansi
 from rlhf_env.mdp.reset_options import check_seed, checked_options, chosen_prompt, draw_prompt
 from rlhf_env.mdp.spaces import action_space, observation_space, parse_action
@@ -188,17 +187,3 @@ def make_task(task: str | Task) -> Task:
             f"task must be a Task or one of the names {task_names()}, got {reprlib.repr(task)}"
         )
     return task
-
-
-def make_options(options: dict[str, Any]) -> Options:
-    """Return the checked options.
-
-    Raises:
-        ValueError: if there is no such option, or a value cannot be used.
-    """
-    known = [field.name for field in dataclasses.fields(Options)]
-    for name in options:
-        if name not in known:
-            hint = did_you_mean(name, known) or f"; there are {known}"
-            raise ValueError(f"RLHF-v0 has no option {name!r}{hint}")
-    return Options(**options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from rlhf_env.checks import check_choice, check_count, check_number
-from rlhf_env.env import make_options, make_task
+from rlhf_env.env import make_task
 from rlhf_env.mdp.lock import PicklableRLock
 from rlhf_env.mdp.mdp import StepResult, TokenMDP
+from rlhf_env.mdp.options import Options, make_options
 from rlhf_env.mdp.render import ansi
 from rlhf_env.mdp.reset_options import (
     checked_mask,
@@ -54,6 +56,7 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
         tensors: str = "numpy",
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
+        max_episode_steps: int | None = None,
         **options: Any,
     ) -> None:
         """Make the rows.
@@ -64,6 +67,8 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
             tensors: "numpy", or "torch": observations, rewards and flags stay on the device.
             autoreset_mode: one of Gymnasium's three modes.
             render_mode: None or "ansi".
+            max_episode_steps: truncates longer episodes, which then have no score, as Gymnasium's
+                ``TimeLimit`` does: a shorter ``max_new_tokens`` with ``length_limit="bootstrap"``.
             **options: the fields of `rlhf_env.mdp.options.Options`.
 
         Raises:
@@ -74,6 +79,8 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
         modes = tuple(mode.value for mode in AutoresetMode)
         check_choice("autoreset_mode", getattr(autoreset_mode, "value", autoreset_mode), modes)
         checked = make_options(options)
+        if max_episode_steps is not None:
+            check_count("max_episode_steps", max_episode_steps)
         if render_mode is not None:
             check_choice("render_mode", render_mode, ("ansi",))
         self.render_mode = render_mode
@@ -81,12 +88,15 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self._tensors = tensors
-        self.mdp = TokenMDP(make_task(task), checked, num_envs)
+        loaded = make_task(task)
+        self.mdp = TokenMDP(loaded, _limited(checked, loaded, max_episode_steps), num_envs)
         self.single_observation_space = observation_space(self.mdp)
         self.single_action_space = action_space(self.mdp)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._generators = [seeding.np_random()[0] for _ in range(num_envs)]
+        generators = [seeding.np_random() for _ in range(num_envs)]
+        self._generators = [generator for generator, _ in generators]
+        self._seeds = [seed for _, seed in generators]
         self._started = torch.zeros(num_envs, dtype=torch.bool, device=self.mdp.device)
         self._paused = torch.zeros_like(self._started)
         self._steps: list[list[dict[str, float]]] = [[] for _ in range(num_envs)]
@@ -96,6 +106,16 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
     def task(self) -> Task:
         """What is asked, who answers by default, and who judges."""
         return self.mdp.task
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The seed of each row's generator, as of Gymnasium's own vector environments."""
+        return tuple(self._seeds)
+
+    @property
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """Each row's generator, from which its prompts are drawn."""
+        return tuple(self._generators)
 
     @property
     def kl_coef(self) -> float:
@@ -133,7 +153,7 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
         with self._lock:
             for row, start in zip(rows, chosen, strict=True):
                 if seeds[row] is not None:
-                    self._generators[row] = seeding.np_random(seeds[row])[0]
+                    self._generators[row], self._seeds[row] = seeding.np_random(seeds[row])
                 self._start(row, *(start or draw_prompt(self.task, self._generators[row])))
             opened = torch.as_tensor(mask, device=self.mdp.device)
             return self._observation(), reset_info(self.mdp, opened, self._out)
@@ -288,3 +308,11 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
     def _check_usable(self) -> None:
         if self.closed:
             raise ValueError("the environment is closed; make a new one")
+
+
+def _limited(options: Options, task: Task, max_steps: int | None) -> Options:
+    """Return the options under which an episode is truncated after so many steps."""
+    horizon = task.max_new_tokens if options.max_new_tokens is None else options.max_new_tokens
+    if max_steps is None or max_steps >= horizon:
+        return options
+    return replace(options, max_new_tokens=max_steps, length_limit="bootstrap")

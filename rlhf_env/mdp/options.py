@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rlhf_env.checks import check_choice, check_count, check_number
+from rlhf_env.checks import check_choice, check_count, check_number, did_you_mean
 from rlhf_env.defaults import KL_PENALTIES, LENGTH_LIMITS
 from rlhf_env.engine.placement import resolve_device, resolve_dtype
 
 Policy = Callable[[Tensor, Tensor], Tensor]
+
+
+class UnknownOptionError(TypeError, ValueError):
+    """An option of ``gym.make`` that does not exist.
+
+    A TypeError as Python raises for an unexpected keyword argument, by which other libraries find
+    out what an environment takes, and a ValueError like every other option that cannot be used.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,3 +97,21 @@ class Options:
             ValueError: if it does not name a floating-point type.
         """
         return resolve_dtype(self.dtype)
+
+
+def make_options(options: dict[str, Any]) -> Options:
+    """Return the checked options of ``gym.make``.
+
+    Raises:
+        UnknownOptionError: if there is no such option.
+        ValueError: if a value cannot be used.
+    """
+    known = [field.name for field in fields(Options)]
+    for name in options:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"; there are {known}"
+            raise UnknownOptionError(
+                f"RLHF-v0 has no option {name!r}{hint} (got an unexpected keyword argument "
+                f"{name!r})"
+            )
+    return Options(**options)

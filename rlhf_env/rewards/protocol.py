@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor
 
+from rlhf_env.rewards.signature import by_position
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -57,7 +59,7 @@ class TextReward:
         tokenizer: PreTrainedTokenizerBase,
     ) -> None:
         """Wrap ``function(prompts, responses) -> scores`` for ids of ``tokenizer``."""
-        self.function = function
+        self.function = by_position(function)
         self.tokenizer = tokenizer
 
     @property
@@ -85,25 +87,26 @@ class TextReward:
 
 
 def check_reward(reward: Any) -> None:
-    """Raise TypeError unless a reward can be called."""
+    """Raise TypeError unless a reward can be called with prompts and responses."""
     if not callable(reward):
         raise TypeError(
             f"reward must be a function or an object with __call__, got {type(reward).__name__}"
         )
+    by_position(reward)
 
 
 def as_reward(reward: Any, tokenizer: PreTrainedTokenizerBase) -> Reward:
     """Return a `Reward` for what a user calls a reward.
 
     Raises:
-        TypeError: if it cannot be called.
+        TypeError: if it cannot be called with prompts and responses.
     """
     check_reward(reward)
     if isinstance(reward, NeedsTokenizer):
         return reward.with_tokenizer(tokenizer)
     if takes_texts(reward):
         return TextReward(cast(Any, reward), tokenizer)
-    return cast(Reward, reward)
+    return cast(Reward, by_position(reward))
 
 
 def takes_texts(reward: Callable[..., Any]) -> bool:
@@ -123,8 +126,8 @@ def score(
 ) -> Tensor:
     """Return the checked scores of a batch, [B] float32 on the CPU.
 
-    The reward gets copies, so one that writes into its arguments harms nobody, and after one that
-    changes the working directory it is changed back.
+    The reward gets copies, so that one that writes into its arguments changes nothing else; a
+    working directory that it changes is changed back.
 
     Args:
         reward: the judge.
@@ -138,7 +141,7 @@ def score(
     name = name or reward_name(reward)
     try:
         with _same_working_directory():
-            answer = reward([row.clone() for row in prompts], [row.clone() for row in responses])
+            answer = reward(_copies(prompts), _copies(responses))
     except Exception as error:
         error.add_note(f"raised by reward {name} on {len(responses)} responses")
         raise
@@ -150,8 +153,8 @@ def as_scores(answer: Any, count: int, name: str) -> Tensor:
     expected = f"reward {name} must return {count} finite numbers"
     try:
         numbers = torch.as_tensor(answer).detach()
-        if numbers.is_complex():
-            raise TypeError("complex numbers")
+        if numbers.is_complex() or numbers.layout != torch.strided:
+            raise TypeError("complex or sparse numbers")
         scores = numbers.to("cpu", torch.float32)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{expected}, got {_first_flaw(answer)}") from error
@@ -164,7 +167,7 @@ def as_scores(answer: Any, count: int, name: str) -> Tensor:
 
 
 def _first_flaw(answer: Any) -> str:
-    """Return what of an answer is no number: the first such score, or the answer itself."""
+    """Return the first non-numeric score, or the answer itself."""
     for index, value in enumerate(answer if isinstance(answer, list | tuple) else ()):
         try:
             is_number = torch.as_tensor(value).numel() == 1
@@ -183,16 +186,28 @@ def reward_name(reward: Any) -> str:
 
 @contextlib.contextmanager
 def _same_working_directory() -> Iterator[None]:
-    try:
-        before = os.getcwd()
-    except FileNotFoundError:
-        # Somebody removed it; there is nothing to come back to.
-        before = None
+    # None if it was removed; there is nothing to come back to then.
+    before = _working_directory()
     try:
         yield
     finally:
-        if before is not None:
+        # Only after a change: the working directory is that of every thread.
+        if before is not None and _working_directory() != before:
             os.chdir(before)
+
+
+def _working_directory() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
+
+
+def _copies(rows: list[Tensor]) -> list[Tensor]:
+    """Return the rows in memory of their own, copied at once."""
+    if not rows:
+        return []
+    return list(torch.cat(rows).split([len(row) for row in rows]))
 
 
 def _first_annotation(function: Callable[..., Any]) -> str:

@@ -84,8 +84,9 @@ def table_task(
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{label} must be an integer of at least {least}, got {value!r}")
     check_enumerable(vocab_size, horizon)
-    reference = TableLM(TableConfig(vocab_size=vocab_size, horizon=horizon))
-    with torch.no_grad():
+    # Making a model draws weights, which are written over; the global generator stays untouched.
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        reference = TableLM(TableConfig(vocab_size=vocab_size, horizon=horizon))
         reference.lm_head.weight.copy_(_table(vocab_size, horizon, reference_logits).T)
     return Task(
         name=name,

@@ -181,7 +181,7 @@ def _parquet_rows(path: Path, option: str) -> list[dict[str, Any]]:
 
     try:
         return pd.read_parquet(path).to_dict("records")  # type: ignore[return-value]
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged file makes Arrow raise nearly anything
         raise ValueError(f"{option}: cannot read {str(path)!r} as Parquet: {error}") from error
 
 
@@ -192,9 +192,10 @@ def _json_rows(path: Path, option: str) -> list[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(
-                f"{option}: line {number} of {str(path)!r} is not JSON: {error.msg}"
+                f"{option}: line {number} of {str(path)!r} is not JSON: "
+                f"{getattr(error, 'msg', 'nested too deeply')}"
             ) from error
         if not isinstance(row, dict):
             raise ValueError(

@@ -292,3 +292,48 @@ def test_gymnasium_wraps_it() -> None:
     *_, info = envs.step([0, 1])
     assert info["episode"]["r"][0] == pytest.approx(0.25 + 0.5 * -0.688194, abs=1e-6)
     assert info["episode"]["l"][0] == 1
+
+
+def test_a_limit_of_steps_truncates_as_in_a_single_environment() -> None:
+    env = gym.make("RLHF-v0", task="toy15", max_episode_steps=2)
+    envs = gym.make_vec("RLHF-v0", num_envs=1, task="toy15", max_episode_steps=2)
+    env.reset(seed=0)
+    envs.reset(seed=0)
+    for _ in range(2):
+        one, many = env.step(1), envs.step(np.array([1]))
+        assert one[1:4] == pytest.approx(tuple(float(part[0]) for part in many[1:4]))
+    assert (bool(many[2][0]), bool(many[3][0])) == (False, True)
+
+
+def test_a_limit_beyond_the_horizon_changes_nothing() -> None:
+    envs = gym.make_vec("RLHF-v0", num_envs=1, task="toy15", max_episode_steps=9)
+    assert envs.unwrapped.mdp.options.length_limit == "score"
+    with pytest.raises(ValueError, match="max_episode_steps must be an integer >= 1, got 0"):
+        gym.make_vec("RLHF-v0", num_envs=1, task="toy15", max_episode_steps=0)
+
+
+def test_a_registered_limit_truncates() -> None:
+    spec = gym.spec("RLHF-v0")
+    gym.register(
+        "RLHF-short-v0",
+        entry_point=spec.entry_point,
+        vector_entry_point=spec.vector_entry_point,
+        max_episode_steps=1,
+        kwargs={"task": "toy15"},
+    )
+    try:
+        envs = gym.make_vec("RLHF-short-v0", num_envs=2)
+        envs.reset(seed=0)
+        assert envs.step(np.array([1, 0]))[2:4][1].tolist() == [True, False]
+    finally:
+        del gym.registry["RLHF-short-v0"]
+
+
+def test_seeds_are_those_of_the_rows() -> None:
+    envs = gym.make_vec("RLHF-v0", num_envs=3, task="toy15")
+    assert len(set(envs.np_random_seed)) == 3
+    envs.reset(seed=42)
+    assert envs.np_random_seed == (42, 43, 44)
+    envs.reset(seed=[7, None, 8])
+    assert envs.np_random_seed == (7, 43, 8)
+    assert len(envs.np_random) == 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,25 +14,26 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from rlhf_env.files import sync_folder
 from rlhf_env.rewards.bradley_terry import ScalarRewardModel
 from rlhf_env.rewards.ensemble import Ensemble
 from rlhf_env.rewards.feedback.prompt_and_response import Prompt
 from rlhf_env.rewards.protocol import Reward, TextReward
 from rlhf_env.rewards.training.elements import prompt_ids, response_ids
+from rlhf_env.rewards.training.header import read_header, sync_tree, write_header
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 FORMAT = "reward_model/1"
-HEADER = "reward.json"
 WEIGHTS = "model.safetensors"
 
 
 class TrainedReward:
     """Scores responses with a causal reward model; it can score prefixes, all in one pass.
 
-    Ids of a policy with the same vocabulary are read as they are. For a policy with another one,
-    as which a `Task` says, texts are decoded and encoded again, and every prefix is a pass.
+    Ids of a policy with the same vocabulary are read as they are. If the policy's
+    vocabulary differs, texts are decoded and encoded again, and every prefix is a pass.
     """
 
     def __init__(
@@ -131,8 +131,10 @@ class TrainedReward:
         self.model.trunk.config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         save_model(self.model, str(folder / WEIGHTS))
-        header = {"format": FORMAT, "max_tokens": self.max_tokens, "per_token": self.per_token}
-        (folder / HEADER).write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+        write_header(
+            folder,
+            {"format": FORMAT, "max_tokens": self.max_tokens, "per_token": self.per_token},
+        )
 
 
 def save_reward(reward: TrainedReward | Ensemble, folder: str | Path) -> None:
@@ -157,7 +159,7 @@ def save_reward(reward: TrainedReward | Ensemble, folder: str | Path) -> None:
             "rule": reward.rule,
             "coef": reward.coef,
         }
-        (target / HEADER).write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+        write_header(target, header)
 
     _write_folder(Path(folder), write)
 
@@ -170,7 +172,7 @@ def load_reward(folder: str | Path, device: str | torch.device = "cpu") -> Train
     """
     path = Path(folder)
     try:
-        header = json.loads((path / HEADER).read_text(encoding="utf-8"))
+        header = read_header(path)
         if header["format"] != FORMAT:
             raise ValueError(f"format must be {FORMAT}, got {header['format']!r}")
         if "members" in header:
@@ -178,7 +180,7 @@ def load_reward(folder: str | Path, device: str | torch.device = "cpu") -> Train
             members = [load_reward(name, device) for name in names]
             return Ensemble(members, header["rule"], header["coef"])
         return _loaded(path, header, device)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"a reward model must be a folder that save_reward() wrote, got {str(path)!r}: {reason}"
@@ -221,4 +223,7 @@ def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         write(written)
         for path in written.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
+        # Before the rename: what has its name after a power cut must have its content too.
+        sync_tree(written)
         os.replace(written, folder)
+    sync_folder(folder.parent)

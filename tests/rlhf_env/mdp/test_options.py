@@ -88,3 +88,10 @@ def test_unknown_ids_and_modules() -> None:
     with pytest.raises(gym.error.NameNotFound, match="RLHF"):
         gym.make("RHLF-v0")
     assert gym.make("rlhf_env:RLHF-v0", task="toy15").spec.id == "RLHF-v0"
+
+
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+def test_an_unknown_option_is_what_python_says_of_an_unknown_argument(make: Any) -> None:
+    """torchrl's GymEnv tries ``frameskip`` and reads this message."""
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'frameskip'"):
+        make("RLHF-v0", task="toy15", frameskip=1)

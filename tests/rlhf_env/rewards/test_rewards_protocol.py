@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -165,3 +166,20 @@ def test_arguments_are_copies() -> None:
 def test_name() -> None:
     assert TextReward(words, tiny_tokenizer()).name == "words"
     assert TextReward(functools.partial(scaled_words, scale=1), tiny_tokenizer()).name
+
+
+def test_a_sparse_tensor_is_not_scores() -> None:
+    def sparse(prompts: list[Tensor], responses: list[Tensor]) -> Tensor:
+        return torch.ones(len(responses)).to_sparse()
+
+    with pytest.raises(ValueError, match="reward sparse must return 1 finite numbers, got Tensor"):
+        score(sparse, [torch.tensor([1])], [torch.tensor([2])])
+
+
+def test_the_working_directory_is_left_alone_where_it_is_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It belongs to every thread, and a call for each batch would be felt."""
+    monkeypatch.setattr(os, "chdir", lambda path: pytest.fail("changed"))
+    ones = score(lambda p, r: torch.ones(len(r)), [torch.tensor([1])], [torch.tensor([2])])
+    assert ones.tolist() == [1.0]

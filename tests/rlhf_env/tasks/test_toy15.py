@@ -6,6 +6,7 @@ import torch
 from rlhf_env.exact import evaluate
 from rlhf_env.rewards.protocol import PrefixReward, score
 from rlhf_env.task import Task
+from rlhf_env.tasks import load_task
 from tests.rlhf_env.toy15_tables import RESPONSES, action_logprobs
 
 # The cosines of 1, 3, 5; of 5, 7, 9; of 8, 10, 12; and of 15, 17, 19.
@@ -52,3 +53,9 @@ def test_prefix_scores(toy15: Task) -> None:
     prompts = [toy15.prompts[0]] * 2
     found = toy15.reward.prefix_scores(prompts, [torch.tensor([1, 2, 0]), torch.tensor([2])])
     assert [row.tolist() for row in found] == [[0.0, 1.0, 0.5, 0.75], [0.0, -0.5]]
+
+
+def test_making_it_draws_nothing_from_the_global_generator() -> None:
+    before = torch.random.get_rng_state()
+    load_task("toy15")
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -183,3 +183,24 @@ def framing_tokenizer(start: str, end: str) -> PreTrainedTokenizerFast:
         single=f"{start} $A {end}", special_tokens=[(start, 0), (end, 1)]
     )
     return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token=start, eos_token=end)
+
+
+def test_json_nested_too_deeply(tmp_path: Path) -> None:
+    path = tmp_path / "deep.jsonl"
+    path.write_text("[" * 200_000)
+    with pytest.raises(ValueError, match=r"line 1 of .* is not JSON: nested too deeply"):
+        read_prompts(path, "--prompts")
+
+
+@pytest.mark.parametrize("place", [4, 40, 200, -30, -6])
+def test_a_damaged_parquet_file(tmp_path: Path, place: int) -> None:
+    pd = pytest.importorskip("pandas")
+    path = tmp_path / "prompts.parquet"
+    pd.DataFrame({"prompt": ["one", "two"]}).to_parquet(path)
+    content = bytearray(path.read_bytes())
+    content[place] ^= 255
+    path.write_bytes(content)
+    try:
+        read_prompts(path, "--prompts")
+    except ValueError as error:
+        assert "--prompts: " in str(error)
