@@ -5,6 +5,7 @@ Built-in tasks are in `rlhf_env.tasks`; reading prompts from files is in `rlhf_e
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,8 +104,9 @@ class Task:
     @classmethod
     def from_pretrained(
         cls,
-        model: str | Path,
+        model: str | Path | nn.Module,
         *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
         reward: RewardLike,
         prompts: Any,
         eval_prompts: Any = (),
@@ -118,11 +120,13 @@ class Task:
         """Build a task from a local model folder or a hub id.
 
         Args:
-            model: folder or hub id of a decoder-only language model with its tokenizer.
+            model: folder or hub id of a decoder-only language model with its tokenizer; or such a
+                model, of which a copy becomes the reference.
+            tokenizer: of a model that is given as an object; else the folder's own is used.
             reward: a `Reward`, or a plain function ``f(prompts, responses) -> list[float]``.
             prompts: list of texts or of chats (lists of ``{"role": ..., "content": ...}``, for the
-                tokenizer's chat template), a text/JSONL/Parquet file, or a ``datasets.Dataset``
-                column.
+                tokenizer's chat template), a text/JSONL/Parquet file, or a ``datasets.Dataset``,
+                whose column "prompt", else "text", is read.
             eval_prompts: the same kinds; the training prompts when empty.
             gold: the true objective, if it is known.
             name: how reports call the task; the model's name by default.
@@ -137,6 +141,7 @@ class Task:
         from rlhf_env.engine.pretrained import load_language_model
 
         # Everything that can be wrong without the model fails before it loads.
+        _check_model(model, tokenizer)
         _check_limits(max_prompt_tokens, max_new_tokens, kl_coef)
         check_reward(reward)
         if gold is not None:
@@ -145,11 +150,17 @@ class Task:
         eval_texts = read_prompts(eval_prompts, "eval_prompts")
         if not texts:
             raise ValueError("prompts must hold at least one prompt, got none")
-        reference, tokenizer = load_language_model(
-            model, dtype=dtype, max_tokens=max_prompt_tokens + max_new_tokens
-        )
+        if isinstance(model, nn.Module):
+            reference = copy.deepcopy(model).to(dtype)
+            called = getattr(getattr(model, "config", None), "name_or_path", "")
+        else:
+            reference, tokenizer = load_language_model(
+                model, dtype=dtype, max_tokens=max_prompt_tokens + max_new_tokens
+            )
+            called = str(model)
+        assert tokenizer is not None
         return cls(
-            name=name or str(model).rstrip("/").rsplit("/", 1)[-1],
+            name=name or called.rstrip("/").rsplit("/", 1)[-1] or type(reference).__name__,
             tokenizer=tokenizer,
             reference=reference,
             reward=reward,  # type: ignore[arg-type]
@@ -159,6 +170,21 @@ class Task:
             max_prompt_tokens=max_prompt_tokens,
             max_new_tokens=max_new_tokens,
             kl_coef=kl_coef,
+        )
+
+
+def _check_model(model: Any, tokenizer: Any) -> None:
+    if isinstance(model, nn.Module):
+        if tokenizer is None:
+            raise ValueError(
+                f"a model object needs tokenizer=, got {type(model).__name__} alone; "
+                "pass the tokenizer that it was trained with"
+            )
+    elif not isinstance(model, str | Path):
+        raise ValueError(f"model must be a folder, a hub id or a model, got {type(model).__name__}")
+    elif tokenizer is not None:
+        raise ValueError(
+            f"tokenizer goes with a model object, got one with {str(model)!r}; leave it out"
         )
 
 

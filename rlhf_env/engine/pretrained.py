@@ -80,10 +80,9 @@ def load_tokenizer(path: str | Path, max_tokens: int = 0) -> PreTrainedTokenizer
     def load(source: str, offline: bool) -> PreTrainedTokenizerBase:
         from transformers import AutoTokenizer
 
-        _check_decoder(_config(source, offline), max_tokens)
-        for weights in sorted(Path(source).glob("*.safetensors")):
-            with safe_open(weights, framework="pt"):
-                pass
+        config = _config(source, offline)
+        _check_decoder(config, max_tokens)
+        _check_layers(source, config)
         return AutoTokenizer.from_pretrained(
             source, local_files_only=offline, trust_remote_code=False
         )
@@ -120,7 +119,7 @@ def _loaded(path: str | Path, what: str, load: Callable[[str, bool], _Loaded]) -
     if is_folder and not (Path(source) / "config.json").is_file():
         raise ModelError(
             f"{what} must be a folder with a config.json or a hub id, got {name!r}, "
-            f"which {'holds none' if Path(source).is_dir() else 'is no folder'}"
+            f"which {'holds none' if Path(source).is_dir() else 'is not a folder'}"
         )
     if is_folder and not any(Path(source).glob("*.safetensors")):
         raise ModelError(
@@ -157,6 +156,22 @@ def _check_decoder(config: Any, max_tokens: int) -> None:
         )
 
 
+def _check_layers(source: str, config: Any) -> None:
+    """Refuse more layers than a folder's weights can hold, before memory is taken for them.
+
+    Only the headers of the weights are read, which also tell whether a file is whole.
+    """
+    count = 0
+    for weights in sorted(Path(source).glob("*.safetensors")):
+        with safe_open(weights, framework="pt") as file:
+            count += len(file.keys())
+    layers = getattr(config, "num_hidden_layers", None)
+    if count and isinstance(layers, int) and layers > count:
+        raise ValueError(
+            f"its config.json asks for {layers} layers, but its weights hold {count} tensors"
+        )
+
+
 def _model_and_tokenizer(
     source: str, kind: str, config: Any, dtype: torch.dtype, offline: bool
 ) -> tuple[nn.Module, PreTrainedTokenizerBase]:
@@ -164,6 +179,7 @@ def _model_and_tokenizer(
 
     where = {"local_files_only": offline, "trust_remote_code": False}
     weights = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+    _check_layers(source, config)
     model, found = getattr(transformers, kind).from_pretrained(
         source, config=config, **weights, **where
     )
@@ -190,14 +206,15 @@ def _cached_folder(name: str) -> str | None:
     try:
         HfApi().model_info(name, timeout=_HUB_TIMEOUT)
     except (HFValidationError, RepositoryNotFoundError) as error:
-        raise ValueError("it is no folder here and no model on the hub") from error
+        raise ValueError("no local folder and no Hub model of that name") from error
     except Exception as error:
         # Offline mode, no network, a proxy that refuses: every HTTP library has errors of its own,
         # and another version of the hub's client brings another library.
         config = try_to_load_from_cache(name, "config.json")
         if not isinstance(config, str):
             raise ValueError(
-                "it is no folder here, its hub cannot be reached, and the cache does not hold it"
+                "no local folder of that name, the Hub cannot be reached, and the cache does not "
+                "hold it"
             ) from error
         return str(Path(config).parent)
     return None

@@ -6,7 +6,7 @@ import gzip
 import json
 import reprlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ def read_prompts(source: Any, option: str, column: str | None = None) -> list[An
 
     Args:
         source: a list of texts (or of token ids), a path to a text file (a prompt per line), a
-            JSONL or Parquet file, or a ``datasets`` column.
+            JSONL or Parquet file, a ``datasets.Dataset`` or a list of its rows, or a column of it.
         option: how the caller named this argument, for error messages.
         column: the field of a JSONL or Parquet row; "prompt", else "text", when None.
 
@@ -36,11 +36,7 @@ def read_prompts(source: Any, option: str, column: str | None = None) -> list[An
         ValueError: if the source cannot be read, naming file, line and the columns there are.
     """
     if not isinstance(source, str | Path):
-        if not isinstance(source, Iterable):
-            raise ValueError(
-                f"{option} must be a list, a file or a data set column, got {source!r}"
-            )
-        return list(source)
+        return _from_memory(source, option, column)
     path = Path(source)
     if not path.is_file():
         raise ValueError(f"{option} must be a list of texts or an existing file, got {str(path)!r}")
@@ -49,10 +45,24 @@ def read_prompts(source: Any, option: str, column: str | None = None) -> list[An
     if kind == ".txt":
         return [line for line in _read_text(path, option).split("\n") if line.strip()]
     if kind in (".jsonl", ".json"):
-        return _column(_json_rows(path, option), column, option, path)
+        return _column(_json_rows(path, option), column, option, repr(str(path)))
     if kind == ".parquet":
-        return _column(_parquet_rows(path, option), column, option, path)
+        return _column(_parquet_rows(path, option), column, option, repr(str(path)))
     raise ValueError(f"{option} must be a {_FORMATS} file, got {str(path)!r}")
+
+
+def _from_memory(source: Any, option: str, column: str | None) -> list[Any]:
+    if isinstance(source, Mapping):
+        raise ValueError(
+            f"{option} must be one data set, got {type(source).__name__} of {list(source)}; "
+            "choose one of them"
+        )
+    if not isinstance(source, Iterable):
+        raise ValueError(f"{option} must be a list, a file or a data set column, got {source!r}")
+    rows = list(source)
+    if rows and all(isinstance(row, Mapping) for row in rows):
+        return _column(rows, column, option, "the data set")
+    return rows
 
 
 def encode_prompts(
@@ -72,7 +82,7 @@ def encode_prompts(
         drop_long: leave longer prompts out, with one warning that counts them.
 
     Raises:
-        ValueError: if a prompt is no text and no ids, is empty, or is too long and not dropped.
+        ValueError: if a prompt is neither text nor ids, is empty, or is too long and not dropped.
     """
     _warn_of_spelled_tokens(prompts, tokenizer)
     encoded = [encode_prompt(text, f"prompt {row}", tokenizer) for row, text in enumerate(prompts)]
@@ -101,7 +111,7 @@ def encode_prompt(prompt: Any, name: str, tokenizer: PreTrainedTokenizerBase) ->
     """Return the token ids of one prompt, an int64 vector with at least one id.
 
     What a text, or a message of a chat, spells out as a special token (``"</s>"``) stays text; only
-    the tokenizer and its chat template put special tokens. Who wants others passes ids.
+    the tokenizer and its chat template put special tokens. To use others, pass token ids.
 
     Args:
         prompt: a text; a list of messages ``{"role": ..., "content": ...}``, which the tokenizer's
@@ -205,18 +215,19 @@ def _json_rows(path: Path, option: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _column(rows: list[dict[str, Any]], column: str | None, option: str, path: Path) -> list[Any]:
+def _column(
+    rows: Sequence[Mapping[str, Any]], column: str | None, option: str, where: str
+) -> list[Any]:
     if not rows:
-        raise ValueError(f"{option}: {str(path)!r} must hold at least one row, got none")
+        raise ValueError(f"{option}: {where} must hold at least one row, got none")
     names = [column] if column else ["prompt", "text"]
     available = sorted(set().union(*rows))
     name = next((name for name in names if name in available), None)
     if name is None:
         raise ValueError(
-            f"{option}: {str(path)!r} must have a column {' or '.join(map(repr, names))}, "
-            f"got {available}"
+            f"{option}: {where} must have a column {' or '.join(map(repr, names))}, got {available}"
         )
     missing = next((number for number, row in enumerate(rows, 1) if name not in row), None)
     if missing:
-        raise ValueError(f"{option}: row {missing} of {str(path)!r} has no {name!r}")
+        raise ValueError(f"{option}: row {missing} of {where} has no {name!r}")
     return [row[name] for row in rows]

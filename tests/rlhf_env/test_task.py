@@ -113,3 +113,19 @@ def test_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "registered by a test"
     rlhf_env.register_task(name, tiny_llama_task)
     assert rlhf_env.load_task(name).name == "tiny-llama"
+
+
+def test_a_model_object_is_copied() -> None:
+    model, tokenizer = tiny_llama(), tiny_tokenizer()
+    rows = [{"prompt": "w3 w4"}]
+    settings = {"reward": _length, "prompts": rows, "max_new_tokens": 4}
+    task = Task.from_pretrained(model, tokenizer=tokenizer, **settings)
+    assert task.reference is not model
+    assert all(weight.requires_grad for weight in model.parameters())
+    assert task.name == "LlamaForCausalLM"
+    with pytest.raises(ValueError, match="a model object needs tokenizer=, got LlamaForCausalLM"):
+        Task.from_pretrained(model, **settings)
+    with pytest.raises(ValueError, match="model must be a folder, a hub id or a model, got int"):
+        Task.from_pretrained(3, **settings)
+    with pytest.raises(ValueError, match="tokenizer goes with a model object, got one with 'x'"):
+        Task.from_pretrained("x", tokenizer=tokenizer, **settings)

@@ -284,7 +284,7 @@ def gemma2() -> nn.Module:
     ("build", "message"),
     [
         (lambda: tiny_llama(vocab_size=20), "20 logits, but the tokenizer has 32 tokens"),
-        (lambda: nn.Linear(2, 2), "Linear is no Hugging Face language model"),
+        (lambda: nn.Linear(2, 2), "Linear is not a Hugging Face language model"),
         (t5, "T5ForConditionalGeneration is not a decoder-only language model"),
         (bert, "BertLMHeadModel is not a decoder-only language model"),
         (gemma2, "Gemma2ForCausalLM changes its logits after the output embedding"),

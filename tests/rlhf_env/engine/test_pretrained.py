@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -80,7 +81,7 @@ def test_weights_of_another_type(saved: Path) -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"folder with a config.json .* which is no folder"):
+    with pytest.raises(ValueError, match=r"folder with a config.json .* which is not a folder"):
         load(tmp_path / "missing")
     with pytest.raises(ValueError, match="which holds none"):
         load(tmp_path)
@@ -94,14 +95,14 @@ def test_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="cannot load the language model") as caught:
         load("some-org/some-model")
     assert str(caught.value) == (
-        "cannot load the language model 'some-org/some-model': it is no folder here, its hub "
-        "cannot be reached, and the cache does not hold it"
+        "cannot load the language model 'some-org/some-model': no local folder of that name, the "
+        "Hub cannot be reached, and the cache does not hold it"
     )
     assert time.monotonic() - start < 5
 
 
 def test_names_that_are_none() -> None:
-    with pytest.raises(ValueError, match="no folder here and no model on the hub"):
+    with pytest.raises(ValueError, match="no local folder and no Hub model of that name"):
         load("no such name")
 
 
@@ -243,5 +244,15 @@ def test_a_tokenizer_is_refused_for_what_is_wrong_with_its_model(folder: Path) -
     weights.unlink()
     with pytest.raises(ValueError, match="no safetensors weights"):
         load_tokenizer(folder)
-    with pytest.raises(ValueError, match="no folder here and no model on the hub"):
+    with pytest.raises(ValueError, match="no local folder and no Hub model of that name"):
         load_tokenizer("no such name")
+
+
+@pytest.mark.parametrize("read", [load, load_tokenizer])
+def test_more_layers_than_the_weights_hold(folder: Path, read: Any) -> None:
+    config = folder / "config.json"
+    fields = json.loads(config.read_text())
+    (layers,) = {"n_layer", "num_hidden_layers"} & fields.keys()
+    config.write_text(json.dumps({**fields, layers: 10**9}))
+    with pytest.raises(ValueError, match=r"asks for 1000000000 layers, but its weights hold \d+"):
+        read(folder)

@@ -310,9 +310,9 @@ class TestFolders:
             ClassifierReward.from_pretrained(tmp_path)
 
     def test_what_cannot_be_loaded(self, saved: Path, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match=r"classifier must be a folder .* is no folder"):
+        with pytest.raises(ValueError, match=r"classifier must be a folder .* is not a folder"):
             ClassifierReward.from_pretrained(tmp_path / "missing")
-        with pytest.raises(ValueError, match="no folder here and no model on the hub"):
+        with pytest.raises(ValueError, match="no local folder and no Hub model of that name"):
             ClassifierReward.from_pretrained("no such name")
         folder = Path(shutil.copytree(saved, tmp_path / "pickled"))
         torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")

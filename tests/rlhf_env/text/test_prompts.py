@@ -204,3 +204,14 @@ def test_a_damaged_parquet_file(tmp_path: Path, place: int) -> None:
         read_prompts(path, "--prompts")
     except ValueError as error:
         assert "--prompts: " in str(error)
+
+
+def test_rows_of_a_data_set() -> None:
+    rows = [{"prompt": "one", "answer": 1}, {"prompt": "two", "answer": 2}]
+    assert read_prompts(rows, "prompts") == ["one", "two"]
+    assert read_prompts(Dataset.from_list(rows), "prompts") == ["one", "two"]
+    assert read_prompts(rows, "prompts", column="answer") == [1, 2]
+    with pytest.raises(ValueError, match=r"data set must have a column 'prompt' or 'text', got"):
+        read_prompts([{"question": "one"}], "prompts")
+    with pytest.raises(ValueError, match=r"must be one data set, got dict of \['train'\]; choose"):
+        read_prompts({"train": rows}, "prompts")

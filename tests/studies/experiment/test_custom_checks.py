@@ -108,8 +108,8 @@ def test_a_model_that_is_nowhere_is_refused_at_once(
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert command("--model", "missing", *MODEL[2:], *REWARD) == 2
     assert capsys.readouterr().err.partition(": ")[2] == (
-        "--model: cannot load the language model 'missing': it is no folder here, its hub cannot "
-        "be reached, and the cache does not hold it\n"
+        "--model: cannot load the language model 'missing': no local folder of that name, the "
+        "Hub cannot be reached, and the cache does not hold it\n"
     )
     assert not (files / "out").exists()
 

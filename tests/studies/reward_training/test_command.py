@@ -70,7 +70,7 @@ def test_notes_are_said_and_kept(files: Path, capsys: pytest.CaptureFixture) -> 
         (["--data", "none.jsonl"], "--data must be an existing file"),
         (["--data", "bad.jsonl"], "--data: row 31: votes must be a, b or tie, got 'c'"),
         (["--held-out", "none.jsonl"], "--held-out must be an existing file"),
-        (["--model", "./nowhere"], "'./nowhere', which is no folder"),
+        (["--model", "./nowhere"], "'./nowhere', which is not a folder"),
         (["--out", "model"], "folder must be new or empty"),
         (["--epochs", "0"], "epochs must be an integer >= 1, got 0"),
         (["--learning-rate", "nan"], "learning_rate must be"),
