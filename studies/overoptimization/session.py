@@ -10,16 +10,10 @@ from tqdm import tqdm
 from rlhf_env.files import write_atomically
 from studies.overoptimization.curves import curves
 from studies.overoptimization.figure import draw
+from studies.overoptimization.pieces import done, missing_jobs, missing_proxies, points_file
 from studies.overoptimization.settings import Study
 from studies.overoptimization.tables import comparisons_table, fit_rows, fits_table, peaks_table
-from studies.overoptimization.work import (
-    done,
-    make_points,
-    make_proxy,
-    missing_jobs,
-    missing_proxies,
-    points_file,
-)
+from studies.overoptimization.work import make_points, make_proxy
 from studies.reporting.plots import Plot, png
 from studies.reporting.style import LIGHT
 from studies.results.csv_files import as_csv

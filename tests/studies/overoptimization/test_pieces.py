@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from studies.overoptimization.pieces import done, proxy_folder
 from studies.overoptimization.settings import Proxy, Study
-from studies.overoptimization.work import done, proxy_folder
 
 PIECES = [Proxy(layers=1, pairs=pairs, members=1, seed=0) for pairs in (120, 130, 140)]
 
