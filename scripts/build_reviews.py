@@ -1,7 +1,7 @@
 """Rebuild the models of the "reviews" task from a seed.
 
-    python scripts/build_reviews.py                              # the committed assets
-    python scripts/build_reviews.py --small --out /tmp/reviews   # everything, tiny, in seconds
+    python scripts/build_reviews.py --out rlhf_env/tasks/reviews/assets   # the committed assets
+    python scripts/build_reviews.py --small --out /tmp/reviews            # all, tiny, in seconds
 
 Prints what it measured, which is also in ``figures.json`` beside the models.
 """
@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 import tyro
 
-from rlhf_env.tasks.reviews.assets import ASSETS
 from rlhf_env.tasks.reviews.build import SMALL, BuildSettings, build
 
 
@@ -22,10 +21,10 @@ from rlhf_env.tasks.reviews.build import SMALL, BuildSettings, build
 class Options:
     """What the command line sets."""
 
+    out: Path
+    """Folder that gets the assets; files in it are replaced."""
     seed: int = 0
     """Decides everything, for one machine and one number of threads."""
-    out: Path = ASSETS
-    """Folder that gets the assets."""
     small: bool = False
     """Build a tiny version, to see that it runs."""
     threads: int = 1

@@ -98,7 +98,7 @@ def check_observation(observation: Any) -> None:
 
 
 def checked_actions(
-    answer: Any, space: spaces.Space[Any], num_envs: int
+    answer: Any, space: spaces.Space[Any], num_envs: int, *, one_token_too: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what ``act`` answered, as arrays: tokens, and log-probabilities.
 
@@ -106,6 +106,7 @@ def checked_actions(
         answer: a pair; an axis of length 1 that is not due is removed.
         space: of the tokens in one row's action.
         num_envs: N.
+        one_token_too: whether one token per row is accepted where an action has several.
 
     Returns:
         [N] or [N, n] tokens; [N], or [N, n] log-probabilities, not yet checked for their range.
@@ -119,7 +120,8 @@ def checked_actions(
             f"act(observation) must return a pair of tokens {list(shape)} and their "
             f"log-probabilities, got {_kind(answer)}; write return tokens, logprobs"
         )
-    tokens = _array(answer[0], "tokens", "iu", (shape,))
+    shapes = ((num_envs,), shape) if one_token_too else (shape,)
+    tokens = _array(answer[0], "tokens", "iu", shapes)
     # A decision of several tokens may be given one log-probability, or one for each.
     logprobs = _array(answer[1], "log-probabilities", "iuf", ((num_envs,), shape))
     return tokens, logprobs

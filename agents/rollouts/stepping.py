@@ -13,6 +13,7 @@ from torch import Tensor
 from agents.policy import Policy
 from agents.rollouts.contract import ActingAgent, check_logprobs, checked_actions
 from agents.rollouts.sampling_plan import SamplingPlan
+from agents.rollouts.token_by_token import ask_again, can_be_asked_again
 from rlhf_env.rollout import Rollout
 from rlhf_env.vector_env import RLHFVectorEnv
 
@@ -62,9 +63,20 @@ class RolloutRecorder:
         self.observation = self._reset(np.ones(envs.num_envs, dtype=bool))
 
     def ask(self, agent: ActingAgent) -> tuple[np.ndarray, np.ndarray]:
-        """Return an agent's tokens, [N] or [N, n], and their log-probabilities."""
-        space = _token_space(self.envs.single_action_space)
-        return checked_actions(agent.act(self.observation), space, self.envs.num_envs)
+        """Return an agent's tokens, [N] or [N, n], and their log-probabilities.
+
+        Where an action is several tokens and the agent answers with one per row, it is asked again
+        after each of them, until the action is full.
+        """
+        space, task = _token_space(self.envs.single_action_space), self.base.task
+        may_repeat = can_be_asked_again(self.observation, space, task.vocab_size)
+        answer = agent.act(self.observation)
+        first = checked_actions(answer, space, self.envs.num_envs, one_token_too=may_repeat)
+        if first[0].ndim > 1 or not may_repeat:
+            return first
+        episode = np.where(self.is_active, self.episode, 0)
+        ends = np.minimum(self.starts[episode] + task.max_new_tokens, self.tokens.shape[1])
+        return ask_again(agent, self.observation, first, self._tokens_per_action(), task, ends)
 
     def plan(self, policy: Policy) -> tuple[np.ndarray, np.ndarray]:
         """Sample up to as many tokens per row as one action holds: [N, n], and log pi of each."""

@@ -120,7 +120,8 @@ def ablate(settings: Settings, executor: Executor) -> int:
     if failed:
         print(
             f"ablate: {failed} of {len(records)} runs failed, see the error column of "
-            f"{settings.out / RESULTS}; --retry-failed runs them again",
+            f"{settings.out / RESULTS}; --retry-failed runs them again"
+            f"{', without --ray on this machine' if settings.ray else ''}",
             file=sys.stderr,
         )
     return 1 if failed else 0

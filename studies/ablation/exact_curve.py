@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +53,21 @@ class ExactCurve:
         """Return J, J/J* and J* − J of an agent; nothing where they are not known."""
         if self.task is None or not isinstance(agent, TokenProbabilities):
             return {}
-        objective = evaluate(self.task, agent, self.kl_coef).objective
+        return self._compared(evaluate(self.task, agent, self.kl_coef).objective)
+
+    def estimate(self, figures: Mapping[str, float], episodes: int) -> dict[str, float]:
+        """Return what `measure` does, from episodes of an agent that tells no probabilities.
+
+        Args:
+            figures: ``score`` and ``kl`` (k1, nats per sequence), means over evaluation episodes.
+            episodes: how many they were; kept as ``objective_episodes``.
+        """
+        if self.task is None:
+            return {}
+        objective = figures["score"] - self.kl_coef * figures["kl"]
+        return self._compared(objective) | {"objective_episodes": float(episodes)}
+
+    def _compared(self, objective: float) -> dict[str, float]:
         return {
             "objective": objective,
             "j_ratio": objective / self.optimum,

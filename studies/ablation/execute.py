@@ -7,7 +7,9 @@ from typing import Any
 from gymnasium.vector import VectorEnv
 
 from agents import Agent, collect, train
+from agents.evaluation.evaluate import against_reference
 from agents.evaluation.metrics import rollout_metrics
+from agents.policy import Policy
 from agents.rollouts.collect import base_environment
 from studies.ablation.episodes import example_episodes
 from studies.ablation.exact_curve import ExactCurve
@@ -35,19 +37,30 @@ def execute(run: RunSettings) -> RunResult:
         progress=False,
         callback=truth.record,
     )
+    episodes = run.budget.eval_episodes
+    evaluated = _numbers(evaluate(agent, envs, episodes))
     return RunResult(
-        row=_numbers(evaluate(agent, envs, run.budget.eval_episodes)) | truth.measure(agent),
+        row=evaluated | (truth.measure(agent) or truth.estimate(evaluated, episodes)),
         curve=[_numbers(point) | truth.points.get(int(point["update"]), {}) for point in metrics],
         samples=[*before, *example_episodes(agent, envs, "after")],
     )
 
 
 def evaluate(agent: Any, envs: VectorEnv[Any, Any, Any], episodes: int) -> dict[str, float]:
-    """Return what an agent is worth on the task's evaluation prompts; any agent that acts."""
+    """Return what an agent is worth on the task's evaluation prompts.
+
+    Of an agent that only acts, its episodes are judged and compared with the reference's.
+    """
     if isinstance(agent, Agent):
         return agent.evaluate(episodes)
-    task = base_environment(envs).task
-    return rollout_metrics(collect(envs, agent, episodes, prompts=task.eval_prompts, seed=0), task)
+    base = base_environment(envs)
+    task = base.task
+    reference = Policy(base.mdp.reference.model, task.vocab_size)
+    ours, theirs = (
+        collect(envs, actor, episodes, prompts=task.eval_prompts, seed=0)
+        for actor in (agent, reference)
+    )
+    return {**rollout_metrics(ours, task), **against_reference(ours, theirs, task)}
 
 
 def _numbers(metrics: dict[str, Any]) -> dict[str, float]:

@@ -128,7 +128,7 @@ def _check_no_code(saved: Saved, problem: Problem) -> None:
     """Refuse to import what only the folder names: whoever made the folder would choose it."""
     if problem.model is None and is_custom(problem.task or ""):
         again = f"--task {problem.task}"
-    elif problem.model is not None and problem.own.reward is not None:
+    elif problem.model is not None and ":" in (problem.own.reward or ""):
         again = f"--reward {problem.own.reward}"
     else:
         return

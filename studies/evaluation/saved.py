@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import agents
 from agents.training.checkpoint import find_corruption
+from studies.experiment.task_spec import Problem
 from studies.results.folder import read_settings
+from studies.results.run_folder import WORKING_FOLDER
 from studies.training.settings import Settings
 
 CHECKPOINTS = "checkpoints"
@@ -99,9 +102,45 @@ def _agent(checkpoint: Path) -> str:
 
 def _run(fields: dict[str, Any], folder: Path) -> Settings:
     try:
-        return Settings.from_json(fields, folder)
+        settings = Settings.from_json(fields, folder)
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{folder / 'settings.json'} must be of scripts/train.py, got one without {error}; put "
             "the file back"
         ) from error
+    begun_in = fields.get(WORKING_FOLDER)
+    if not isinstance(begun_in, str):
+        return settings
+    return dataclasses.replace(settings, problem=found_from(settings.problem, Path(begun_in)))
+
+
+def found_from(problem: Problem, begun_in: Path) -> Problem:
+    """Return a problem whose files are found from the folder that a run was begun in.
+
+    A file that is where the path leads from the present folder is left as it is named.
+
+    Args:
+        problem: with paths as they were typed.
+        begun_in: where they were typed.
+    """
+    own, model = problem.own, problem.model
+    if model is not None and not Path(model).exists() and (begun_in / model).is_dir():
+        model = str(begun_in / model)
+    paths = {
+        name: _found(path, begun_in)
+        for name, path in (("prompts", own.prompts), ("ratings", own.ratings))
+        if path is not None
+    }
+    reward = own.reward
+    if reward is not None:
+        file, colon, name = reward.rpartition(":")
+        if file.endswith(".py"):
+            reward = f"{_found(Path(file), begun_in)}{colon}{name}"
+        elif not colon:
+            reward = str(_found(Path(reward), begun_in))
+    own = dataclasses.replace(own, **paths, reward=reward)
+    return dataclasses.replace(problem, model=model, own=own)
+
+
+def _found(path: Path, begun_in: Path) -> Path:
+    return begun_in / path if not path.exists() and (begun_in / path).exists() else path

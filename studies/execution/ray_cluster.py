@@ -32,7 +32,8 @@ def connect() -> Any:
     except (ConnectionError, RuntimeError) as error:
         raise ValueError(
             f"--ray needs a running Ray cluster, got: {one_line(error)}; start one with "
-            "ray start --head, or set RAY_ADDRESS"
+            "ray start --head, set RAY_ADDRESS, or leave --ray out: the same command without it "
+            "goes on on this machine, and what has finished is kept"
         ) from error
     return ray
 

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 from agents.settings import BUILT_IN_AGENTS
+from agents.settings.group import GroupConfig
 from rlhf_env.checks import did_you_mean
 from studies.experiment.references import import_object
 
 # Settings that a grid can vary and not every agent has.
 AGENT_AXES = frozenset({"gamma", "gae_lambda", "group_size", "kl_placement", "kl_estimator"})
 REQUIRED = ("gamma", "seed")
+# What a grid hands to a constructor that takes it.
+OFFERED = (
+    *REQUIRED,
+    "gae_lambda",
+    "group_size",
+    "kl_coef",
+    "kl_placement",
+    "kl_estimator",
+    "episodes_per_update",
+    "learning_rate",
+)
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_BY_PLACE = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.VAR_POSITIONAL,
+)
 
 
 def is_custom(agent: str) -> bool:
@@ -24,13 +43,13 @@ def agent_fields(agent: str) -> frozenset[str]:
     """Return which of `AGENT_AXES` this agent has.
 
     Args:
-        agent: a built-in name, or ``module:Class``, whose constructor's parameters answer.
+        agent: a built-in name, or ``module:Class``, whose constructor answers.
 
     Raises:
         ValueError: if there is no such agent.
     """
     if is_custom(agent):
-        return frozenset(parameters(custom_class(agent))) & AGENT_AXES
+        return settings_of(custom_class(agent)) & AGENT_AXES
     if agent not in BUILT_IN_AGENTS:
         names = list(BUILT_IN_AGENTS)
         raise ValueError(
@@ -44,21 +63,90 @@ def custom_class(agent: str) -> Callable[..., Any]:
     """Import the class that ``module:Class`` names; the working folder is searched too.
 
     Raises:
-        ValueError: if it cannot be imported, or if it takes no ``gamma`` and ``seed``.
+        ValueError: if it cannot be imported, or cannot be made as a grid makes its agents.
     """
     made = import_object(agent, "agent")
-    missing = [name for name in REQUIRED if name not in parameters(made)]
+    check_constructor(agent, made)
+    return made
+
+
+def check_constructor(agent: str, made: Callable[..., Any]) -> None:
+    """Refuse a class that ``made(envs, **settings)`` cannot make, or that cannot act and learn.
+
+    Args:
+        agent: what the class was called by.
+        made: a class, or a function that returns an agent.
+
+    Raises:
+        ValueError: with what is missing or too much.
+    """
+    methods = ("act", "update") if inspect.isclass(made) else ()
+    lacking = [name for name in methods if not callable(getattr(made, name, None))]
+    if lacking:
+        raise ValueError(
+            f"agent {agent!r} must have act(observation) and update(rollout), got a class without "
+            f"{lacking[0]}; add it"
+        )
+    taken = settings_of(made)
+    missing = [name for name in REQUIRED if name not in taken]
     if missing:
         raise ValueError(
             f"agent {agent!r} must take the keyword arguments {', '.join(REQUIRED)} after the "
             f"environments, got a constructor without {', '.join(missing)}; add them"
         )
-    return made
+    known = _parameters(made)
+    if known and known[0].kind not in _BY_PLACE:
+        raise ValueError(
+            f"agent {agent!r} must take the environments as its first argument, got a constructor "
+            f"that begins with {known[0]}; write (envs, *, gamma, seed)"
+        )
+    unknown = [one.name for one in known[1:] if _is_required(one) and one.name not in OFFERED]
+    if unknown:
+        raise ValueError(
+            f"agent {agent!r} must need no arguments but the environments and "
+            f"{', '.join(OFFERED)}, got a constructor that asks for {', '.join(unknown)}; give "
+            "them a default, or name a subclass that does"
+        )
+
+
+def settings_of(made: Callable[..., Any]) -> frozenset[str]:
+    """Return which of `OFFERED` a constructor takes as keyword arguments.
+
+    One that hands ``**kwargs`` on takes what the next class in line takes, and all of `OFFERED` if
+    no class in line says more. Of this project's agents the settings are the fields of their
+    ``config_class``.
+    """
+    lines = [one for one in made.__mro__ if one is not object] if inspect.isclass(made) else [made]
+    found: set[str] = set()
+    for one in lines:
+        if inspect.isclass(one) and "__init__" not in vars(one):
+            continue
+        known = _parameters(one)
+        found |= {parameter.name for parameter in known if parameter.kind in _BY_NAME}
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known):
+            return frozenset(found & set(OFFERED))
+    config_class = getattr(made, "config_class", None)
+    if dataclasses.is_dataclass(config_class):
+        fields = {one.name for one in dataclasses.fields(config_class)}
+        if not issubclass(config_class, GroupConfig):
+            # As for the built-in agents: it is a setting of those that compare within groups.
+            fields.discard("group_size")
+        return frozenset((found | fields) & set(OFFERED))
+    return frozenset(OFFERED)
 
 
 def parameters(function: Callable[..., Any]) -> list[str]:
     """Return the names of a callable's parameters; none if it does not tell them."""
+    return [parameter.name for parameter in _parameters(function)]
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
-        return list(inspect.signature(function).parameters)
+        return list(inspect.signature(function).parameters.values())
     except ValueError:
         return []
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    variable = (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    return parameter.default is parameter.empty and parameter.kind not in variable

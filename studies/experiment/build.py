@@ -17,7 +17,7 @@ from agents.settings import BUILT_IN_AGENTS
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.task import Task
 from rlhf_env.tasks import load_task
-from studies.experiment.agent_names import custom_class, is_custom, parameters
+from studies.experiment.agent_names import custom_class, is_custom, settings_of
 from studies.experiment.custom_task import learn_reward, load_custom_task
 from studies.experiment.grid import RunSettings
 from studies.experiment.inputs import TaskInputs, read_inputs
@@ -117,7 +117,7 @@ def make_agent(run: RunSettings, envs: VectorEnv[Any, Any, Any]) -> Any:
     given = {name: value for name, value in offered.items() if value is not None}
     if is_custom(run.agent):
         custom = custom_class(run.agent)
-        return custom(envs, **{k: v for k, v in given.items() if k in parameters(custom)})
+        return custom(envs, **{k: v for k, v in given.items() if k in settings_of(custom)})
     known = BUILT_IN_AGENTS[run.agent]
     made: Callable[..., Any] = getattr(agents, known.class_name)
     return made(envs, **{**known.preset, **given})

@@ -11,7 +11,13 @@ from agents.settings import BUILT_IN_AGENTS, KL_ESTIMATORS, KL_PLACEMENTS
 from rlhf_env.checks import did_you_mean
 from rlhf_env.defaults import HORIZONS, MAX_NEW_TOKENS
 from rlhf_env.tasks import task_names
-from studies.experiment.agent_names import agent_fields, is_custom, parameters
+from studies.experiment.agent_names import (
+    agent_fields,
+    custom_class,
+    is_custom,
+    parameters,
+    settings_of,
+)
 from studies.experiment.grid import Axes, Budget, count_runs, task_budgets
 from studies.experiment.names import (
     DENSITIES,
@@ -50,6 +56,7 @@ def check_grid(axes: Axes, budget: Budget) -> None:
                 f"episodes_per_update must be a multiple of {known.minibatches}, the "
                 f"minibatches of {agent}, got {budget.episodes_per_update}"
             )
+    check_taken(axes, budget)
     check_densities(axes.density, budget)
     for own in task_budgets(axes, budget):
         if own.model is None:
@@ -90,6 +97,28 @@ def check_budget(budget: Budget) -> None:
     for name in ("episodes_per_update", "every_k", "eval_episodes"):
         whole_number(name, getattr(budget, name), 1, MAX_COUNT)
     number("learning_rate", budget.learning_rate, 0.0)
+
+
+def check_taken(axes: Axes, budget: Budget) -> None:
+    """Refuse options that an agent of one's own, or every agent, would be run without.
+
+    Raises:
+        ValueError: with the option.
+    """
+    for agent in filter(is_custom, axes.agent):
+        taken = settings_of(custom_class(agent))
+        if budget.learning_rate is not None and "learning_rate" not in taken:
+            raise ValueError(
+                f"learning_rate must be taken by every agent of the grid, got "
+                f"{budget.learning_rate:g} and {agent!r}, whose constructor does not name it; add "
+                "the argument or leave the option out"
+            )
+    for name in ("kl_placement", "kl_estimator"):
+        if getattr(axes, name) and not any(name in agent_fields(agent) for agent in axes.agent):
+            raise ValueError(
+                f"{name} must be a setting of one of the agents at least, got {axes.agent[0]!r}, "
+                "which has none; leave the option out"
+            )
 
 
 def check_densities(densities: Sequence[str], budget: Budget) -> None:

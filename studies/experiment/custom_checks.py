@@ -18,6 +18,7 @@ from rlhf_env.text.prompts import encode_prompt
 from studies.experiment.custom_task import options_named
 from studies.experiment.inputs import TaskInputs
 from studies.experiment.task_spec import OwnTask
+from studies.experiment.trained_reward import check_length
 
 MAX_ERROR = 120
 
@@ -36,6 +37,9 @@ def check_custom_parts(model: str, own: OwnTask, inputs: TaskInputs) -> None:
     fitting = check_prompts(own, inputs, tokenizer)
     if inputs.function is not None:
         try_reward(as_reward(inputs.function, tokenizer), fitting, "--reward")
+    if inputs.trained is not None:
+        prompt, response = own.max_prompt_tokens, own.max_new_tokens
+        check_length(inputs.trained, (prompt or MAX_PROMPT_TOKENS) + (response or MAX_NEW_TOKENS))
 
 
 def hush() -> None:

@@ -11,6 +11,7 @@ from rlhf_env.defaults import KL_COEF, MAX_NEW_TOKENS, MAX_PROMPT_TOKENS
 from rlhf_env.engine.pretrained import ContextWindowError, ModelError
 from rlhf_env.rewards.feedback.rated_texts import RatedTexts
 from rlhf_env.rewards.text_regression import TextRegressionReward
+from rlhf_env.rewards.training.trained import load_reward
 from studies.experiment.inputs import TaskInputs
 from studies.experiment.option_names import as_typed
 from studies.experiment.task_spec import OwnTask
@@ -35,7 +36,9 @@ def load_custom_task(
     Raises:
         ValueError: if the model or all prompts cannot be used.
     """
-    reward: Any = learned.score if learned is not None else inputs.function
+    reward: Any = inputs.function if learned is None else learned.score
+    if inputs.trained is not None:
+        reward = load_reward(inputs.trained)
     with options_named():
         return Task.from_pretrained(
             model,

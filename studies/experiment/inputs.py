@@ -17,6 +17,7 @@ from rlhf_env.rewards.feedback.rated_texts import RatedTexts, is_held_out, read_
 from rlhf_env.text.prompts import read_prompts
 from studies.experiment.references import import_object
 from studies.experiment.task_spec import OwnTask
+from studies.experiment.trained_reward import folder_digest, is_folder, reward_folder
 
 TextFunction = Callable[[list[str], list[str]], list[float]]
 # A sentence ends at . ! or ?, with the quotes and brackets that close it, before white space.
@@ -32,6 +33,7 @@ class TaskInputs:
         eval_prompts: texts to evaluate on, none of which is trained on where there are enough.
         ratings: rated texts to learn a reward from; None where a function is the reward.
         function: the reward as a function of texts; None where it is learned.
+        trained: folder of a reward that was trained before; None where there is none.
         digests: SHA-256 of each file that was read, by option.
     """
 
@@ -40,6 +42,7 @@ class TaskInputs:
     ratings: RatedTexts | None
     function: TextFunction | None
     digests: dict[str, str]
+    trained: Path | None = None
 
 
 def read_inputs(own: OwnTask) -> TaskInputs:
@@ -52,10 +55,12 @@ def read_inputs(own: OwnTask) -> TaskInputs:
     texts = read_texts(prompts_file, own.prompt_field, own.prompt_sentences)
     held_out = [text for text in texts if is_held_out(text)]
     kept = [text for text in texts if not is_held_out(text)]
-    ratings, function = None, None
+    ratings, function, trained = None, None, None
     if own.ratings is not None:
         path = existing_file(own.ratings, "--ratings")
         ratings = read_rated_texts(path, own.ratings_text, own.ratings_value, option="--ratings")
+    elif is_folder(own.reward or ""):
+        trained = reward_folder(own.reward or "")
     else:
         function = import_reward(own.reward or "")
     enough = bool(kept and held_out)
@@ -65,6 +70,7 @@ def read_inputs(own: OwnTask) -> TaskInputs:
         ratings=ratings,
         function=function,
         digests=file_digests(own),
+        trained=trained,
     )
 
 
@@ -80,7 +86,10 @@ def file_digests(own: OwnTask) -> dict[str, str]:
         files["ratings"] = existing_file(own.ratings, "--ratings")
     elif code.suffix == ".py":
         files["reward"] = existing_file(code, "--reward")
-    return {option: sha256(path) for option, path in files.items()}
+    digests = {option: sha256(path) for option, path in files.items()}
+    if own.reward is not None and is_folder(own.reward):
+        digests["reward"] = folder_digest(reward_folder(own.reward))
+    return digests
 
 
 def read_texts(path: Path, field: str, sentences: int | None) -> list[str]:

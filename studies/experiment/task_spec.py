@@ -31,7 +31,8 @@ class OwnTask:
     ratings_value: str = "mean"
     """Field of a rating's row that holds the rating, a number; higher is better."""
     reward: str | None = None
-    """Your own f(prompts, responses) of lists of texts, as module:function or file.py:function."""
+    """Your own f(prompts, responses) of lists of texts, as module:function or file.py:function, or
+    a folder that scripts/train_reward.py wrote."""
     max_prompt_tokens: int | None = None
     """Longer prompts are left out (none given: 64); only with --model."""
     max_new_tokens: int | None = None

@@ -39,13 +39,16 @@ class HeatMap:
     Attributes:
         metric: of all cells.
         known: axis -> its values, in the grid's order.
-        cells: granularity, agent, gamma and density -> the estimate; no entry without a run.
+        cells: granularity, agent, gamma and density -> the estimate; no entry without a run, nor
+            where the runs have no such figure.
+        unmeasured: the cells of runs that ended well without the figure.
         note: on what is left out or pooled, as a caption's last sentences; may be empty.
     """
 
     metric: str
     known: Mapping[str, list[str]]
     cells: Mapping[Key, Estimate]
+    unmeasured: frozenset[Key]
     note: str
 
 
@@ -76,6 +79,7 @@ def heat_map(results: pd.DataFrame, metric: str) -> HeatMap:
         metric=metric,
         known={name: values(shown, name) for name in AXES},
         cells={key: one for key, one in known.items() if one is not None},
+        unmeasured=frozenset(key for key, one in known.items() if one is None),
         note=pooled + left_out,
     )
 
@@ -96,14 +100,11 @@ def draw_heat_map(found: HeatMap, *, stacked: bool) -> Figure:
     )
     figure, axes = subplots(len(granularities), len(agents), panels=sizes, stacked=stacked)
     for (i, j), ax in np.ndenumerate(axes):
-        cells = [
-            [
-                found.cells.get((granularities[i], agents[j], gamma, density))
-                for density in densities
-            ]
+        keys = [
+            [(granularities[i], agents[j], gamma, density) for density in densities]
             for gamma in gammas
         ]
-        _draw_cells(ax, cells, bounds, look)
+        _draw_cells(ax, found, keys, bounds, look)
         ax.set_title(shortened(f"{agents[j]}, {granularities[i]}", width))
         slant = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
         names = [shortened(name, 1.5) for name in densities]
@@ -134,15 +135,21 @@ def _bounds(numbers: list[float]) -> tuple[float, float]:
 
 
 def _draw_cells(
-    ax: Axes, cells: list[list[Estimate | None]], bounds: tuple[float, float], look: CellLook
+    ax: Axes,
+    found: HeatMap,
+    keys: list[list[Key]],
+    bounds: tuple[float, float],
+    look: CellLook,
 ) -> None:
+    cells = [[found.cells.get(key) for key in row] for row in keys]
     numbers = [[np.nan if one is None else one.value for one in row] for row in cells]
     image = ax.imshow(np.array(numbers), cmap=COLORS, vmin=bounds[0], vmax=bounds[1], aspect="auto")
     ax.grid(visible=False)
     for (row, column), value in np.ndenumerate(np.array(numbers)):
         one = cells[row][column]
         interval = "" if one is None else one.interval.replace(" ", "\n" if look.lines > 1 else " ")
-        text = "no run" if one is None else f"{value:.3f}\n{interval}".rstrip()
+        absent = "not\nmeasured" if keys[row][column] in found.unmeasured else "no run"
+        text = absent if one is None else f"{value:.3f}\n{interval}".rstrip()
         is_dark = one is not None and float(np.asarray(image.norm(value))) > 0.55
         ink = "#ffffff" if is_dark else "#111111"
         ax.text(column, row, text, ha="center", va="center", color=ink, fontsize=look.size)

@@ -31,9 +31,10 @@ class Comparison:
         value: the one that is asked about.
         baseline: the first value of the axis.
         probability: that a run with the one beats a run with the other; None where all are the
-            same runs.
+            same runs, or one of the values was not measured.
         settings: how many pairs of settings, equal in all else, it rests on.
         same: how many more pairs were left out, because they hold the same runs.
+        measured: whether runs of both values have the metric.
     """
 
     axis: str
@@ -42,6 +43,7 @@ class Comparison:
     probability: Estimate | None
     settings: int
     same: int
+    measured: bool = True
 
 
 def comparisons(results: pd.DataFrame, metric: str, measured: Sequence[str]) -> list[Comparison]:
@@ -54,10 +56,12 @@ def comparisons(results: pd.DataFrame, metric: str, measured: Sequence[str]) -> 
     """
     if results.empty or metric not in results:
         return []
-    good = successes(results)
-    good = rows_where(good, good[metric].abs() < np.inf)
+    ended = successes(results)
+    good = rows_where(ended, ended[metric].abs() < np.inf)
     return [
-        found for axis in varied_axes(results) for found in _along(good, axis, metric, measured)
+        found
+        for axis in varied_axes(results)
+        for found in (*_along(good, axis, metric, measured), *_unmeasured(ended, good, axis))
     ]
 
 
@@ -114,6 +118,22 @@ def _along(
                 probability=found,
                 settings=len(kept),
                 same=len(same),
+            )
+
+
+def _unmeasured(ended: pd.DataFrame, good: pd.DataFrame, axis: str) -> Iterator[Comparison]:
+    """Yield the values of an axis whose runs ended well, none of them with the metric."""
+    known = values(good, axis)
+    for value in values(ended, axis):
+        if known and value not in known:
+            yield Comparison(
+                axis=axis,
+                value=value,
+                baseline=known[0],
+                probability=None,
+                settings=0,
+                same=0,
+                measured=False,
             )
 
 

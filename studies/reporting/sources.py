@@ -16,6 +16,7 @@ from studies.reporting.tables import METRICS
 from studies.reporting.titles import TITLES
 from studies.results.csv_files import read_csv
 from studies.results.folder import CURVES, FRONTIER, RESULTS, read_settings
+from studies.results.run_folder import WORKING_FOLDER
 
 REBUILD = "run the same scripts/ablate.py command again, which makes it anew from the runs"
 MAX_NAME = 60
@@ -44,7 +45,8 @@ def read_sources(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, list[Sourc
     Raises:
         ValueError: if a file is damaged: which, why, and what to do.
     """
-    settings = read_settings(folder)
+    # A page that is handed on need not name the folders of the machine that it was made on.
+    settings = {k: v for k, v in read_settings(folder).items() if k != WORKING_FOLDER}
     results = _table(folder / RESULTS, (*IDENTITY, *AXES), tuple(METRICS))
     curves = _table(folder / CURVES, ("run_id", "update"), ("update", *TITLES))
     frontier = _table(folder / FRONTIER, ("kl", "score"), ("kl", "score"))

@@ -24,6 +24,8 @@ METRICS = {
     "entropy": "entropy (nats)",
     "eos_rate": "EOS rate",
 }
+# Column with the episodes that J is estimated from; empty where J is exact.
+ESTIMATED = "objective_episodes"
 # Of the terminal's table.
 MAX_MEASURES = 5
 # What is not read on a terminal has room for all measures with their intervals.
@@ -39,12 +41,15 @@ class Cell:
         runs: how many runs ended well.
         failed: how many failed.
         estimates: metric -> interquartile mean over the runs, where there is one.
+        episodes: from how many of each run J/J* and the regret are estimated; 0 where they are
+            computed from the policy's probabilities, or not known.
     """
 
     settings: dict[str, str]
     runs: int
     failed: int
     estimates: dict[str, Estimate]
+    episodes: int = 0
 
 
 def cells(results: pd.DataFrame, shown: int | None = None) -> list[Cell]:
@@ -73,6 +78,7 @@ def cells(results: pd.DataFrame, shown: int | None = None) -> list[Cell]:
                 for name in measured
                 if (found := numbers[name][place : place + 1]) and found[0] is not None
             },
+            episodes=_episodes(good[place]),
         )
         for place, (key, rows) in enumerate(settings)
     ]
@@ -118,8 +124,9 @@ def as_text(results: pd.DataFrame, width: int | None = None) -> str:
     )
     text = _table(found, axes, measured[:count], intervals)
     left_out = [METRICS[name] for name in measured[count:]]
-    note = textwrap.fill(f"In results.csv also: {', '.join(left_out)}.", max(limit, 20))
-    return f"{text}\n{note}" if left_out else text
+    notes = [f"In results.csv also: {', '.join(left_out)}."] if left_out else []
+    notes += _estimated(found)
+    return "\n".join([text, *(textwrap.fill(note, max(limit, 20)) for note in notes)])
 
 
 def _tasks(results: pd.DataFrame) -> list[str]:
@@ -132,7 +139,7 @@ def _table(found: list[Cell], axes: list[str], names: list[str], intervals: int)
         {axis: cell.settings[axis] for axis in axes}
         | {"runs": str(cell.runs) + (f" (+{cell.failed} failed)" if cell.failed else "")}
         | {
-            METRICS[name]: _number(cell.estimates.get(name), index < intervals)
+            METRICS[name]: _number(cell, name, index < intervals)
             for index, name in enumerate(names)
         }
         for cell in found
@@ -140,11 +147,27 @@ def _table(found: list[Cell], axes: list[str], names: list[str], intervals: int)
     return pd.DataFrame(lines).to_string(index=False)
 
 
+def _episodes(good: pd.DataFrame) -> int:
+    if not has(good, ESTIMATED):
+        return 0
+    return int(good[ESTIMATED].max())
+
+
+def _estimated(found: list[Cell]) -> list[str]:
+    """Return a sentence on J/J* and regret that are no exact figures, where there are such."""
+    episodes = {cell.settings["agent"]: cell.episodes for cell in found if cell.episodes}
+    return [
+        f"J/J* and regret of {agent} are estimated from {count} episodes of each run."
+        for agent, count in episodes.items()
+    ]
+
+
 def _width(text: str) -> int:
     return max(map(len, text.splitlines()))
 
 
-def _number(found: Estimate | None, has_interval: bool) -> str:
+def _number(cell: Cell, name: str, has_interval: bool) -> str:
+    found = cell.estimates.get(name)
     if found is None:
-        return ""
+        return "not measured" if cell.runs else ""
     return str(found) if has_interval else f"{found.value:.3f}"

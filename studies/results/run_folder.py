@@ -26,8 +26,10 @@ from studies.results.json_values import finite_or_null
 
 EVALUATION = "evaluation.json"
 REWARD = "reward.safetensors"
+# Where the command was typed is what its relative paths begin at.
+WORKING_FOLDER = "working_folder"
 # These change how long a run is and what is shown of it, not what it learns.
-FREE = ("episodes", "eval_episodes", "samples")
+FREE = ("episodes", "eval_episodes", "samples", WORKING_FOLDER)
 
 
 def check_folder(folder: Path, asked: Mapping[str, object], command: str) -> None:
@@ -103,7 +105,8 @@ def claim(folder: Path, asked: Mapping[str, object]) -> AcquireReturnProxy:
             f"--out must not be in use, got {str(folder)!r} where another run is using it; "
             "wait for it or name another folder"
         ) from None
-    write_atomically(folder / SETTINGS, (json.dumps(asked, indent=2) + "\n").encode())
+    fields = {**asked, WORKING_FOLDER: str(Path.cwd())}
+    write_atomically(folder / SETTINGS, (json.dumps(fields, indent=2) + "\n").encode())
     return lock
 
 

@@ -13,6 +13,7 @@ import torch
 
 from agents import Agent
 from agents.training.checkpoint import find_corruption
+from rlhf_env.exact.enumerated import TokenProbabilities
 from rlhf_env.tasks import load_task
 from tests.agents.episodes import every_toy15_episode, make_envs
 
@@ -26,14 +27,21 @@ def ran() -> list[dict[str, Any]]:
     """The names that each example leaves behind; dataclasses look their module up by name."""
     spaces: list[dict[str, Any]] = []
     for number, example in enumerate(EXAMPLES):
-        names: dict[str, Any] = {"__name__": __name__}
+        # The third goes on from the second.
+        names: dict[str, Any] = {**(spaces[1] if number == 2 else {}), "__name__": __name__}
         exec(compile(example, f"example {number}", "exec"), names)
         spaces.append(names)
     return spaces
 
 
-def test_both_levels_have_an_example() -> None:
-    assert len(EXAMPLES) == 2
+def test_both_levels_have_an_example_and_the_exact_value_one() -> None:
+    assert len(EXAMPLES) == 3
+
+
+def test_an_agent_that_tells_its_probabilities_is_judged_exactly(
+    ran: list[dict[str, Any]],
+) -> None:
+    assert isinstance(ran[2]["told"], TokenProbabilities)
 
 
 @pytest.mark.parametrize("number", [0, 1])

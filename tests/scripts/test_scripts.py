@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import tyro
+
+from scripts import build_reviews
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py") if path.stem[:1] != "_")
@@ -26,3 +29,9 @@ def test_a_script_runs_its_command(name: str) -> None:
 def test_every_command_has_a_script() -> None:
     folder = ROOT / "studies" / "cli" / "commands"
     assert {path.stem for path in folder.glob("[a-z]*.py")} == set(COMMANDS)
+
+
+def test_building_the_reviews_needs_a_folder_to_write_into() -> None:
+    with pytest.raises(SystemExit):
+        tyro.cli(build_reviews.Options, args=["--small"])
+    assert tyro.cli(build_reviews.Options, args=["--out", "here"]).out == Path("here")

@@ -130,3 +130,17 @@ def test_without_ray_or_a_cluster_it_is_one_sentence(
     )
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_lost_cluster_says_how_to_go_on_without_it(
+    tmp_path: Path, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+):
+    assert ablate(tmp_path / "out", "--ray", runner=failing_for_grpo) == 1
+    assert (
+        "--retry-failed runs them again, without --ray on this machine" in capsys.readouterr().err
+    )
+    cluster.is_running = False
+    assert ablate(tmp_path / "out", "--ray", "--retry-failed") == 2
+    assert "the same command without it goes on on this machine" in capsys.readouterr().err
+    assert ablate(tmp_path / "out", "--retry-failed") == 0
+    assert {row["status"] for row in rows(tmp_path / "out")} == {"ok"}

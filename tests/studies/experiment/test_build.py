@@ -171,7 +171,7 @@ def test_gamma_does_not_matter_to_a_bandit():
 
 
 def test_somebodys_agent_gets_the_settings_that_it_takes():
-    run = make_run(agent="test_runs:Uniform", gae_lambda=None)
+    run = make_run(agent="tests.studies.experiment.test_build:Uniform", gae_lambda=None)
     found = execute(run)
     assert found.curve[0]["gamma"] == 0.9
     assert found.curve[0]["learning_rate"] == 0.05

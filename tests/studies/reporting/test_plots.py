@@ -12,6 +12,7 @@ from PIL import Image
 
 from studies.reporting.axes import successes, varied_axes
 from studies.reporting.heatmap import heat_map
+from studies.reporting.improvement import comparisons
 from studies.reporting.lines import panel_grid
 from studies.reporting.plots import Tables, plots, png
 from studies.reporting.style import LIGHT, themed
@@ -220,6 +221,24 @@ def test_a_cell_without_a_run_says_so():
     one_missing = {**TWO_GAMMAS, "density": ["terminal", "terminal", "terminal", "potential"]}
     texts = [text.get_text() for text in drawn(tables(**one_missing), "heatmap").axes[0].texts]
     assert texts == ["1.500\n[1.000, 2.000]", "no run", "2.500", "3.500"]
+
+
+def test_runs_that_ended_well_without_the_figure_are_not_measured():
+    absent = {**TWO_GAMMAS, "j_ratio": [0.5, 0.7, np.nan, np.nan]}
+    texts = [text.get_text() for text in drawn(tables(**absent), "heatmap").axes[0].texts]
+    assert texts == ["0.600\n[0.500, 0.700]", "not\nmeasured"]
+    found = comparisons(table(j_ratio=[0.5, 0.7, np.nan, np.nan]), "j_ratio", ["j_ratio"])
+    assert [(one.value, one.measured) for one in found] == [("grpo", False)]
+    assert "not measured" in as_text(table(j_ratio=[0.5, 0.7, np.nan, np.nan]), width=200)
+
+
+def test_figures_estimated_from_episodes_say_so():
+    text = as_text(
+        table(j_ratio=[0.5, 0.7, 0.8, 0.9], objective_episodes=[np.nan, np.nan, 256.0, 256.0]),
+        width=200,
+    )
+    assert "J/J* and regret of grpo are estimated from 256 episodes of each run." in text
+    assert "of ppo" not in text
 
 
 def test_the_heat_map_has_a_scale_that_does_not_exaggerate():
