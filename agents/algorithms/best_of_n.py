@@ -7,70 +7,130 @@ NaN, and ``kl_bound`` says how large the KL is at most.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from gymnasium.vector import VectorEnv
+from torch import Tensor, nn
 
-from agents.agent import Agent
 from agents.algorithms.best_of_n_estimators import best_of_n_kl_bound
 from agents.algorithms.group_advantages import check_terminated
 from agents.evaluation.evaluate import against_reference
 from agents.evaluation.metrics import distinct_ngrams, mean_kl, rollout_metrics
-from agents.policy import Policy, PolicyOutput, inverse_cdf
-from agents.rollouts.collect import collect
+from agents.policy import Policy, inverse_cdf
+from agents.rollouts.collect import base_environment, collect
 from agents.rollouts.contract import check_observation
 from agents.rollouts.kl_reward import estimated_kl
 from agents.rollouts.sampling_plan import Stream
+from agents.settings.agent import AgentConfig, make_config
 from agents.settings.best_of_n import BestOfNConfig
-from rlhf_env.engine.language_model import LanguageModel
+from agents.training.checkpoint import load_checkpoint, restore_checkpoint, save_checkpoint
+from agents.training.train import Callback, train
+from rlhf_env.checks import check_number
 from rlhf_env.exact.best_of_n import BestOfNEvaluation, best_of_n
 from rlhf_env.exact.response_tree import check_enumerable
 from rlhf_env.rollout import Rollout
 
-
-@dataclass(frozen=True)
-class NoTargets:
-    """Nothing to aim at."""
+_LEARNING = {field.name for field in dataclasses.fields(AgentConfig)}
 
 
-@dataclass(frozen=True)
-class NoLearning:
-    """A learning rule whose gradient is zero everywhere."""
-
-    config: BestOfNConfig
-
-    def targets(self, rollout: Rollout, old: PolicyOutput, reference: LanguageModel) -> NoTargets:
-        """Return nothing to aim at; see `Algorithm.targets`."""
-        return NoTargets()
-
-    def loss(
-        self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: NoTargets
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return zeros; see `Algorithm.loss`."""
-        return 0.0 * new.logprobs.sum(dim=1), {}
-
-
-class BestOfN(Agent):
+class BestOfN:
     """Choose the best of n responses of a policy by the task's reward; nothing is trained.
 
-    `learn` collects and logs answers as for other agents, and leaves the policy as it is.
+    `learn` collects and logs answers as agents do that learn, and leaves the policy as it is.
 
     Example:
         >>> envs = gym.make_vec("RLHF-v0", num_envs=32, task="toy15")  # doctest: +SKIP
         >>> BestOfN(envs, n=16).evaluate()  # doctest: +SKIP
     """
 
-    config: BestOfNConfig
     config_class = BestOfNConfig
-    algorithm_class = NoLearning
-    _exact: BestOfNEvaluation | None = None
+    learner = None
+    """Nothing is learned."""
+
+    def __init__(
+        self,
+        envs: VectorEnv[Any, Any, Any],
+        *,
+        policy: nn.Module | None = None,
+        **settings: Any,
+    ) -> None:
+        """Make the agent.
+
+        Args:
+            envs: a vector environment of RLHF-v0, with or without wrappers.
+            policy: the language model to choose from; the task's reference when None.
+            **settings: the fields of `BestOfNConfig`; ``seed=None`` draws one.
+
+        Raises:
+            ValueError: if a setting is unknown, out of range or one of learning, or the policy is
+                the reference.
+        """
+        known = {field.name for field in dataclasses.fields(BestOfNConfig)}
+        for name in settings.keys() & _LEARNING - known:
+            raise ValueError(
+                f"BestOfN trains nothing and has no use for {name}, got {settings[name]!r}; "
+                "leave it out"
+            )
+        self.config = make_config(BestOfNConfig, "BestOfN", settings)
+        self.envs = envs
+        self.base = base_environment(envs)
+        reference = self.base.mdp.reference.model
+        if policy is reference or policy is self.base.task.reference:
+            raise ValueError(
+                "policy is the task's reference, which must stay as it is; "
+                "give a copy.deepcopy of it, or leave policy out"
+            )
+        model = copy.deepcopy(reference) if policy is None else policy
+        self.policy = Policy(model, self.base.task.vocab_size, self.config.temperature)
+        self.updates = 0
+        self.episodes = 0
+        self._kl_coef = self.config.kl_coef
+        self._acting = np.random.default_rng([self.config.seed, Stream.ACTING])
+        self._exact: BestOfNEvaluation | None = None
+
+    @property
+    def kl_coef(self) -> float:
+        """Beta that answers are paid with; the environment's unless set."""
+        return self.base.kl_coef if self._kl_coef is None else self._kl_coef
+
+    @kl_coef.setter
+    def kl_coef(self, value: float) -> None:
+        check_number("kl_coef", value, minimum=0.0)
+        self._kl_coef = float(value)
+
+    @property
+    def episodes_per_update(self) -> int:
+        """Answers of each rollout."""
+        return self.config.episodes_per_update
+
+    def learn(
+        self,
+        total_episodes: int,
+        *,
+        log_dir: str | Path | None = None,
+        progress: bool = True,
+        callback: Callback | None = None,
+    ) -> list[dict[str, float]]:
+        """Answer and log until ``total_episodes`` have been seen; see `agents.train`."""
+        return train(
+            self,
+            self.envs,
+            total_episodes,
+            log_dir=log_dir,
+            progress=progress,
+            callback=callback,
+        )
+
+    def collect(self) -> Rollout:
+        """Return the rollout of the next update."""
+        return self.resample(0)
 
     def resample(self, draw: int) -> Rollout:
         """Return answers to prompts of the task; see `sample` for their log-probabilities."""
@@ -160,10 +220,34 @@ class BestOfN(Agent):
             "distinct_2": distinct_ngrams(rollout, 2),
         }
 
+    def save(self, path: str | Path) -> None:
+        """Write policy, counters and settings into a folder, atomically."""
+        with self.base.overridden(), self.policy.lock:
+            save_checkpoint(self, Path(path))
+
     def restore(self, path: str | Path) -> None:
-        """Take over the state that `save` wrote; see `Agent.restore`."""
-        super().restore(path)
+        """Take over the state that `save` wrote, under the same settings.
+
+        Raises:
+            ValueError: if the folder holds no complete checkpoint, or one of other settings.
+        """
+        with self.base.overridden(), self.policy.lock:
+            restore_checkpoint(self, Path(path))
         self._exact = None
+
+    @classmethod
+    def load(cls, path: str | Path, envs: VectorEnv[Any, Any, Any], **arguments: Any) -> Self:
+        """Return the agent that `save` wrote, with the settings that it had.
+
+        Args:
+            path: the folder.
+            envs: the environment to answer in.
+            **arguments: ``policy`` where the agent was made with one.
+
+        Raises:
+            ValueError: if the folder holds no complete checkpoint of this class.
+        """
+        return load_checkpoint(cls, Path(path), envs, arguments)
 
     def _choose(
         self, count: int, seed: Sequence[int], prompts: Sequence[Tensor] | None = None

@@ -15,6 +15,8 @@ from rlhf_env.checks import check_choice, check_count, check_number, check_posit
 
 Config = TypeVar("Config")
 
+_CHOOSING = {"n", "episodes_per_update", "kl_coef", "temperature", "seed"}
+
 PRECISIONS = ("fp32", "bf16")
 _LARGEST_SEED = 2**63 - 1
 # Of difflib: with less, "value_coef" would be taken for a misspelled "kl_coef".
@@ -197,8 +199,16 @@ def make_config(kind: type[Config], agent: str, settings: dict[str, Any]) -> Con
     return kind(**plain)
 
 
-def upgraded_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings saved by an earlier version under the names of today."""
+def upgraded_settings(agent: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings saved by an earlier version under the names of today.
+
+    Args:
+        agent: the name of the class.
+        settings: by their names then.
+    """
+    if agent == "BestOfN":
+        # It had all settings of learning once, at their defaults.
+        return {name: settings[name] for name in settings.keys() & _CHOOSING}
     if settings.get("gradient_form") == FORMER_FORM:
         return {**settings, "gradient_form": "standard"}
     return settings

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
-from agents.settings.agent import AgentConfig
-from rlhf_env.checks import check_count
-
-# What choosing has a use for, and what a grid over several agents gives to each of them.
-_USED = ("episodes_per_update", "kl_coef", "temperature", "seed")
-_GIVEN_TO_ALL = ("learning_rate",)
+from agents.settings.agent import check_seed, check_temperature
+from rlhf_env.checks import check_count, check_number
 
 
 @dataclass(frozen=True, kw_only=True)
-class BestOfNConfig(AgentConfig):
-    """Settings of `BestOfN`.
-
-    Of `AgentConfig`, ``episodes_per_update`` (answers, each chosen from n responses),
-    ``kl_coef``, ``temperature`` and ``seed`` mean what they mean elsewhere, ``learning_rate``
-    means nothing, and all others are refused.
-    """
+class BestOfNConfig:
+    """Settings of `BestOfN`, which trains nothing; those of `AgentConfig` mean the same there."""
 
     n: int = 16
     """Responses to choose from; 1 is the policy itself."""
+
+    episodes_per_update: int = 64
+    """Answers of each rollout, each chosen from n responses."""
+
+    kl_coef: float | None = None
+    """beta; None takes the environment's."""
+
+    temperature: float = 1.0
+    """Divides the logits of policy and reference in sampling."""
+
+    seed: int = 0
+    """Of all the agent's randomness."""
+
+    @property
+    def group_size(self) -> int:
+        """1: answers to one prompt are not compared with each other."""
+        return 1
 
     @property
     def can_bootstrap(self) -> bool:
@@ -31,13 +38,10 @@ class BestOfNConfig(AgentConfig):
         return False
 
     def __post_init__(self) -> None:
-        """Refuse values outside their range, and settings of learning."""
-        super().__post_init__()
+        """Refuse values outside their range."""
         check_count("n", self.n)
-        for field in dataclasses.fields(AgentConfig):
-            value = getattr(self, field.name)
-            if field.name not in (*_USED, *_GIVEN_TO_ALL) and value != field.default:
-                raise ValueError(
-                    f"BestOfN trains nothing and has no use for {field.name}, got {value!r}; "
-                    "leave it out"
-                )
+        check_count("episodes_per_update", self.episodes_per_update)
+        if self.kl_coef is not None:
+            check_number("kl_coef", self.kl_coef, minimum=0.0)
+        check_temperature(self.temperature)
+        check_seed(self.seed)

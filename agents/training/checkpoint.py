@@ -22,6 +22,7 @@ from agents.algorithm import StatefulAlgorithm
 from agents.config import AgentConfig
 from agents.policy import Policy
 from agents.settings.agent import upgraded_settings
+from agents.settings.best_of_n import BestOfNConfig
 from agents.training.learner import Learner
 from rlhf_env.files import sha256, sync_folder, write_atomically
 from rlhf_env.vector_env import RLHFVectorEnv
@@ -34,9 +35,9 @@ FILES = ("optimizer.safetensors", "policy.safetensors", "state.json")
 class SavedAgent(Protocol):
     """What of an agent a checkpoint holds."""
 
-    config: AgentConfig
+    config: AgentConfig | BestOfNConfig
     policy: Policy
-    learner: Learner
+    learner: Learner | None
     base: RLHFVectorEnv
     kl_coef: float
     updates: int
@@ -54,7 +55,8 @@ def save_checkpoint(agent: SavedAgent, path: Path) -> None:
     _check_sound(agent)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     _make_empty(partial, path)
-    tensors, scalars = _optimizer_state(agent.learner.optimizer)
+    learner = agent.learner
+    tensors, scalars = _optimizer_state(learner.optimizer) if learner else ({}, {})
     policy = {name: p.detach().contiguous() for name, p in _saved_weights(agent).items()}
     save_file(policy, partial / "policy.safetensors")
     save_file(tensors, partial / "optimizer.safetensors")
@@ -65,7 +67,7 @@ def save_checkpoint(agent: SavedAgent, path: Path) -> None:
         "episodes": agent.episodes,
         "kl_coef": agent.kl_coef,
         "frozen": _frozen_digest(agent),
-        "algorithm": _algorithm_state(agent.learner.algorithm),
+        "algorithm": _algorithm_state(learner.algorithm) if learner else {},
         "optimizer": scalars,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
@@ -110,11 +112,12 @@ def restore_checkpoint(agent: SavedAgent, path: Path) -> None:
         for name, parameter in own.items():
             parameter.copy_(weights[name])
     tensors = _load_tensors(path / "optimizer.safetensors")
-    _restore_optimizer(agent.learner.optimizer, tensors, state["optimizer"])
+    if agent.learner is not None:
+        _restore_optimizer(agent.learner.optimizer, tensors, state["optimizer"])
     agent.updates, agent.episodes = state["updates"], state["episodes"]
     if agent.kl_coef != state["kl_coef"]:
         agent.kl_coef = state["kl_coef"]
-    algorithm = agent.learner.algorithm
+    algorithm = agent.learner.algorithm if agent.learner else None
     if isinstance(algorithm, StatefulAlgorithm):
         algorithm.load_state(state["algorithm"])
 
@@ -146,7 +149,7 @@ def read_state(path: Path, agent: str) -> dict[str, Any]:
         raise _unreadable(path / "state.json") from error
     if state["agent"] != agent:
         raise ValueError(f"{str(path)!r} was written by {state['agent']}, got {agent}.load")
-    return {**state, "config": upgraded_settings(state["config"])}
+    return {**state, "config": upgraded_settings(agent, state["config"])}
 
 
 def find_corruption(path: Path) -> str | None:
@@ -170,14 +173,14 @@ def find_corruption(path: Path) -> str | None:
 
 def _saved_weights(agent: SavedAgent) -> dict[str, torch.nn.Parameter]:
     """Return the policy's weights; of a model under an adapter, those of the adapter alone."""
-    adapter_only = agent.config.lora_rank is not None
+    adapter_only = getattr(agent.config, "lora_rank", None) is not None
     named = agent.policy.named_parameters()
     return {name: p for name, p in named if p.requires_grad or not adapter_only}
 
 
 def _frozen_digest(agent: SavedAgent) -> str | None:
     """Return what tells the weights that a checkpoint leaves out; None if it has all of them."""
-    if agent.config.lora_rank is None:
+    if getattr(agent.config, "lora_rank", None) is None:
         return None
     digest = hashlib.sha256()
     for name, parameter in agent.policy.named_parameters():
@@ -211,7 +214,7 @@ def _check_sound(agent: SavedAgent) -> None:
     prompt = agent.base.task.prompts[0].to(agent.policy.lm.device)[None]
     length = torch.tensor([prompt.shape[1]], device=prompt.device)
     probabilities = agent.policy.token_probabilities(prompt, length)
-    moments, _ = _optimizer_state(agent.learner.optimizer)
+    moments, _ = _optimizer_state(agent.learner.optimizer) if agent.learner else ({}, {})
     named = {**_saved_weights(agent), **{f"optimizer {n}": m for n, m in moments.items()}}
     bad = [name for name, values in named.items() if not values.detach().isfinite().all()]
     if not bad and probabilities.isfinite().all():

@@ -9,7 +9,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
-from agents import Agent, collect
+from agents import Agent, BestOfN, collect
 from agents.rollouts.kl_reward import add_policy_logprob
 from rlhf_env import Rollout, Task
 from rlhf_env.rewards.protocol import score
@@ -29,7 +29,7 @@ def example_episodes(
         envs: the agent's environment.
         stage: "before" or "after" training.
     """
-    if not isinstance(agent, Agent):
+    if not isinstance(agent, Agent | BestOfN):
         return []
     group_size = agent.config.group_size
     rollout = collect(
@@ -76,8 +76,10 @@ def _gold(rollout: Rollout, task: Task, row: int) -> dict[str, float]:
     return {"gold": float(judged[0])}
 
 
-def _per_token(agent: Agent, rollout: Rollout) -> dict[str, Tensor]:
+def _per_token(agent: Agent | BestOfN, rollout: Rollout) -> dict[str, Tensor]:
     """Return [B, L] advantages, and values where the algorithm has them, of every token."""
+    if agent.learner is None:
+        return {}
     old = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     targets = agent.learner.algorithm.targets(rollout, old, agent.base.mdp.reference)
     found = {name: vars(targets).get(name) for name in ("advantages", "values")}

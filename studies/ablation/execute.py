@@ -6,7 +6,7 @@ from typing import Any
 
 from gymnasium.vector import VectorEnv
 
-from agents import Agent, collect, train
+from agents import Agent, BestOfN, collect, train
 from agents.evaluation.evaluate import against_reference
 from agents.evaluation.metrics import rollout_metrics
 from agents.policy import Policy
@@ -51,7 +51,7 @@ def evaluate(agent: Any, envs: VectorEnv[Any, Any, Any], episodes: int) -> dict[
 
     Of an agent that only acts, its episodes are judged and compared with the reference's.
     """
-    if isinstance(agent, Agent):
+    if isinstance(agent, Agent | BestOfN):
         return agent.evaluate(episodes)
     base = base_environment(envs)
     task = base.task

@@ -92,7 +92,7 @@ def _agent(checkpoint: Path) -> str:
     name = str(state["agent"])
     kind = getattr(agents, name, None) if name in agents.__all__ else None
     # The package also names its modules, such as "math".
-    if not (isinstance(kind, type) and issubclass(kind, agents.Agent)):
+    if not (isinstance(kind, type) and issubclass(kind, agents.Agent | agents.BestOfN)):
         raise ValueError(
             f"the folder must hold an agent of this project, got {checkpoint}, which {name!r:.60} "
             "wrote; load it in Python, by that class"

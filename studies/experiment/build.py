@@ -120,6 +120,8 @@ def make_agent(run: RunSettings, envs: VectorEnv[Any, Any, Any]) -> Any:
         return custom(envs, **{k: v for k, v in given.items() if k in settings_of(custom)})
     known = BUILT_IN_AGENTS[run.agent]
     made: Callable[..., Any] = getattr(agents, known.class_name)
+    # Of what a grid offers to all, such as a learning rate, an agent gets what it takes.
+    given = {name: value for name, value in given.items() if name in known.settings}
     return made(envs, **{**known.preset, **given})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from agents import BestOfN, collect
+from agents import Agent, BestOfN, collect
 from agents.algorithms.best_of_n_estimators import best_of_n_kl_bound, best_of_n_mean
+from agents.settings.agent import upgraded_settings
 from rlhf_env.exact import evaluate
 from rlhf_env.exact.best_of_n import best_of_n
 from rlhf_env.task import Task
@@ -64,7 +66,8 @@ def gold_task() -> Task:
 
 
 def small_agent(**settings: Any) -> BestOfN:
-    return BestOfN(make_envs(tiny_gpt2_task(), 8), episodes_per_update=4, **{"n": 3, **settings})
+    given = {"n": 3, "episodes_per_update": 4, **settings}
+    return BestOfN(make_envs(tiny_gpt2_task(), 8), **given)
 
 
 @pytest.mark.parametrize("n", TOY15)
@@ -210,7 +213,7 @@ def test_other_prompts_than_the_enumerated_one_are_not_known(toy15: Task) -> Non
 
 
 def test_learning_changes_nothing_and_says_so(tmp_path: Path) -> None:
-    agent = small_agent(learning_rate=0.5)
+    agent = small_agent()
     before = [p.clone() for p in agent.policy.parameters()]
     history = agent.learn(8, log_dir=tmp_path, progress=False)
     assert [row["optimizer_steps"] for row in history] == [0.0, 0.0]
@@ -218,7 +221,7 @@ def test_learning_changes_nothing_and_says_so(tmp_path: Path) -> None:
     assert [row["ratio_max"] for row in history] == [1.0, 1.0]
     for old, new in zip(before, agent.policy.parameters(), strict=True):
         assert torch.equal(old, new)
-    again = small_agent(learning_rate=0.5).learn(12, log_dir=tmp_path, progress=False)
+    again = small_agent().learn(12, log_dir=tmp_path, progress=False)
     assert [row["update"] for row in again] == [3.0]
 
 
@@ -246,6 +249,10 @@ def test_at_another_temperature(toy15: Task) -> None:
     [
         ({"epochs": 2}, "BestOfN trains nothing and has no use for epochs, got 2"),
         ({"kl_target": 1.0}, "has no use for kl_target"),
+        ({"learning_rate": 0.5}, "has no use for learning_rate, got 0.5"),
+        ({"temperature": 1e-40}, "temperature must be at least 1e-06"),
+        ({"episodes_per_update": 0}, "episodes_per_update must be an integer >= 1, got 0"),
+        ({"nn": 4}, "BestOfN has no setting 'nn'; there are"),
         ({"gamma": 0.9}, "BestOfN has no setting 'gamma'"),
         ({"n": 0}, "n must be an integer >= 1, got 0"),
     ],
@@ -259,3 +266,16 @@ def test_truncated_responses_have_no_score_to_choose_by() -> None:
     envs = make_envs(tiny_gpt2_task(), 8, length_limit="bootstrap")
     with pytest.raises(ValueError, match=r"BestOfN has no critic .*, got truncated"):
         BestOfN(envs, n=4, episodes_per_update=8).collect()
+
+
+def test_it_is_saved_without_an_optimizer_and_read_from_an_earlier_version(
+    toy15: Task, tmp_path: Path
+) -> None:
+    """It had all settings of learning once."""
+    agent = BestOfN(make_envs(toy15), n=4, episodes_per_update=8)
+    assert not isinstance(agent, Agent)
+    agent.save(tmp_path / "saved")
+    state = json.loads((tmp_path / "saved" / "state.json").read_text())
+    assert sorted(state["config"]) == ["episodes_per_update", "kl_coef", "n", "seed", "temperature"]
+    former = {**state["config"], "learning_rate": 1e-3, "epochs": 1, "kl_placement": "reward"}
+    assert upgraded_settings("BestOfN", former) == state["config"]

@@ -33,4 +33,4 @@ def test_settings_of_an_earlier_version_are_read(toy15: Task, tmp_path: Path) ->
     (tmp_path / "saved" / checkpoint.MANIFEST).write_text(json.dumps(manifest))
     loaded = GRPO.load(tmp_path / "saved", make_envs(toy15))
     assert loaded.config.gradient_form == "standard"
-    assert upgraded_settings({"epochs": 2}) == {"epochs": 2}
+    assert upgraded_settings("PPO", {"epochs": 2}) == {"epochs": 2}
