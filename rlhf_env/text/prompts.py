@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import reprlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlhf_env.extras import require
+from rlhf_env.text.rows import ROW_KINDS, column_of, file_kind, read_objects, read_text
 from rlhf_env.text.text_ids import chat_ids, is_chat, plain_ids
 
 if TYPE_CHECKING:
@@ -40,14 +38,12 @@ def read_prompts(source: Any, option: str, column: str | None = None) -> list[An
     path = Path(source)
     if not path.is_file():
         raise ValueError(f"{option} must be a list of texts or an existing file, got {str(path)!r}")
-    suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
-    kind = suffixes[-1] if suffixes else ""
+    kind = file_kind(path)
     if kind == ".txt":
-        return [line for line in _read_text(path, option).split("\n") if line.strip()]
-    if kind in (".jsonl", ".json"):
-        return _column(_json_rows(path, option), column, option, repr(str(path)))
-    if kind == ".parquet":
-        return _column(_parquet_rows(path, option), column, option, repr(str(path)))
+        return [line for line in read_text(path, option).split("\n") if line.strip()]
+    if kind in ROW_KINDS:
+        names = [column] if column else ["prompt", "text"]
+        return column_of(read_objects(path, option), names, option, repr(str(path)))
     raise ValueError(f"{option} must be a {_FORMATS} file, got {str(path)!r}")
 
 
@@ -61,7 +57,8 @@ def _from_memory(source: Any, option: str, column: str | None) -> list[Any]:
         raise ValueError(f"{option} must be a list, a file or a data set column, got {source!r}")
     rows = list(source)
     if rows and all(isinstance(row, Mapping) for row in rows):
-        return _column(rows, column, option, "the data set")
+        names = [column] if column else ["prompt", "text"]
+        return column_of(rows, names, option, "the data set")
     return rows
 
 
@@ -174,60 +171,3 @@ def _checked_ids(prompt: Any, name: str, vocab_size: int) -> list[int]:
             f"{name} holds the id {int(outside[0])}, outside the vocabulary [0, {vocab_size})"
         )
     return ids.tolist()
-
-
-def _read_text(path: Path, option: str) -> str:
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8-sig") as file:
-            return file.read()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"{option}: cannot read {str(path)!r} as UTF-8 text: {error}") from error
-
-
-def _parquet_rows(path: Path, option: str) -> list[dict[str, Any]]:
-    require("studies", "pandas", "pyarrow")
-    import pandas as pd
-
-    try:
-        return pd.read_parquet(path).to_dict("records")  # type: ignore[return-value]
-    except Exception as error:  # a damaged file makes Arrow raise nearly anything
-        raise ValueError(f"{option}: cannot read {str(path)!r} as Parquet: {error}") from error
-
-
-def _json_rows(path: Path, option: str) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(_read_text(path, option).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(
-                f"{option}: line {number} of {str(path)!r} is not JSON: "
-                f"{getattr(error, 'msg', 'nested too deeply')}"
-            ) from error
-        if not isinstance(row, dict):
-            raise ValueError(
-                f"{option}: line {number} of {str(path)!r} must be a JSON object, got {line[:60]!r}"
-            )
-        rows.append(row)
-    return rows
-
-
-def _column(
-    rows: Sequence[Mapping[str, Any]], column: str | None, option: str, where: str
-) -> list[Any]:
-    if not rows:
-        raise ValueError(f"{option}: {where} must hold at least one row, got none")
-    names = [column] if column else ["prompt", "text"]
-    available = sorted(set().union(*rows))
-    name = next((name for name in names if name in available), None)
-    if name is None:
-        raise ValueError(
-            f"{option}: {where} must have a column {' or '.join(map(repr, names))}, got {available}"
-        )
-    missing = next((number for number, row in enumerate(rows, 1) if name not in row), None)
-    if missing:
-        raise ValueError(f"{option}: row {missing} of {where} has no {name!r}")
-    return [row[name] for row in rows]

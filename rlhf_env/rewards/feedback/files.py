@@ -5,9 +5,6 @@ What a row may look like is in `rlhf_env.rewards.feedback.rows`.
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_env.checks import check_choice
-from rlhf_env.extras import importing
 from rlhf_env.rewards.feedback.conversations import Row
 from rlhf_env.rewards.feedback.data import KINDS, PreferenceData
 from rlhf_env.rewards.feedback.prompt_and_response import (
@@ -25,6 +21,7 @@ from rlhf_env.rewards.feedback.prompt_and_response import (
 )
 from rlhf_env.rewards.feedback.records import Record
 from rlhf_env.rewards.feedback.rows import FORMATS, RowFormat
+from rlhf_env.text.rows import ROW_KINDS, file_kind, read_rows
 
 _FORMATS = ".jsonl, .json (lines) or .parquet, optionally with .gz"
 _UNUSABLE = "left out for a response that is empty or no text"
@@ -115,37 +112,9 @@ def _file_rows(path: Path, option: str) -> Iterator[tuple[int, Any]]:
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no file"
         raise ValueError(f"{option} must be an existing file, got {str(path)!r}, which is {what}")
-    suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
-    suffix = suffixes[-1] if suffixes else ""
-    if suffix not in (".jsonl", ".json", ".parquet"):
+    if file_kind(path) not in ROW_KINDS:
         raise ValueError(f"{option} must be a {_FORMATS} file, got {str(path)!r}")
-    try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rb") as file:
-            content = file.read()
-        if suffix == ".parquet":
-            return enumerate(_parquet_rows(content), start=1)
-        return _json_rows(content.decode("utf-8-sig"), path, option)
-    except (OSError, EOFError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"{option}: cannot read {str(path)!r}: {reason}") from error
-
-
-def _parquet_rows(content: bytes) -> list[Any]:
-    with importing("rewards"):
-        from pyarrow import parquet
-
-    return parquet.read_table(io.BytesIO(content)).to_pylist()
-
-
-def _json_rows(text: str, path: Path, option: str) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"{option}: line {number} of {str(path)!r} is not JSON") from error
+    return read_rows(path, option)
 
 
 def _format(

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rlhf_env.text.prompts import read_prompts
+from rlhf_env.text.rows import ROW_KINDS, column_of, file_kind, read_objects
 
 HELD_OUT_SHARE = 10
 
@@ -105,10 +105,19 @@ def read_rated_texts(
         option: how the caller named the file, for error messages.
 
     Raises:
-        ValueError: if it cannot be read, a field is missing, or a row is no text with a number.
+        ValueError: if it cannot be read, a field is missing, or a row is not a text with a
+            number.
     """
-    texts = read_prompts(path, option, text_field)
-    ratings = read_prompts(path, option, rating_field)
+    file = Path(path)
+    if not file.is_file() or file_kind(file) not in ROW_KINDS:
+        raise ValueError(
+            f"{option} must be an existing .jsonl, .json (lines) or .parquet file, optionally "
+            f"with .gz, got {str(path)!r}"
+        )
+    rows = read_objects(file, option)
+    texts, ratings = (
+        column_of(rows, [field], option, repr(str(path))) for field in (text_field, rating_field)
+    )
     try:
         return RatedTexts(texts=texts, ratings=ratings)
     except ValueError as error:

@@ -67,7 +67,7 @@ class TestSources:
             ("p.csv", "a", r"prompts must be a .txt, .jsonl, .* file, got .*p.csv"),
             ("p", "a", "prompts must be a .txt"),
             ("p.jsonl", '{"prompt": "a"}\n{oops\n', "prompts: line 2 of .* is not JSON"),
-            ("p.jsonl", '"text"\n', "line 1 of .* must be a JSON object, got '\"text\"'"),
+            ("p.jsonl", '"text"\n', "line 1 of .* must be a JSON object, got 'text'"),
             ("p.jsonl", "", "must hold at least one row, got none"),
             ("p.jsonl", '{"question": "a"}\n', r"column 'prompt' or 'text', got \['question'\]"),
             ("p.jsonl", '{"prompt": "a"}\n{"text": "b"}\n', "row 2 of .* has no 'prompt'"),

@@ -1,0 +1,128 @@
+"""Reading text, JSON lines and Parquet, optionally with .gz; every error names the file."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlhf_env.extras import importing
+
+ROW_KINDS = (".jsonl", ".json", ".parquet")
+
+
+def file_kind(path: Path) -> str:
+    """Return the suffix that tells what a file holds, without ".gz"; "" if there is none."""
+    suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
+    return suffixes[-1] if suffixes else ""
+
+
+def read_text(path: Path, option: str) -> str:
+    """Return the content of a text file.
+
+    Args:
+        path: an existing file.
+        option: how the caller named it, for error messages.
+
+    Raises:
+        ValueError: if it cannot be read as UTF-8 text.
+    """
+    try:
+        with _open(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
+            return text.read()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ValueError(f"{option}: cannot read {str(path)!r} as UTF-8 text: {error}") from error
+
+
+def read_rows(path: Path, option: str) -> Iterator[tuple[int, Any]]:
+    """Yield each row of a file of one of `ROW_KINDS`, with its number from 1.
+
+    In JSON the number is that of the line; empty lines are left out. Rows are what the file says,
+    not always dictionaries.
+
+    Args:
+        path: an existing file.
+        option: how the caller named it, for error messages.
+
+    Raises:
+        ValueError: if the file, or a line of it, cannot be read.
+    """
+    if file_kind(path) == ".parquet":
+        yield from enumerate(_parquet_rows(path, option), start=1)
+        return
+    for number, line in enumerate(read_text(path, option).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            reason = getattr(error, "msg", "nested too deeply")
+            raise ValueError(
+                f"{option}: line {number} of {str(path)!r} is not JSON: {reason}"
+            ) from error
+        yield number, row
+
+
+def read_objects(path: Path, option: str) -> list[dict[str, Any]]:
+    """Return the rows of a file, every one of which must have named fields.
+
+    Raises:
+        ValueError: as `read_rows` does, or if a row is not an object.
+    """
+    rows = []
+    for number, row in read_rows(path, option):
+        if not isinstance(row, dict):
+            raise ValueError(
+                f"{option}: line {number} of {str(path)!r} must be a JSON object, got {row!r:.60}"
+            )
+        rows.append(row)
+    return rows
+
+
+def column_of(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str], option: str, where: str
+) -> list[Any]:
+    """Return one field of all rows.
+
+    Args:
+        rows: at least one.
+        names: of the field; the first that any row has is taken.
+        option: how the caller named the source, for error messages.
+        where: what error messages call the source.
+
+    Raises:
+        ValueError: if there is no row, no such field, or a row without it.
+    """
+    if not rows:
+        raise ValueError(f"{option}: {where} must hold at least one row, got none")
+    available = sorted(set().union(*rows))
+    name = next((name for name in names if name in available), None)
+    if name is None:
+        raise ValueError(
+            f"{option}: {where} must have a column {' or '.join(map(repr, names))}, got {available}"
+        )
+    missing = next((number for number, row in enumerate(rows, 1) if name not in row), None)
+    if missing:
+        raise ValueError(f"{option}: row {missing} of {where} has no {name!r}")
+    return [row[name] for row in rows]
+
+
+def _parquet_rows(path: Path, option: str) -> list[dict[str, Any]]:
+    with importing("rewards"):
+        from pyarrow import parquet
+
+    try:
+        with _open(path) as file:
+            content = file.read()
+        return parquet.read_table(io.BytesIO(content)).to_pylist()
+    except Exception as error:
+        # Of a damaged file Arrow says nearly anything.
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"{option}: cannot read {str(path)!r} as Parquet: {reason}") from error
+
+
+def _open(path: Path) -> Any:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
