@@ -3,7 +3,7 @@
 Rows are episodes, columns are decisions (tokens, macro actions or whole responses): [B, D], padded
 on the right. ``mask`` is True where a decision was taken; values elsewhere never matter, not even
 NaN. Nothing here knows a model, a configuration or a file. Every function refuses shapes that do
-not fit with a ValueError that names them: none broadcasts.
+not fit with a ValueError that names them.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def discount_weights(mask: Tensor, gamma: float) -> Tensor:
 
 
 def discounted_returns(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
-    """Sum the discounted rewards from each decision on.
+    """Return the sum of discounted rewards from each decision on, [B, D]; 0 outside the mask.
 
     G_t = r_t + γ G_{t+1}   (Sutton and Barto, Reinforcement Learning, eq. 3.9)
 
@@ -65,9 +65,6 @@ def discounted_returns(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
         rewards: [B, D] of each decision.
         mask: [B, D] bool.
         gamma: discount per decision.
-
-    Returns:
-        [B, D] returns; 0 outside the mask.
     """
     check_shapes("discounted_returns", 2, rewards=rewards, mask=mask)
     paid = rewards.masked_fill(~mask, 0.0)
@@ -87,7 +84,7 @@ def gae(
     gamma: float,
     gae_lambda: float,
 ) -> Tensor:
-    """Estimate advantages by exponentially weighted temporal differences.
+    """Return advantages by exponentially weighted TD errors, [B, D]; 0 outside the mask.
 
     δ_t = r_t + γ V(s_{t+1}) − V(s_t),   A_t = δ_t + γ λ A_{t+1}   (arXiv:1506.02438)
 
@@ -99,9 +96,6 @@ def gae(
             the critic's value where it was truncated.
         gamma: discount per decision.
         gae_lambda: 1 gives returns minus values, 0 one-step temporal differences.
-
-    Returns:
-        [B, D] advantages; 0 outside the mask.
     """
     check_shapes("gae", 2, rewards=rewards, values=values, mask=mask)
     check_row_values("gae", len(mask), bootstrap=bootstrap)
@@ -117,17 +111,15 @@ def gae(
 
 
 def group_relative(returns: Tensor, group: Tensor, epsilon: float = 1e-4) -> Tensor:
-    """Centre each return on its group's mean and divide by the group's standard deviation.
+    """Center each return on its group's mean and divide by the group's standard deviation.
 
-    A_i = (R_i − mean) / (std + ε), with the sample standard deviation   (arXiv:2402.03300)
+    A_i = (R_i − mean) / (std + ε), with the sample standard deviation   (arXiv:2402.03300);
+    advantages sum to zero within every group.
 
     Args:
         returns: [B] return of each episode.
         group: [B] rows with the same number share a prompt draw.
         epsilon: keeps groups of nearly equal returns finite.
-
-    Returns:
-        [B] advantages; they sum to zero within every group.
 
     Raises:
         ValueError: if a group holds a single episode.
@@ -147,7 +139,7 @@ def group_deviation(returns: Tensor, group: Tensor, epsilon: float = 1e-4) -> Te
 
 
 def group_centered(returns: Tensor, group: Tensor) -> Tensor:
-    """Centre each return on its group's mean: `group_relative` without the division.
+    """Center each return on its group's mean: `group_relative` without the division.
 
     A_i = R_i − mean   (Dr. GRPO, arXiv:2503.20783)
     """

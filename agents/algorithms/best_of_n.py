@@ -277,11 +277,13 @@ class BestOfN:
             logprobs = logprobs.masked_scatter(chosen.is_action, taken.log().to(logprobs))
         answers = chosen.replace(logprobs=logprobs)
         # What was paid is the log-probability under the policy that was chosen from.
-        return self._paid(answers) if answers.includes_policy_logprob.all() else answers
+        includes = answers.includes_policy_logprob
+        return self._paid(answers) if includes is not None and includes.all() else answers
 
     def _paid(self, answers: Rollout) -> Rollout:
         """Return the answers with the KL paid by their own log-probabilities."""
-        return estimated_kl(answers, "k1") if answers.kl_coef.any() else answers
+        has_kl = answers.kl_coef is not None and answers.kl_coef.any()
+        return estimated_kl(answers, "k1") if has_kl else answers
 
     def _kl_bound(self, chosen: Rollout) -> float:
         """Return what choosing costs at most, and the KL of the policy that was chosen from."""

@@ -35,13 +35,28 @@ FILES = ("optimizer.safetensors", "policy.safetensors", "state.json")
 class SavedAgent(Protocol):
     """What of an agent a checkpoint holds."""
 
-    config: AgentConfig | BestOfNConfig
     policy: Policy
-    learner: Learner | None
     base: RLHFVectorEnv
-    kl_coef: float
     updates: int
     episodes: int
+
+    @property
+    def kl_coef(self) -> float:
+        """Beta of its next rollout."""
+        ...
+
+    @kl_coef.setter
+    def kl_coef(self, value: float) -> None: ...
+
+    @property
+    def config(self) -> AgentConfig | BestOfNConfig:
+        """Its settings."""
+        ...
+
+    @property
+    def learner(self) -> Learner | None:
+        """What trains it; None of an agent that does not learn."""
+        ...
 
 
 def save_checkpoint(agent: SavedAgent, path: Path) -> None:
