@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rlhf_env.engine.language_model import LanguageModel, length_batches
-from rlhf_env.engine.sampling import draw_tokens
+from rlhf_env.engine.sampling import check_rows_finite, draw_tokens, inverse_cdf
 from rlhf_env.mdp.lock import PicklableRLock
 from rlhf_env.rollout import Rollout
 
@@ -145,7 +145,7 @@ class Policy(nn.Module):
         logprobs = (logits / self.temperature).log_softmax(dim=-1)
         if uniforms is None:
             best, chosen = logprobs.max(dim=-1)
-            _check_finite(best)
+            check_rows_finite(best)
             return chosen, best
         chosen = inverse_cdf(logprobs.exp(), uniforms)
         return chosen, logprobs.gather(1, chosen[:, None]).squeeze(1)
@@ -239,33 +239,6 @@ def _apart(
         vocab_size,
         gradient_checkpointing=gradient_checkpointing or is_on,
         shares_prompts=shares_prompts,
-    )
-
-
-def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
-    """Return the token of each row at which the cumulative distribution passes a number, [N].
-
-    Args:
-        probabilities: [N, V]; each row sums to 1 up to rounding.
-        uniforms: [N] numbers in [0, 1).
-    """
-    cumulative = probabilities.cumsum(dim=-1)
-    # Rounding leaves the last sum a little off 1: the draw is scaled to it and kept below it,
-    # so that a token of probability zero is never chosen.
-    total = cumulative[:, -1:]
-    _check_finite(total[:, 0])
-    wanted = torch.minimum(uniforms[:, None] * total, total.nextafter(total.new_zeros(())))
-    return torch.searchsorted(cumulative, wanted, right=True).squeeze(1)
-
-
-def _check_finite(values: Tensor) -> None:
-    """Raise ValueError if what was made of a row's logits is not finite."""
-    if values.isfinite().all():
-        return
-    row = int((~values.isfinite()).nonzero()[0])
-    raise ValueError(
-        f"the policy's logits for row {row} are not finite, expected numbers; "
-        "its weights are damaged: go back to a checkpoint, and lower learning_rate"
     )
 
 

@@ -23,7 +23,7 @@ from agents.algorithms.best_of_n_estimators import best_of_n_kl_bound
 from agents.algorithms.group_advantages import check_terminated
 from agents.evaluation.evaluate import against_reference
 from agents.evaluation.metrics import distinct_ngrams, mean_kl, rollout_metrics
-from agents.policy import Policy, inverse_cdf
+from agents.policy import Policy
 from agents.rollouts.collect import base_environment, collect
 from agents.rollouts.contract import check_observation
 from agents.rollouts.kl_reward import estimated_kl
@@ -33,6 +33,7 @@ from agents.settings.best_of_n import BestOfNConfig
 from agents.training.checkpoint import load_checkpoint, restore_checkpoint, save_checkpoint
 from agents.training.train import Callback, train
 from rlhf_env.checks import check_number
+from rlhf_env.engine.sampling import inverse_cdf
 from rlhf_env.exact.best_of_n import BestOfNEvaluation, best_of_n
 from rlhf_env.exact.response_tree import check_enumerable
 from rlhf_env.rollout import Rollout

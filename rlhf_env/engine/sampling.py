@@ -38,6 +38,43 @@ def draw_tokens(
     return torch.cat(tokens), torch.cat(logprobs)
 
 
+def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
+    """Return the token of each row at which the cumulative distribution passes a number, [N].
+
+    The plain form of `draw_tokens`, for distributions that are at hand.
+
+    Args:
+        probabilities: [N, V]; each row sums to 1 up to rounding.
+        uniforms: [N] numbers in [0, 1).
+
+    Raises:
+        ValueError: if a row is not a distribution.
+    """
+    cumulative = probabilities.cumsum(dim=-1)
+    # Rounding leaves the last sum a little off 1: the draw is scaled to it and kept below it,
+    # so that a token of probability zero is never chosen.
+    total = cumulative[:, -1:]
+    check_rows_finite(total[:, 0])
+    wanted = _below(uniforms[:, None] * total, total)
+    return torch.searchsorted(cumulative, wanted, right=True).squeeze(1)
+
+
+def check_rows_finite(values: Tensor, *, first: int = 0) -> None:
+    """Raise ValueError if what was made of a row's logits is not finite.
+
+    Args:
+        values: [N] of the rows.
+        first: number of the first of them.
+    """
+    if values.isfinite().all():
+        return
+    row = first + int((~values.isfinite()).nonzero()[0])
+    raise ValueError(
+        f"the policy's logits for row {row} are not finite, expected numbers; "
+        "its weights are damaged: go back to a checkpoint, and lower learning_rate"
+    )
+
+
 def _draw(
     logits: Tensor, uniforms: Tensor, temperature: float, *, first: int
 ) -> tuple[Tensor, Tensor]:
@@ -50,12 +87,7 @@ def _draw(
     blocks = padded.view(count, -1, _BLOCK)
     ends = blocks.sum(dim=2).cumsum(dim=1)
     total = ends[:, -1:]
-    if not total.isfinite().all():
-        row = first + int((~total.isfinite()).nonzero()[0, 0])
-        raise ValueError(
-            f"the policy's logits for row {row} are not finite, expected numbers; "
-            "its weights are damaged: go back to a checkpoint, and lower learning_rate"
-        )
+    check_rows_finite(total[:, 0], first=first)
     wanted = _below(uniforms * total, total)
     block = torch.searchsorted(ends, wanted, right=True)
     begins = torch.cat([torch.zeros_like(total), ends], dim=1)
