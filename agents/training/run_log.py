@@ -140,7 +140,6 @@ def _row(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     update = row.get("update") if isinstance(row, dict) else None
-    is_number = isinstance(update, int | float) and not isinstance(update, bool)
-    if not is_number or not math.isfinite(update) or update != int(update) or update < 1:
+    if isinstance(update, bool) or not isinstance(update, int | float):
         return None
-    return row
+    return row if math.isfinite(update) and update == int(update) and update >= 1 else None
