@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -72,13 +72,13 @@ def make_task(name: str) -> Task:
     return made
 
 
-def make_envs(run: RunSettings, task: Task) -> VectorEnv[Any, Any, Any]:
+def make_envs(run: RunSettings, task: Task, device: str = "auto") -> VectorEnv[Any, Any, Any]:
     """Return the vector environment with the density inside and the granularity outside.
 
     Shaping is outside of both: its discount is the agent's, per decision.
     """
     rows = min(run.budget.episodes_per_update, MAX_ENVS)
-    envs = gym.make_vec("RLHF-v0", num_envs=rows, task=task, kl_coef=run.kl_coef)
+    envs = gym.make_vec("RLHF-v0", num_envs=rows, task=task, kl_coef=run.kl_coef, device=device)
     if run.every_k is not None:
         envs = vector.EveryK(envs, k=run.every_k)
     envs = with_granularity(envs, run.granularity)
@@ -101,8 +101,16 @@ def with_granularity(envs: VectorEnv[Any, Any, Any], granularity: str) -> Vector
     return vector.SequenceBandit(envs) if granularity == "bandit" else envs
 
 
-def make_agent(run: RunSettings, envs: VectorEnv[Any, Any, Any]) -> Any:
-    """Return the agent with the settings it has."""
+def make_agent(
+    run: RunSettings, envs: VectorEnv[Any, Any, Any], more: Mapping[str, Any] | None = None
+) -> Any:
+    """Return the agent with the settings it has.
+
+    Args:
+        run: of which the agent gets what it takes.
+        envs: that it acts in.
+        more: settings of a built-in agent besides, which it has.
+    """
     offered = {
         "gamma": run.gamma,
         "gae_lambda": run.gae_lambda,
@@ -122,7 +130,7 @@ def make_agent(run: RunSettings, envs: VectorEnv[Any, Any, Any]) -> Any:
     made: Callable[..., Any] = getattr(agents, known.class_name)
     # Of what a grid offers to all, such as a learning rate, an agent gets what it takes.
     given = {name: value for name, value in given.items() if name in known.settings}
-    return made(envs, **{**known.preset, **given})
+    return made(envs, **{**known.preset, **given, **(more or {})})
 
 
 def learning_rate(run: RunSettings) -> float | None:

@@ -29,7 +29,7 @@ REWARD = "reward.safetensors"
 # Where the command was typed is what its relative paths begin at.
 WORKING_FOLDER = "working_folder"
 # These change how long a run is and what is shown of it, not what it learns.
-FREE = ("episodes", "eval_episodes", "samples", WORKING_FOLDER)
+FREE = ("episodes", "eval_episodes", "samples", "device", WORKING_FOLDER)
 
 
 def check_folder(folder: Path, asked: Mapping[str, object], command: str) -> None:

@@ -74,13 +74,40 @@ def check_learning(learning: Learning) -> None:
                 f"--{name.replace('_', '-')} is not a setting of {learning.agent}, got {value}; "
                 "leave it out or choose another agent"
             )
-    _check_minibatches(learning.agent, learning.episodes_per_update)
+    _check_options(learning)
+    _check_minibatches(learning)
     if learning.group_size is not None:
         _check_group(learning.group_size, learning.episodes_per_update)
+    _check_together(learning)
 
 
-def _check_minibatches(agent: str, episodes: int) -> None:
-    count = BUILT_IN_AGENTS[agent].minibatches
+def _check_options(learning: Learning) -> None:
+    """Refuse options that the agent does not have."""
+    known = BUILT_IN_AGENTS[learning.agent].settings
+    for name, value in learning.agent_options.items():
+        if name not in known:
+            raise ValueError(
+                f"--{name.replace('_', '-')} is not a setting of {learning.agent}, got {value}; "
+                "leave it out or choose another agent"
+            )
+    if learning.lora_alpha is not None and learning.lora_rank is None:
+        raise ValueError(
+            f"--lora-alpha goes with --lora-rank, got {learning.lora_alpha} without one; give both"
+        )
+
+
+def _check_together(learning: Learning) -> None:
+    """Let the agent's own settings check the options' values, without torch."""
+    known = BUILT_IN_AGENTS[learning.agent]
+    shared = {"episodes_per_update": learning.episodes_per_update}
+    shared |= {} if learning.group_size is None else {"group_size": learning.group_size}
+    given = {name: value for name, value in shared.items() if name in known.settings}
+    known.config_class(**{**known.preset, **given, **learning.agent_options})
+
+
+def _check_minibatches(learning: Learning) -> None:
+    agent, episodes = learning.agent, learning.episodes_per_update
+    count = learning.minibatches or BUILT_IN_AGENTS[agent].minibatches
     if episodes % count:
         below, above = episodes // count * count, -(-episodes // count) * count
         choices = f"{below} or {above}" if below else str(above)

@@ -90,7 +90,11 @@ def assemble(settings: Settings, inputs: TaskInputs | None, console: Console) ->
     weights = sum(parameter.numel() for parameter in task.reference.parameters())
     if weights < ONE_THREAD_BELOW and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
-    agent = make_agent(settings.run, make_envs(settings.run, task))
+    agent = make_agent(
+        settings.run,
+        make_envs(settings.run, task, settings.learning.device),
+        settings.learning.agent_options,
+    )
     return Assembly(task=task, agent=agent, learned=learned, figures=figures)
 
 

@@ -16,6 +16,16 @@ from studies.experiment.option_names import as_typed
 from studies.experiment.task_spec import Problem
 
 DEFAULT_TASK = "reviews"
+# Settings of agents that a grid does not vary; None takes the agent's own.
+AGENT_OPTIONS = (
+    "epochs",
+    "minibatches",
+    "clip_range",
+    "temperature",
+    "lora_rank",
+    "lora_alpha",
+    "precision",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +50,22 @@ class Learning:
     """Where the KL penalty is paid: reward, loss (none given: the agent's own)."""
     kl_estimator: str | None = None
     """By what the KL is estimated from the tokens chosen: k1, k2, k3 (none given: the agent's)."""
+    epochs: int | None = None
+    """Passes over each rollout (none given: the agent's own, as for all that follow)."""
+    minibatches: int | None = None
+    """Optimizer steps per pass."""
+    clip_range: float | None = None
+    """Largest change of a ratio that is rewarded, of agents that clip."""
+    temperature: float | None = None
+    """Of the softmax, in sampling and in learning."""
+    lora_rank: int | None = None
+    """Train low-rank adapters of this rank instead of all weights (needs the extra lora)."""
+    lora_alpha: int | None = None
+    """The adapters' output is scaled by lora_alpha / lora_rank."""
+    precision: str | None = None
+    """Of the training passes: fp32 or bf16."""
+    device: str = "auto"
+    """Where everything runs: cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
     density: str = "terminal"
     """When the score is paid: terminal, every_k or every_8, prefix_difference, potential."""
     every_k: int = 1
@@ -51,6 +77,12 @@ class Learning:
     """Of all the agent's randomness and of the choice of prompts that are shown."""
     eval_episodes: int = 256
     """Episodes of the evaluations before and after training."""
+
+    @property
+    def agent_options(self) -> dict[str, Any]:
+        """Those of `AGENT_OPTIONS` that were given."""
+        given = {name: getattr(self, name) for name in AGENT_OPTIONS}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
