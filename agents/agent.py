@@ -23,6 +23,7 @@ from agents.rollouts.kl_reward import learned_kl
 from agents.rollouts.sampling_plan import Stream
 from agents.rollouts.shaping import warn_of_other_discount
 from agents.training.checkpoint import load_checkpoint, restore_checkpoint, save_checkpoint
+from agents.training.export import export_adapter, export_model
 from agents.training.kl_coefficient import KLCoefficient
 from agents.training.learner import Learner
 from agents.training.lora import adapted
@@ -217,6 +218,21 @@ class Agent:
         """Write policy, value head, optimiser, counters and settings into a folder, atomically."""
         with self._one_thread():
             save_checkpoint(self, Path(path))
+
+    def export(self, folder: str | Path, *, adapter: bool = False) -> None:
+        """Write an ordinary Hugging Face model folder, tokenizer included.
+
+        Args:
+            folder: new or empty.
+            adapter: write the adapter of ``lora_rank`` alone, as peft reads it; else it is added
+                to the weights.
+
+        Raises:
+            ValueError: if the folder is taken, the policy is no Hugging Face model, or there is no
+                adapter.
+        """
+        with self._one_thread():
+            (export_adapter if adapter else export_model)(self, Path(folder))
 
     def restore(self, path: str | Path) -> None:
         """Take over the state that `save` wrote, under the same settings.

@@ -80,19 +80,19 @@ def check_constructor(agent: str, made: Callable[..., Any]) -> None:
     Raises:
         ValueError: with what is missing or too much.
     """
-    methods = ("act", "update") if inspect.isclass(made) else ()
-    lacking = [name for name in methods if not callable(getattr(made, name, None))]
-    if lacking:
-        raise ValueError(
-            f"agent {agent!r} must have act(observation) and update(rollout), got a class without "
-            f"{lacking[0]}; add it"
-        )
     taken = settings_of(made)
     missing = [name for name in REQUIRED if name not in taken]
     if missing:
         raise ValueError(
             f"agent {agent!r} must take the keyword arguments {', '.join(REQUIRED)} after the "
             f"environments, got a constructor without {', '.join(missing)}; add them"
+        )
+    methods = ("act", "update") if inspect.isclass(made) else ()
+    lacking = [name for name in methods if not callable(getattr(made, name, None))]
+    if lacking:
+        raise ValueError(
+            f"agent {agent!r} must have act(observation) and update(rollout), got a class without "
+            f"{lacking[0]}; add it"
         )
     known = _parameters(made)
     if known and known[0].kind not in _BY_PLACE:

@@ -153,7 +153,7 @@ def test_settings_survive_json():
         ({}, {"task": "toy16"}, "task must be one of.*'toy16'; did you mean 'toy15'"),
         ({}, {"task": "nowhere:x"}, "task must be given as module:name.*nowhere"),
         ({"agent": ("nowhere:X",)}, {}, "agent must be given as module:name.*nowhere"),
-        ({"agent": ("json:dump",)}, {}, "agent 'json:dump' must take.*gamma, seed"),
+        ({"agent": ("json:dump",)}, {}, "agent 'json:dump' must need no arguments .* asks for fp"),
         ({"agent": ("json:dmp",)}, {}, "no class or function 'dmp'; did you mean 'dump'"),
         ({"agent": ("ppo",)}, {"episodes_per_update": 30}, "multiple of 4.*of ppo, got 30"),
     ],
