@@ -1,3 +1,5 @@
+from .sampled_regret import episode_regrets as episode_regrets
+from .sampled_regret import regret as regret
 from .solution import Evaluation as Evaluation
 from .solution import Policy as Policy
 from .solution import Prefix as Prefix

@@ -127,7 +127,7 @@ def model_logprobs(tree: EnumeratedTask, model: nn.Module) -> Array:
     """Return [S, V] log-probabilities of the next token by a causal language model."""
     found = []
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    with torch.no_grad(), _evaluating(model):
+    with torch.no_grad(), evaluating(model):
         for tokens, lengths in tree.batches():
             mask = torch.arange(tokens.shape[1]) < lengths[:, None]
             output = model(input_ids=tokens.to(device), attention_mask=mask.long().to(device))
@@ -194,7 +194,7 @@ def _scores(reward: Reward, prompt: Tensor, responses: list[Tensor]) -> Array:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Switch dropout off, and afterwards back on where it was on."""
     training = [module for module in model.modules() if module.training]
     model.eval()

@@ -1,4 +1,8 @@
-"""Exact answers to tasks small enough to enumerate: the optimal policy, the worth of any policy.
+"""Exact answers: the optimal policy of a task, and the worth of any policy.
+
+Tasks whose score and reference are functions of a state are solved by dynamic programming at any
+horizon (`rlhf_env.exact.by_state`); all others, and policies that see the whole prefix, by
+enumeration.
 
 The return of an episode is Σ_t gamma^t (r_t − beta · KL_t): r_t is the response's score at the step
 that ends it and 0 before, and KL_t = KL(pi(.|s_t) || pi_ref(.|s_t)). A response that reaches the
@@ -13,8 +17,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
+from rlhf_env.exact.bellman import expected, optimum, state_kl
+from rlhf_env.exact.by_state import (
+    StateProblem,
+    evaluate_by_state,
+    solve_by_state,
+    state_problem,
+    state_rows,
+)
 from rlhf_env.exact.enumerated import (
     EnumeratedTask,
     TokenProbabilities,
@@ -23,6 +35,7 @@ from rlhf_env.exact.enumerated import (
     function_logprobs,
     model_logprobs,
 )
+from rlhf_env.exact.response_tree import check_enumerable
 from rlhf_env.task import Task
 
 __all__ = ["Evaluation", "Prefix", "Solution", "TokenProbabilities", "evaluate", "solve"]
@@ -34,6 +47,8 @@ Policy = (
     | Mapping[Prefix, Sequence[float]]
     | nn.Module
     | TokenProbabilities
+    | Array
+    | Tensor
 )
 
 
@@ -51,7 +66,7 @@ class Evaluation:
     objective: float
     reward: float
     kl: float
-    values: dict[Prefix, float]
+    values: Mapping[Prefix, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +77,7 @@ class Solution(Evaluation):
         policy: prefix -> probabilities of the V next tokens.
     """
 
-    policy: dict[Prefix, tuple[float, ...]]
+    policy: Mapping[Prefix, tuple[float, ...]]
 
 
 def solve(
@@ -76,18 +91,22 @@ def solve(
     and tokens that tie share by their reference probabilities.
 
     Args:
-        task: a task with at most a million responses.
+        task: an automaton task of any horizon, or a task with at most a million responses.
         kl_coef: beta >= 0.
         gamma: discount per token, in [0, 1].
         prompt_index: which of the task's prompts; needed if it has several.
+
+    Returns:
+        Values and policy by prefix; those of an automaton task are worked out when asked for.
 
     Raises:
         ValueError: if the task is too large, a number is out of range, or the prompt is not told.
     """
     _check_coefficients(kl_coef, gamma)
+    if (problem := state_problem(task, prompt_index)) is not None:
+        return _solution_by_state(problem, kl_coef, gamma)
     tree = enumerate_task(task, prompt_index)
     ref_logprobs = model_logprobs(tree, task.reference)
-    optimum = _softmax_optimum if kl_coef > 0 else _greedy_optimum
     logprobs = np.empty_like(ref_logprobs)
 
     def best(states: slice, q: Array) -> Array:
@@ -113,12 +132,15 @@ def evaluate(
     *,
     prompt_index: int | None = None,
 ) -> Evaluation:
-    """Compute what a policy is worth, by enumeration.
+    """Compute what a policy is worth.
 
     Args:
-        task: a task with at most a million responses.
+        task: a task with at most a million responses; an automaton task of any horizon, if the
+            policy is a function of time and state.
         policy: ``f(prefix) -> V probabilities``, a mapping from prefixes to them, a causal
-            language model, or any agent that satisfies `TokenProbabilities`.
+            language model, or any agent that satisfies `TokenProbabilities`; for an automaton
+            task also the probabilities as an array [S, V] or [T, S, V]. What `solve` found, a
+            model of automaton states and an array are functions of time and state.
         kl_coef: beta >= 0.
         gamma: discount per token, in [0, 1].
         prompt_index: which of the task's prompts; needed if it has several.
@@ -129,10 +151,15 @@ def evaluate(
         TypeError: if the policy is none of the kinds above.
     """
     _check_coefficients(kl_coef, gamma)
+    if (problem := state_problem(task, prompt_index)) is not None:
+        if (rows := state_rows(problem, policy)) is not None:
+            values, reward, kl = evaluate_by_state(problem, rows, kl_coef, gamma)
+            return Evaluation(objective=values[()], reward=reward, kl=kl, values=values)
+        _check_prefix_policy(task)
     tree = enumerate_task(task, prompt_index)
     ref_logprobs = model_logprobs(tree, task.reference)
     logprobs = _policy_logprobs(tree, policy)
-    penalties = kl_coef * _state_kl(logprobs, ref_logprobs) if kl_coef > 0 else None
+    penalties = kl_coef * state_kl(logprobs, ref_logprobs) if kl_coef > 0 else None
     values = _expected(tree, logprobs, tree.scores, gamma=gamma, penalties=penalties)
     return Evaluation(
         objective=float(values[0]),
@@ -140,6 +167,22 @@ def evaluate(
         kl=_expected_kl(tree, logprobs, ref_logprobs),
         values=dict(zip(tree.states, values.tolist(), strict=True)),
     )
+
+
+def _solution_by_state(problem: StateProblem, kl_coef: float, gamma: float) -> Solution:
+    values, policy = solve_by_state(problem, kl_coef, gamma)
+    _, reward, kl = evaluate_by_state(problem, policy.logprobs, kl_coef, gamma)
+    return Solution(objective=values[()], reward=reward, kl=kl, values=values, policy=policy)
+
+
+def _check_prefix_policy(task: Task) -> None:
+    try:
+        check_enumerable(task.vocab_size, task.max_new_tokens)
+    except ValueError as error:
+        raise ValueError(
+            f"this policy may depend on the whole prefix, and {error}; or estimate how far it is "
+            "from the optimum on its own episodes, by rlhf_env.exact.regret"
+        ) from None
 
 
 def _policy_logprobs(tree: EnumeratedTask, policy: Policy) -> Array:
@@ -179,19 +222,6 @@ def _back_up(
     return values
 
 
-def _softmax_optimum(q: Array, ref_logprobs: Array, kl_coef: float) -> tuple[Array, Array]:
-    tilted = ref_logprobs + q / kl_coef
-    log_total = np.logaddexp.reduce(tilted, axis=1)
-    return kl_coef * log_total, tilted - log_total[:, None]
-
-
-def _greedy_optimum(q: Array, ref_logprobs: Array, kl_coef: float) -> tuple[Array, Array]:
-    allowed = np.where(np.isneginf(ref_logprobs), -np.inf, q)
-    best = allowed.max(axis=1)
-    shares = np.where(allowed == best[:, None], ref_logprobs, -np.inf)
-    return best, shares - np.logaddexp.reduce(shares, axis=1, keepdims=True)
-
-
 def _expected(
     tree: EnumeratedTask,
     logprobs: Array,
@@ -204,11 +234,8 @@ def _expected(
     probabilities = np.exp(logprobs)
 
     def mean(states: slice, q: Array) -> Array:
-        chosen = probabilities[states]
-        # A token of probability 0 may lead to states that cost infinitely much.
-        expected = np.where(chosen > 0, q, 0.0)
         paid = 0.0 if penalties is None else penalties[states]
-        return np.einsum("sv,sv->s", chosen, expected) - paid
+        return expected(probabilities[states], q) - paid
 
     return _back_up(tree, scores, gamma, mean)
 
@@ -218,16 +245,9 @@ def _expected_reward(tree: EnumeratedTask, logprobs: Array) -> float:
 
 
 def _expected_kl(tree: EnumeratedTask, logprobs: Array, ref_logprobs: Array) -> float:
-    costs = -_state_kl(logprobs, ref_logprobs)
+    costs = -state_kl(logprobs, ref_logprobs)
     nothing = np.zeros_like(tree.scores)
     return float(_expected(tree, logprobs, nothing, gamma=1.0, penalties=costs)[0])
-
-
-def _state_kl(logprobs: Array, ref_logprobs: Array) -> Array:
-    """Return [S] KL(pi(.|s) || pi_ref(.|s)), inf where pi allows what the reference forbids."""
-    allowed = ~np.isneginf(logprobs)
-    difference = np.subtract(logprobs, ref_logprobs, out=np.zeros_like(logprobs), where=allowed)
-    return np.einsum("sv,sv->s", np.exp(logprobs), difference)
 
 
 def _check_coefficients(kl_coef: float, gamma: float) -> None:

@@ -5,16 +5,30 @@ Loading a task makes a new one each time: tasks share no model, so nobody can ch
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlhf_env.checks import did_you_mean
 
 if TYPE_CHECKING:
     from rlhf_env.task import Task
+    from rlhf_env.tasks.automaton import automaton_task
     from rlhf_env.tasks.table import table_task
 
-__all__ = ["load_task", "register_task", "table_task", "task_names"]
+__all__ = [
+    "automaton_task",
+    "is_task_name",
+    "load_task",
+    "register_task",
+    "table_task",
+    "task_families",
+    "task_names",
+]
+
+# Families of automaton tasks; the name goes on with the horizon.
+_FAMILIES = ("brackets", "chain", "delay", "lock", "needles")
+_OF_FAMILY = re.compile(rf"({'|'.join(_FAMILIES)})-([1-9][0-9]*)")
 
 
 def _toy15() -> Task:
@@ -33,8 +47,18 @@ _FACTORIES: dict[str, Callable[[], Task]] = {"reviews": _reviews, "toy15": _toy1
 
 
 def task_names() -> list[str]:
-    """Return the names that `load_task` knows, sorted."""
+    """Return the names that `load_task` knows, sorted, but for those of families."""
     return sorted(_FACTORIES)
+
+
+def task_families() -> list[str]:
+    """Return the names that `load_task` knows with a horizon behind them, as in "delay-64"."""
+    return list(_FAMILIES)
+
+
+def is_task_name(name: str) -> bool:
+    """Return whether `load_task` knows a name."""
+    return name in _FACTORIES or _OF_FAMILY.fullmatch(str(name)) is not None
 
 
 def register_task(name: str, factory: Callable[[], Task]) -> None:
@@ -43,21 +67,44 @@ def register_task(name: str, factory: Callable[[], Task]) -> None:
     Raises:
         ValueError: if the name is taken.
     """
-    if name in _FACTORIES:
+    if is_task_name(name):
         raise ValueError(f"task {name!r} is registered already; choose another name")
     _FACTORIES[name] = factory
 
 
-def load_task(name: str) -> Task:
+def load_task(name: str, **options: Any) -> Task:
     """Return a new instance of a registered task.
 
+    Args:
+        name: one of `task_names`, or one of `task_families` with a horizon T, such as "delay-64".
+        options: of the family, such as ``policy="transformer"``; see `rlhf_env.tasks.families`.
+
     Raises:
-        ValueError: if no task has that name.
+        ValueError: if no task has that name, or it has no such option.
     """
+    if (of_family := _OF_FAMILY.fullmatch(str(name))) is not None:
+        return _load_of_family(of_family[1], int(of_family[2]), options)
     if name not in _FACTORIES:
         hint = did_you_mean(name, _FACTORIES)
-        raise ValueError(f"task must be one of {task_names()}, got {name!r}{hint}")
+        families = ", ".join(f"{family}-T" for family in _FAMILIES)
+        raise ValueError(
+            f"task must be one of {task_names()} or, with a horizon T, {families}, "
+            f"got {name!r}{hint}"
+        )
+    if options:
+        raise ValueError(f"task {name!r} has no options, got {sorted(options)}")
     return _FACTORIES[name]()
+
+
+def _load_of_family(family: str, horizon: int, options: dict[str, Any]) -> Task:
+    import inspect
+
+    from rlhf_env.tasks.families import FAMILIES
+
+    known = list(inspect.signature(FAMILIES[family]).parameters)[1:]
+    if unknown := sorted(options.keys() - set(known)):
+        raise ValueError(f"{family} tasks have no option {unknown[0]!r}; there are {known}")
+    return FAMILIES[family](horizon, **options)
 
 
 def __getattr__(name: str) -> object:
@@ -65,4 +112,8 @@ def __getattr__(name: str) -> object:
         from rlhf_env.tasks.table import table_task
 
         return table_task
+    if name == "automaton_task":
+        from rlhf_env.tasks.automaton import automaton_task
+
+        return automaton_task
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from typing import Any
 from agents.settings import BUILT_IN_AGENTS, KL_ESTIMATORS, KL_PLACEMENTS
 from rlhf_env.checks import did_you_mean
 from rlhf_env.defaults import HORIZONS, MAX_NEW_TOKENS
-from rlhf_env.tasks import task_names
+from rlhf_env.tasks import is_task_name, task_names
 from studies.experiment.agent_names import (
     agent_fields,
     custom_class,
@@ -172,7 +172,7 @@ def check_task(task: str) -> None:
     """Refuse a task that is neither built in nor a function that can be called."""
     if is_custom(task):
         _check_callable(import_object(task, "task"), task)
-    elif task not in task_names():
+    elif not is_task_name(task):
         hint = did_you_mean(task, task_names())
         names = ", ".join(task_names())
         raise ValueError(f"task must be one of {names} or module:function, got {task!r}{hint}")

@@ -1,0 +1,150 @@
+"""From what a user gives as an automaton, arrays or functions of the state, to its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from rlhf_env.exact.automaton import EOS, Automaton
+
+# The tables are as long as the largest state that a function leads to.
+_MAX_STATES = 1_000_000
+
+Array = NDArray[Any]
+StateRows = ArrayLike | Callable[[int], Sequence[float]]
+StateScores = ArrayLike | Callable[[int], float]
+
+
+def make_automaton(
+    next_state: StateRows,
+    reference_logits: StateRows,
+    score: StateScores,
+    start: int | Sequence[int],
+) -> Automaton:
+    """Return the automaton that tables or functions describe; see `automaton_task`.
+
+    Prompts with tables of their own get states of their own, so that one table holds all.
+
+    Raises:
+        ValueError: if a table has the wrong shape or holds what cannot be used.
+    """
+    starts = _integers("start", start)
+    if callable(next_state):
+        moves, known = _followed(next_state, np.atleast_1d(starts).tolist())
+    else:
+        moves = _integers("next_state", next_state)
+        if moves.ndim not in (2, 3) or moves.shape[-1] < 2 or moves.shape[-2] < 1:
+            raise ValueError(
+                "next_state must be [S, V] or [P, S, V] with at least 1 state and 2 tokens, "
+                f"got {list(moves.shape)}"
+            )
+        known = range(moves.shape[-2])
+    shape = moves.shape[-2:]
+    logits = _numbers("reference_logits", reference_logits, known, shape)
+    scores = _numbers("score", score, known, shape[:1])
+    moves, logits, scores, starts = _by_prompt(moves, logits, scores, starts)
+    return Automaton(
+        next_state=torch.from_numpy(moves),
+        reference_logits=torch.from_numpy(logits).float(),
+        score=torch.from_numpy(scores),
+        starts=torch.from_numpy(starts),
+    )
+
+
+def _by_prompt(
+    moves: Array, logits: Array, scores: Array, starts: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Return the tables [S', V], [S', V], [S'] and starts [P], S' = P · S where prompts differ."""
+    num_states, vocab_size = moves.shape[-2:]
+    _check_states("start", starts, num_states)
+    moves = moves.copy()
+    moves[..., EOS] = np.arange(num_states)
+    _check_states("next_state", moves, num_states)
+    own = {
+        len(table) for table, axes in ((moves, 2), (logits, 2), (scores, 1)) if table.ndim > axes
+    }
+    counts = own | ({len(starts)} if starts.ndim else set())
+    if len(counts) > 1:
+        raise ValueError(
+            f"tables and starts must be of one number of prompts, got {sorted(counts)}"
+        )
+    count = max(counts, default=1)
+    starts = np.broadcast_to(starts, count).copy()
+    if own:
+        offsets = num_states * np.arange(count)
+        starts = starts + offsets
+        moves = np.broadcast_to(moves, (count, num_states, vocab_size)) + offsets[:, None, None]
+        logits = np.broadcast_to(logits, (count, num_states, vocab_size))
+        scores = np.broadcast_to(scores, (count, num_states))
+    rows = -1, vocab_size
+    return moves.reshape(rows), logits.reshape(rows).copy(), scores.reshape(-1).copy(), starts
+
+
+def _followed(
+    function: Callable[[int], Sequence[float]], starts: list[int]
+) -> tuple[Array, list[int]]:
+    """Return the table [S, V] of a function, and the states that can be reached, ascending.
+
+    States that cannot be reached stay where they are.
+    """
+    rows: dict[int, Array] = {}
+    waiting = sorted(set(starts))
+    while waiting:
+        state = waiting.pop()
+        row = rows[state] = _integers(f"next_state of state {state}", function(state))
+        _check_states(f"next_state of state {state}", row, _MAX_STATES)
+        if row.shape != rows[starts[0] if starts[0] in rows else state].shape or len(row) < 2:
+            raise ValueError(
+                f"next_state of state {state} must be a state for each of the V >= 2 tokens, "
+                f"got {row.tolist()}"
+            )
+        new = set(row[1:].tolist()) - rows.keys() - set(waiting)
+        waiting.extend(sorted(new))
+    known = sorted(rows)
+    width = len(rows[known[0]])
+    table = np.repeat(np.arange(known[-1] + 1)[:, None], width, axis=1)
+    table[known] = np.stack([rows[state] for state in known])
+    table[:, EOS] = np.arange(len(table))
+    return table, known
+
+
+def _integers(name: str, values: ArrayLike) -> Array:
+    found = np.asarray(values)
+    if found.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be integers, got {found.dtype}")
+    return found.astype(np.int64)
+
+
+def _numbers(name: str, values: Any, states: Iterable[int], shape: tuple[int, ...]) -> Array:
+    """Return a table of one row of numbers for each state, or one such table for each prompt."""
+    if callable(values):
+        table = np.zeros(shape)
+        for state in states:
+            row = np.asarray(values(state), dtype=np.float64)
+            if row.shape != shape[1:]:
+                raise ValueError(
+                    f"{name} of state {state} must be of shape {list(shape[1:])}, "
+                    f"got {list(row.shape)}"
+                )
+            table[state] = row
+    else:
+        table = np.asarray(values, dtype=np.float64)
+    if table.shape != shape and (table.ndim != len(shape) + 1 or table.shape[1:] != shape):
+        raise ValueError(
+            f"{name} must be {list(shape)} as next_state says, or one such table for each prompt, "
+            f"got {list(table.shape)}"
+        )
+    if not np.isfinite(table).all():
+        place = np.argwhere(~np.isfinite(table))[0].tolist()
+        raise ValueError(f"{name} must be finite numbers, got {table[tuple(place)]} at {place}")
+    return table
+
+
+def _check_states(name: str, states: Array, num_states: int) -> None:
+    wrong = states[(states < 0) | (states >= num_states)]
+    if wrong.size:
+        raise ValueError(f"{name} must be states in [0, {num_states}), got {wrong.flat[0]}")
