@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from gymnasium.vector import VectorEnv
 
+from agents.evaluation.exact import exact_metrics
 from agents.evaluation.metrics import distinct_ngrams, rollout_metrics
 from agents.policy import Policy
 from agents.rollouts.collect import base_environment, collect
@@ -18,6 +19,7 @@ from rlhf_env.kl import exact_kl
 from rlhf_env.rewards.protocol import score
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
+from rlhf_env.vector_env import RLHFVectorEnv
 
 # Of logits at once; fewer where the vocabulary is large.
 _MOST_ROWS = 1024
@@ -44,7 +46,8 @@ def evaluate(
         over the whole vocabulary at every visited state), ``entropy`` (nats per token),
         ``distinct_1``, ``distinct_2``; ``win_rate`` against the reference's responses to the same
         prompts, by the gold reward where there is one, ties counting half; ``reference_score`` and
-        ``reference_score_sd`` of those responses, and ``reference_gold``.
+        ``reference_score_sd`` of those responses, and ``reference_gold``; where the exact optimum
+        is known, those of `agents.evaluation.exact.exact_metrics`.
     """
     base = base_environment(envs)
     task = base.task
@@ -61,7 +64,16 @@ def evaluate(
         "entropy": float(described.entropy.sum() / rollout.is_action.sum()),
         "distinct_1": distinct_ngrams(rollout, 1),
         "distinct_2": distinct_ngrams(rollout, 2),
+        **_exact_metrics(base, policy, rollout),
     }
+
+
+def _exact_metrics(base: RLHFVectorEnv, policy: Policy, rollout: Rollout) -> dict[str, float]:
+    options = base.mdp.options
+    horizon = options.max_new_tokens or base.task.max_new_tokens
+    if options.length_limit != "score" or horizon != base.task.max_new_tokens:
+        return {}
+    return exact_metrics(rollout, base.task, policy, base.kl_coef)
 
 
 def against_reference(rollout: Rollout, other: Rollout, task: Task) -> dict[str, float]:

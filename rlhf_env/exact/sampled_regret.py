@@ -42,7 +42,8 @@ def regret(
         The mean over the episodes and its standard error (0 for a single episode).
 
     Raises:
-        ValueError: if the task cannot be solved, or a number is out of range.
+        ValueError: if the task cannot be solved, a number is out of range, or a prompt is not the
+            task's.
     """
     found = episode_regrets(task, rollout, policy, kl_coef, gamma)
     error = float(found.std() / len(found) ** 0.5) if len(found) > 1 else 0.0
@@ -73,7 +74,7 @@ class _Steps:
         self.tokens = rollout.tokens.cpu()
         self.is_action = rollout.is_action.cpu()
         self.prompt_lengths = rollout.prompt_lengths.cpu()
-        self.prompt_index = rollout.prompt_index.cpu().numpy()
+        self.prompts = [tuple(prompt.tolist()) for prompt in rollout.prompts()]
         rows, columns = self.is_action.nonzero().unbind(1)
         self.rows = rows.numpy()
         self.times = (columns - self.prompt_lengths[rows]).numpy()
@@ -99,18 +100,18 @@ def _by_prompt(
     task: Task, steps: _Steps, policy: Callable[[int], Mapping[Prefix, Sequence[float]]]
 ) -> Array:
     """Return the log-probabilities of each prompt's own mapping at every decision, [M, V]."""
+    known = {tuple(prompt.tolist()): index for index, prompt in enumerate(task.prompts)}
+    if foreign := set(steps.prompts) - known.keys():
+        raise ValueError(
+            f"the rollout holds the prompt {list(min(foreign))}, which is none of the task's; "
+            "an optimum is known for those only"
+        )
     found = np.empty((len(steps), task.vocab_size))
-    prompts = steps.prompt_index[steps.rows]
+    prompts = np.array([known[prompt] for prompt in steps.prompts])[steps.rows]
     for prompt in np.unique(prompts):
         asked = prompts == prompt
-        found[asked] = _mapped(policy(_known(int(prompt))), steps, asked)
+        found[asked] = _mapped(policy(int(prompt)), steps, asked)
     return found
-
-
-def _known(prompt_index: int) -> int:
-    if prompt_index < 0:
-        raise ValueError("the rollout holds prompts that are not the task's, which have no optimum")
-    return prompt_index
 
 
 def _mapped(policy: Mapping[Prefix, Sequence[float]], steps: _Steps, asked: Array) -> Array:

@@ -72,9 +72,11 @@ class TableCorrection(nn.Module):
         self.num_features = 3 * self.code_size
         self.horizon: int = config.horizon
 
-    def start_at_zero(self) -> None:
-        """Add nothing."""
+    def reset(self) -> None:
+        """Add nothing; let the features be as large as a transformer's."""
         nn.init.zeros_(self.logits.weight)
+        for codes in (self.state_codes, self.time_codes):
+            nn.init.normal_(codes.weight)
 
     def forward(self, states: Tensor, times: Tensor, **_: Any) -> tuple[Tensor, Tensor]:
         """Return what to add to the logits [B, L, V], and features [B, L, 24].
@@ -121,7 +123,7 @@ class TransformerCorrection(nn.Module):
         self.state_layer: int = config.num_layers
         self.num_features: int = config.width
 
-    def start_at_zero(self) -> None:
+    def reset(self) -> None:
         """Add nothing."""
         nn.init.zeros_(self.last.weight)
 

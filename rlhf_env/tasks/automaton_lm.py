@@ -132,7 +132,7 @@ class FirstColumns(nn.Module):
     def __init__(self, width: int, vocab_size: int) -> None:
         """Take the first ``vocab_size`` of ``width`` columns."""
         super().__init__()
-        self.register_buffer("weight", torch.eye(vocab_size, width), persistent=False)
+        self.register_buffer("weight", torch.eye(vocab_size, width))
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the logits [..., V] of [..., width]."""
@@ -152,7 +152,7 @@ class AutomatonLM(PreTrainedModel):
         width = config.vocab_size + self.trunk.correction.num_features
         self.lm_head = FirstColumns(width, config.vocab_size)
         self.post_init()
-        self.trunk.correction.start_at_zero()
+        self.trunk.correction.reset()
 
     @property
     def next_state(self) -> Tensor:
