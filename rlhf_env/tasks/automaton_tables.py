@@ -93,19 +93,20 @@ def _followed(
     """
     rows: dict[int, Array] = {}
     waiting = sorted(set(starts))
+    width = 0
     while waiting:
         state = waiting.pop()
         row = rows[state] = _integers(f"next_state of state {state}", function(state))
-        _check_states(f"next_state of state {state}", row, _MAX_STATES)
-        if row.shape != rows[starts[0] if starts[0] in rows else state].shape or len(row) < 2:
+        width = width or row.size
+        if row.shape != (width,) or width < 2:
             raise ValueError(
                 f"next_state of state {state} must be a state for each of the V >= 2 tokens, "
                 f"got {row.tolist()}"
             )
+        _check_states(f"next_state of state {state}", row[1:], _MAX_STATES)
         new = set(row[1:].tolist()) - rows.keys() - set(waiting)
         waiting.extend(sorted(new))
     known = sorted(rows)
-    width = len(rows[known[0]])
     table = np.repeat(np.arange(known[-1] + 1)[:, None], width, axis=1)
     table[known] = np.stack([rows[state] for state in known])
     table[:, EOS] = np.arange(len(table))

@@ -156,7 +156,7 @@ def test_a_copy_learns_alone(kind: str) -> None:
     policy = copy.deepcopy(task.reference).requires_grad_(True)
     before = {name: value.clone() for name, value in task.reference.state_dict().items()}
     optimizer = torch.optim.SGD(policy.parameters(), lr=1.0)
-    policy(input_ids=torch.tensor([[0, 1]])).logits[0, -1, 2].backward()
+    (-policy(input_ids=torch.tensor([[0, 1]])).logits[0, -1, 2]).backward()
     optimizer.step()
     assert (
         policy(torch.tensor([[0, 1]])).logits[0, -1, 2]
