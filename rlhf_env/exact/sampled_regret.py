@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rlhf_env.checks import check_positive
 from rlhf_env.engine.language_model import length_batches
 from rlhf_env.exact.bellman import Array, state_kl
 from rlhf_env.exact.by_state import Prefix, StatePolicy, state_problem, state_rows
 from rlhf_env.exact.enumerated import TokenProbabilities, evaluating
 from rlhf_env.exact.solution import Policy, solve
-from rlhf_env.mdp.options import check_positive
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rlhf_env.mdp.options import check_count
+from rlhf_env.checks import check_count
 from rlhf_env.tasks.automaton_tables import Array
 
 # Next states [S, V], the reference's logits [S, V] and scores [S].

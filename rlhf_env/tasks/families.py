@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rlhf_env.mdp.options import check_count
+from rlhf_env.checks import check_count
 from rlhf_env.task import Task
 from rlhf_env.tasks.automaton import automaton_task
 from rlhf_env.tasks.calibration import Tables, calibrated, check_tokens, scaled_eos_logit
