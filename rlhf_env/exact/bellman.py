@@ -5,6 +5,8 @@ Arrays hold one row per state and one column per token, in float64; no task is i
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,3 +51,15 @@ def _greedy_optimum(q: Array, ref_logprobs: Array, kl_coef: float) -> tuple[Arra
     best = allowed.max(axis=1)
     shares = np.where(allowed == best[:, None], ref_logprobs, -np.inf)
     return best, shares - np.logaddexp.reduce(shares, axis=1, keepdims=True)
+
+
+def check_coefficients(kl_coef: float, gamma: float) -> None:
+    """Refuse a KL coefficient or a discount that is out of range.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if not (math.isfinite(kl_coef) and kl_coef >= 0):
+        raise ValueError(f"kl_coef must be a finite number of at least 0, got {kl_coef}")
+    if not 0.0 <= gamma <= 1.0:
+        raise ValueError(f"gamma must be in [0, 1], got {gamma}")

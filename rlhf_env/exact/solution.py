@@ -11,7 +11,6 @@ horizon without EOS is finished and scored like any other. All arithmetic is in 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rlhf_env.exact.bellman import expected, optimum, state_kl
+from rlhf_env.exact.bellman import check_coefficients, expected, optimum, state_kl
 from rlhf_env.exact.by_state import (
     StateProblem,
     evaluate_by_state,
@@ -102,7 +101,7 @@ def solve(
     Raises:
         ValueError: if the task is too large, a number is out of range, or the prompt is not told.
     """
-    _check_coefficients(kl_coef, gamma)
+    check_coefficients(kl_coef, gamma)
     if (problem := state_problem(task, prompt_index)) is not None:
         return _solution_by_state(problem, kl_coef, gamma)
     tree = enumerate_task(task, prompt_index)
@@ -150,7 +149,7 @@ def evaluate(
             the policy does not answer with probabilities.
         TypeError: if the policy is none of the kinds above.
     """
-    _check_coefficients(kl_coef, gamma)
+    check_coefficients(kl_coef, gamma)
     if (problem := state_problem(task, prompt_index)) is not None:
         if (rows := state_rows(problem, policy)) is not None:
             values, reward, kl = evaluate_by_state(problem, rows, kl_coef, gamma)
@@ -248,10 +247,3 @@ def _expected_kl(tree: EnumeratedTask, logprobs: Array, ref_logprobs: Array) -> 
     costs = -state_kl(logprobs, ref_logprobs)
     nothing = np.zeros_like(tree.scores)
     return float(_expected(tree, logprobs, nothing, gamma=1.0, penalties=costs)[0])
-
-
-def _check_coefficients(kl_coef: float, gamma: float) -> None:
-    if not (math.isfinite(kl_coef) and kl_coef >= 0):
-        raise ValueError(f"kl_coef must be a finite number of at least 0, got {kl_coef}")
-    if not 0.0 <= gamma <= 1.0:
-        raise ValueError(f"gamma must be in [0, 1], got {gamma}")
