@@ -10,6 +10,7 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from agents import Agent, BestOfN, collect
+from agents.rollouts.collect import base_environment
 from agents.rollouts.kl_reward import add_policy_logprob
 from rlhf_env import Rollout, Task
 from rlhf_env.rewards.protocol import score
@@ -25,12 +26,13 @@ def example_episodes(
     """Return the first responses to the task's evaluation prompts.
 
     Args:
-        agent: one of this project's agents; of others there are none.
+        agent: any that acts. One that is not of this project is asked after training only, so
+            that its own random numbers in training are not others.
         envs: the agent's environment.
         stage: "before" or "after" training.
     """
     if not isinstance(agent, Agent | BestOfN):
-        return []
+        return [] if stage == "before" else [{"stage": stage, **_acted(agent, envs)}]
     group_size = agent.config.group_size
     rollout = collect(
         envs,
@@ -50,6 +52,13 @@ def example_episodes(
         }
         for row in range(SHOWN)
     ]
+
+
+def _acted(agent: Any, envs: VectorEnv[Any, Any, Any]) -> dict[str, Any]:
+    """Return the first episode of an agent that says nothing of its values and advantages."""
+    base = base_environment(envs)
+    rollout = collect(envs, agent, SHOWN, seed=0, prompts=base.task.eval_prompts)
+    return _episode(add_policy_logprob(rollout, base.kl_coef), base.task, {}, 0)
 
 
 def _episode(rollout: Rollout, task: Task, extras: dict[str, Tensor], row: int) -> dict[str, Any]:

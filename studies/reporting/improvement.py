@@ -45,6 +45,20 @@ class Comparison:
     same: int
     measured: bool = True
 
+    @property
+    def text(self) -> str:
+        """How a table writes the probability.
+
+        Where every run of one beat every run of the other, resampling them shows no spread, which
+        says nothing of runs with other seeds.
+        """
+        found = self.probability
+        if found is None:
+            return "no difference" if self.measured else "not measured"
+        if found.low is not None and found.low == found.high:
+            return f"{found.value:.3f} (in all {found.count} runs, so no interval)"
+        return str(found)
+
 
 def comparisons(results: pd.DataFrame, metric: str, measured: Sequence[str]) -> list[Comparison]:
     """Return, along every axis, how often each value beats the first, all else being equal.

@@ -325,3 +325,10 @@ def test_the_terminal_table_is_no_wider_than_the_terminal():
     assert "[" in as_text(measured(), 60)
     assert as_text(measured(), 20).splitlines()[0].split() == ["agent", "runs", "J/J*"]
     assert as_text(measured(), 200).splitlines()[-1] == "In results.csv also: entropy (nats)."
+
+
+def test_runs_that_all_beat_the_others_have_no_interval():
+    (found,) = comparisons(table(), "score", ["score"])
+    assert found.text == "1.000 (in all 4 runs, so no interval)"
+    (mixed,) = comparisons(table(score=[1.0, 3.0, 2.5, 3.5]), "score", ["score"])
+    assert mixed.text == str(mixed.probability) and "[" in mixed.text

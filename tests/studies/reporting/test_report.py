@@ -361,3 +361,9 @@ def test_the_command_makes_the_report_again(tmp_path: Path, capsys):
     write_folder(tmp_path)
     assert main([str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "report.html")
+
+
+def test_a_phone_gets_every_number_with_its_name(html: str):
+    labels = [value for name, value in Page(html).attributes if name == "data-label"]
+    assert {"agent", "gamma", "runs", "score", "KL (nats)"} <= set(labels)
+    assert "content: attr(data-label)" in html
