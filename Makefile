@@ -4,14 +4,19 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 LOWEST := .venv-lowest
+ALL    := .venv-all
 # Checkers, stepping, the exact solver, PPO, GRPO, adapters, checkpoints, rewards, reports.
 LOWEST_TESTS := tests/rlhf_env/test_checkers.py tests/rlhf_env/test_vector_env.py tests/rlhf_env/exact \
 	tests/rlhf_env/rewards/metrics tests/rlhf_env/rewards/test_text_regression.py tests/wrappers/test_macro_action.py \
 	tests/agents/test_stable_baselines3.py tests/agents/training/test_lora.py tests/agents/training/test_checkpoint.py \
 	tests/agents/algorithms/test_grpo.py tests/agents/algorithms/test_ppo.py \
 	tests/studies/experiment/test_grid.py tests/studies/statistics tests/studies/reporting/test_report.py
+# Tests that `make test` skips for want of a library, or of the real data in ../shared/data.
+ALL_TESTS := tests/peers tests/clients tests/studies/execution/test_real_ray.py \
+	tests/rlhf_env/rewards/feedback tests/rlhf_env/rewards/test_lexicon.py \
+	tests/rlhf_env/rewards/test_text_regression.py tests/studies/training/test_command.py
 
-.PHONY: demo test test-slow test-lowest lint format setup clean
+.PHONY: demo test test-slow test-lowest test-all lint format setup clean
 
 setup: $(READY)
 
@@ -39,6 +44,20 @@ test-lowest: $(LOWEST)/.installed  ## a quick subset with the lowest declared ve
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -m "not slow" \
 		-W default::DeprecationWarning $(LOWEST_TESTS)
 
+# torch comes from constraints.txt. tianshou pins pandas < 3 and RLlib gymnasium 1.2.2, and both work
+# with ours, so they are not resolved with the rest.
+$(ALL)/.installed: pyproject.toml constraints.txt constraints-peers.txt
+	$(PYTHON) -m venv $(ALL)
+	$(ALL)/bin/python -m pip install --quiet -c constraints.txt -c constraints-peers.txt \
+		--editable '.[dev,ray]' trl sb3-contrib torchrl tensordict 'minari[create,hdf5]' \
+		array-api-compat deepdiff numba overrides pettingzoo sensai-utils
+	$(ALL)/bin/python -m pip install --quiet --no-deps -c constraints-peers.txt \
+		tianshou dm-tree lz4 ormsgpack
+	touch $(ALL)/.installed
+
+test-all: $(ALL)/.installed  ## what needs other libraries, a Ray cluster or the real data
+	OMP_NUM_THREADS=1 $(ALL)/bin/python -m pytest $(ALL_TESTS)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,4 +70,4 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(LOWEST) runs
+	rm -rf $(VENV) $(LOWEST) $(ALL) runs
