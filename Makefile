@@ -44,15 +44,14 @@ test-lowest: $(LOWEST)/.installed  ## a quick subset with the lowest declared ve
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -m "not slow" \
 		-W default::DeprecationWarning $(LOWEST_TESTS)
 
-# torch comes from constraints.txt. tianshou pins pandas < 3 and RLlib gymnasium 1.2.2, and both work
-# with ours, so they are not resolved with the rest.
+# torch comes from constraints.txt. tianshou asks for pandas < 3, and what the tests use of it works with
+# ours, so its requirements are not resolved with the rest.
 $(ALL)/.installed: pyproject.toml constraints.txt constraints-peers.txt
 	$(PYTHON) -m venv $(ALL)
 	$(ALL)/bin/python -m pip install --quiet -c constraints.txt -c constraints-peers.txt \
 		--editable '.[dev,ray]' trl sb3-contrib torchrl tensordict 'minari[create,hdf5]' \
 		array-api-compat deepdiff numba overrides pettingzoo sensai-utils
-	$(ALL)/bin/python -m pip install --quiet --no-deps -c constraints-peers.txt \
-		tianshou dm-tree lz4 ormsgpack
+	$(ALL)/bin/python -m pip install --quiet --no-deps -c constraints-peers.txt tianshou
 	touch $(ALL)/.installed
 
 test-all: $(ALL)/.installed  ## what needs other libraries, a Ray cluster or the real data
