@@ -45,7 +45,10 @@ class Uniform:
 
 @pytest.mark.parametrize(
     ("density", "wrappers"),
-    [("every_2", ["MacroAction", "EveryK"]), ("potential", ["PotentialShaping", "MacroAction"])],
+    [
+        ("every_2", ["VectorMacroAction", "VectorEveryK"]),
+        ("potential", ["VectorPotentialShaping", "VectorMacroAction"]),
+    ],
 )
 def test_the_density_is_inside_the_granularity_and_shaping_outside(
     density: str, wrappers: list[str]

@@ -143,7 +143,11 @@ def test_settings_survive_json():
         ({"granularity": ("macro",)}, {}, "write macro_ and a number, such as macro_2"),
         ({"granularity": ("macro_0",)}, {}, "write macro_ and a number, such as macro_2"),
         ({"agent": ("PPO",)}, {}, "did you mean 'ppo'"),
-        ({"agent": ("builtins:dict",)}, {}, "'builtins:dict' must take .* gamma, seed"),
+        (
+            {"agent": ("builtins:dict",)},
+            {},
+            "'builtins:dict' must have act.* got a class without act",
+        ),
         ({"agent": ("math:pi",)}, {}, "agent must be a class or function, got 'math:pi', a float"),
         ({}, {"task": "rlhf_env:env"}, "task must be a class or function, .* a module"),
         ({}, {"task": "rlhf_env:load_task"}, "without arguments .* which asks for name"),
