@@ -29,7 +29,7 @@ MOVED = {
     "agents.draw": "agents.rollouts.sampling_plan",
     "agents.evaluate": "agents.evaluation.evaluate",
     "agents.fisher": "agents.algorithms.fisher",
-    "agents.group_returns": "agents.algorithms.group_returns",
+    "agents.group_returns": "agents.algorithms.group_advantages",
     "agents.grpo": "agents.algorithms.grpo",
     "agents.health": "agents.training.health",
     "agents.interrupt": "agents.training.interrupt",

@@ -14,6 +14,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rlhf_env.checks import check_positive
@@ -76,8 +77,8 @@ class _Steps:
         self.prompt_lengths = rollout.prompt_lengths.cpu()
         self.prompts = [tuple(prompt.tolist()) for prompt in rollout.prompts()]
         rows, columns = self.is_action.nonzero().unbind(1)
-        self.rows = rows.numpy()
-        self.times = (columns - self.prompt_lengths[rows]).numpy()
+        self.rows: NDArray[np.int64] = rows.numpy()
+        self.times: NDArray[np.int64] = (columns - self.prompt_lengths[rows]).numpy()
         self.responses = [response.cpu() for response in rollout.responses()]
 
     def __len__(self) -> int:

@@ -126,7 +126,7 @@ def settings_of(made: Callable[..., Any]) -> frozenset[str]:
         if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known):
             return frozenset(found & set(OFFERED))
     config_class = getattr(made, "config_class", None)
-    if dataclasses.is_dataclass(config_class):
+    if isinstance(config_class, type) and dataclasses.is_dataclass(config_class):
         fields = {one.name for one in dataclasses.fields(config_class)}
         if not issubclass(config_class, GroupConfig):
             # As for the built-in agents: it is a setting of those that compare within groups.

@@ -78,7 +78,7 @@ def cells(results: pd.DataFrame, shown: int | None = None) -> list[Cell]:
                 for name in measured
                 if (found := numbers[name][place : place + 1]) and found[0] is not None
             },
-            episodes=_episodes(good[place]),
+            episodes=_episodes(pd.DataFrame(good[place])),
         )
         for place, (key, rows) in enumerate(settings)
     ]
@@ -150,7 +150,7 @@ def _table(found: list[Cell], axes: list[str], names: list[str], intervals: int)
 def _episodes(good: pd.DataFrame) -> int:
     if not has(good, ESTIMATED):
         return 0
-    return int(good[ESTIMATED].max())
+    return int(good[ESTIMATED].to_numpy(dtype=float).max())
 
 
 def _estimated(found: list[Cell]) -> list[str]:

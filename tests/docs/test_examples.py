@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import doctest
 import io
 import re
 import sys
@@ -37,6 +38,8 @@ def examples(page: Path) -> list[str]:
 
 
 WITH_CODE = [page for page in PAGES if examples(page)]
+DOCTESTS = [page for page in WITH_CODE if page.name not in ELSEWHERE and ">>> " in page.read_text()]
+PROGRAMS = [page for page in WITH_CODE if page.name not in ELSEWHERE and page not in DOCTESTS]
 
 
 @pytest.fixture
@@ -68,9 +71,14 @@ def run(page: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, Any
     return printed.getvalue(), vars(module)
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in WITH_CODE if page.name not in ELSEWHERE], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", DOCTESTS, ids=lambda page: page.name)
+def test_the_examples_print_what_they_say(page: Path, folder: Path) -> None:
+    failed, attempted = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    assert attempted > 0
+    assert failed == 0
+
+
+@pytest.mark.parametrize("page", PROGRAMS, ids=lambda page: page.name)
 def test_the_examples_run(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(page, monkeypatch)
 

@@ -154,7 +154,7 @@ def test_eos_counts_above_and_below_the_line() -> None:
     old = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     targets = agent.learner.algorithm.targets(rollout, old, agent.base.mdp.reference)
     values = torch.tensor([[-1.0, -2.0, -3.0, 9.0, 9.0], [-1.0] * 5])
-    assert targets.episode_sums(values).tolist() == pytest.approx([-2.0, -1.0], abs=1e-6)
+    assert targets.weighted_sum(values).tolist() == pytest.approx([-2.0, -1.0], abs=1e-6)
 
 
 @pytest.mark.parametrize("prompt", ["a", [2]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,9 @@ def test_settings_of_an_earlier_version_are_read(toy15: Task, tmp_path: Path) ->
     state["config"]["gradient_form"] = "usual"
     (tmp_path / "saved" / "state.json").write_text(json.dumps(state))
     manifest = json.loads((tmp_path / "saved" / checkpoint.MANIFEST).read_text())
-    manifest["files"]["state.json"] = checkpoint._sha256(tmp_path / "saved" / "state.json")
+    manifest["files"]["state.json"] = sha256(
+        (tmp_path / "saved" / "state.json").read_bytes()
+    ).hexdigest()
     (tmp_path / "saved" / checkpoint.MANIFEST).write_text(json.dumps(manifest))
     loaded = GRPO.load(tmp_path / "saved", make_envs(toy15))
     assert loaded.config.gradient_form == "standard"

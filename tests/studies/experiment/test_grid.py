@@ -146,7 +146,7 @@ def test_settings_survive_json():
         (
             {"agent": ("builtins:dict",)},
             {},
-            "'builtins:dict' must have act.* got a class without act",
+            "'builtins:dict' must take .* gamma, seed",
         ),
         ({"agent": ("math:pi",)}, {}, "agent must be a class or function, got 'math:pi', a float"),
         ({}, {"task": "rlhf_env:env"}, "task must be a class or function, .* a module"),
