@@ -115,14 +115,16 @@ def _by_prompt(
     return found
 
 
-def _mapped(policy: Mapping[Prefix, Sequence[float]], steps: _Steps, asked: Array) -> Array:
+def _mapped(
+    policy: Mapping[Prefix, Sequence[float]], steps: _Steps, asked: NDArray[np.bool_]
+) -> Array:
     """Return the log-probabilities of a mapping at some of the decisions, [m, V]."""
     if isinstance(policy, StatePolicy):
         return _by_state(policy, steps, asked)
     return _by_prefix(policy.__getitem__, steps, asked)
 
 
-def _by_state(policy: StatePolicy, steps: _Steps, asked: Array) -> Array:
+def _by_state(policy: StatePolicy, steps: _Steps, asked: NDArray[np.bool_]) -> Array:
     rows, times = steps.rows[asked], steps.times[asked]
     problem = policy.problem
     starts = torch.full((len(steps.responses),), problem.start)
@@ -135,7 +137,7 @@ def _by_state(policy: StatePolicy, steps: _Steps, asked: Array) -> Array:
     return found
 
 
-def _by_prefix(function: Callable[..., object], steps: _Steps, asked: Array) -> Array:
+def _by_prefix(function: Callable[..., object], steps: _Steps, asked: NDArray[np.bool_]) -> Array:
     prefixes = [p for p, wanted in zip(steps.prefixes(), asked, strict=True) if wanted]
     known = {prefix: function(prefix) for prefix in set(prefixes)}
     with np.errstate(divide="ignore"):
