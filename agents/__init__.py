@@ -6,6 +6,7 @@ import lazy_loader
 
 from rlhf_env import deprecated_modules
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__ = deprecated_modules.renamed(__name__, {"Description": "PolicyOutput"}, _load)
 
 deprecated_modules.install()

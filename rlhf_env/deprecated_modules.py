@@ -1,4 +1,4 @@
-"""Module paths of earlier versions: importing one gives the module of today, with a warning.
+"""Module paths and names of earlier versions: they give those of today, with a warning.
 
 Nothing is imported before it is asked for.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -132,3 +132,31 @@ def install() -> None:
     """Let Python find the old paths; calling it again changes nothing."""
     if not any(isinstance(finder, DeprecatedModules) for finder in sys.meta_path):
         sys.meta_path.append(DeprecatedModules())
+
+
+def renamed(
+    module: str, names: Mapping[str, str], otherwise: Callable[[str], object] | None = None
+) -> Callable[[str], object]:
+    """Return a module's ``__getattr__`` under which old names work, with a warning.
+
+    Args:
+        module: its ``__name__``.
+        names: old name to new name in the same module.
+        otherwise: asked for every other name, such as a lazy loader.
+    """
+
+    def find(name: str) -> object:
+        if name in names:
+            new = names[name]
+            warnings.warn(
+                f"{module}.{name} is now {module}.{new}; the old name stops working in version "
+                f"{REMOVED_IN}",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            return getattr(sys.modules[module], new)
+        if otherwise is not None:
+            return otherwise(name)
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return find

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from agents.algorithms.surrogate import DecisionBatch, check_squarable
+from agents.algorithms.surrogate import DecisionBatch, check_squarable, mean_over_decisions
 from agents.policy import PolicyOutput
 from agents.rollouts.decisions import is_decision
 from agents.rollouts.discounting import returns_to_go
@@ -81,6 +82,43 @@ def decision_advantages(
         return per_episode[:, None].expand(mask.shape).masked_fill(~mask, 0.0)
     paid_before = (to_go[:, :1] - to_go) / scale[:, None]
     return (per_episode[:, None] - paid_before).masked_fill(~mask, 0.0)
+
+
+def aggregation_weights(
+    aggregation: str, mask: Tensor, is_used: Tensor, max_new_tokens: int
+) -> Tensor:
+    """Return the [B] factors of each episode's sum over decisions in the mean over episodes.
+
+    GRPO (arXiv:2402.03300) takes "episode_mean", DAPO (arXiv:2503.14476) "decision_mean", and
+    Dr. GRPO (arXiv:2503.20783) "constant".
+
+    Args:
+        aggregation: "decision_mean", Σ over decisions / number of decisions; "episode_mean", mean
+            over episodes of their own means; "constant", mean over episodes of sum / T.
+        mask: [B, D] bool, where there is a decision.
+        is_used: [B] bool, the episodes that count; 0 for the others.
+        max_new_tokens: T.
+    """
+    if not is_used.any():
+        return torch.zeros(len(mask), device=mask.device)
+    if aggregation == "decision_mean":
+        return is_used * mean_over_decisions(mask & is_used[:, None])
+    divisor = torch.full((len(mask),), float(max_new_tokens), device=mask.device)
+    if aggregation == "episode_mean":
+        divisor = mask.sum(dim=1).to(divisor)
+    return is_used / divisor * (len(mask) / is_used.sum())
+
+
+def finished_responses(rollout: Rollout, eos_id: int) -> Tensor:
+    """Return [B] bool, True where a response ends with EOS (DAPO's overlong filtering)."""
+    finished = rollout.tokens[rollout.last_action] == eos_id
+    if not finished.any():
+        warnings.warn(
+            "no response of this rollout is finished, so skip_unfinished leaves nothing to "
+            "learn from; raise max_new_tokens",
+            stacklevel=2,
+        )
+    return finished
 
 
 def are_equal(returns: Tensor, group: Tensor) -> Tensor:

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from agents.agent import Agent
-from agents.algorithms.group_advantages import GroupTargets, check_terminated, group_advantages
-from agents.algorithms.grpo_variants import (
+from agents.algorithms.dynamic_sampling import sample_dynamically
+from agents.algorithms.group_advantages import (
+    GroupTargets,
     aggregation_weights,
+    check_terminated,
     finished_responses,
-    sample_dynamically,
+    group_advantages,
 )
 from agents.algorithms.surrogate import policy_loss
 from agents.math import group_centered, group_deviation

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from agents.rollouts.decisions import sum_per_decision
+from rlhf_env.deprecated_modules import renamed
 from rlhf_env.kl import k1, k2, k3
 from rlhf_env.rollout import Rollout
 
-KL_PLACEMENTS = ("reward", "loss")
+__getattr__ = renamed(__name__, {"close_kl": "add_policy_logprob"})
+
 KL_ESTIMATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"k1": k1, "k2": k2, "k3": k3}
 
 

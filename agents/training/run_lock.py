@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+# Not ".lock", which a command holds that trains in its own folder.
+LOCK = ".run.lock"
+
 
 @contextmanager
-def sole_writer(log_dir: str | Path | None) -> Iterator[None]:
+def run_lock(log_dir: str | Path | None) -> Iterator[None]:
     """Make a run's folder if it is not there, and hold it while the run writes.
 
-    The folder itself is locked, so nothing is left behind, not even by a killed process.
+    The system lets go of the lock when a process is killed; its empty file stays.
 
     Args:
         log_dir: the folder; None holds nothing.
@@ -37,15 +40,15 @@ def sole_writer(log_dir: str | Path | None) -> Iterator[None]:
             f"log_dir must be a folder that can be written, got {str(folder)!r}: "
             f"{error.strerror}; choose another"
         ) from error
-    handle = os.open(folder, os.O_RDONLY)
+    lock = FileLock(folder / LOCK)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"log_dir {str(folder)!r} is being written by another run; "
-                "choose another folder, or wait until that run has ended"
-            ) from error
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"log_dir {str(folder)!r} is being written by another run; "
+            "choose another folder, or wait until that run has ended"
+        ) from None
+    try:
         yield
     finally:
-        os.close(handle)
+        lock.release()

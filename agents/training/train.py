@@ -18,7 +18,7 @@ from agents.rollouts.contract import CollectingAgent, LearningAgent, check_metho
 from agents.training.health import Health
 from agents.training.interrupt import interruptible
 from agents.training.run_checkpoints import Checkpoints
-from agents.training.run_lock import sole_writer
+from agents.training.run_lock import run_lock
 from agents.training.run_log import METRICS, RunLog, read_metrics
 from rlhf_env.checks import check_count
 from rlhf_env.rollout import Rollout
@@ -79,7 +79,7 @@ def train(
         checkpoints.resume()
         return history
     with ExitStack() as stack:
-        stack.enter_context(sole_writer(log_dir))
+        stack.enter_context(run_lock(log_dir))
         done = checkpoints.resume()
         if checkpoints.agent is None and log_dir is not None:
             _check_unused(agent, Path(log_dir))

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+import agents
+from agents.rollouts import kl_reward
 from rlhf_env.deprecated_modules import MOVED
 
 
@@ -65,3 +67,13 @@ def test_importing_the_package_imports_none_of_them_and_says_nothing() -> None:
 def test_an_unknown_module_is_still_not_found() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"No module named 'agents\.nothing'"):
         importlib.import_module("agents.nothing")
+
+
+def test_old_names_are_the_new_ones_and_warn() -> None:
+    with pytest.warns(DeprecationWarning, match=r"agents.Description is now agents.PolicyOutput"):
+        assert agents.Description is agents.PolicyOutput  # type: ignore[attr-defined]
+    with pytest.warns(DeprecationWarning, match=r"close_kl is now .*kl_reward.add_policy_logprob"):
+        from agents.rollouts.kl_reward import close_kl  # type: ignore[attr-defined]
+    assert close_kl is kl_reward.add_policy_logprob
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = kl_reward.nothing  # type: ignore[attr-defined]

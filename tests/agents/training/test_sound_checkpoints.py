@@ -78,7 +78,7 @@ def test_a_finished_run_is_only_read(
     def refuse(log_dir: object) -> None:
         raise ValueError("log_dir must be a folder that can be written")
 
-    monkeypatch.setattr(agents.training.train, "sole_writer", refuse)
+    monkeypatch.setattr(agents.training.train, "run_lock", refuse)
     agent = agent_of(toy15)
     assert agent.learn(16, log_dir=tmp_path, progress=False) == []
     assert agent.updates == 2
