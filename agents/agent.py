@@ -36,7 +36,7 @@ class Agent:
     """Trains a language model in the token MDP by an `Algorithm`.
 
     `PPO` and `GRPO` are this class with their algorithm; give an algorithm of your own to use the
-    same policy, rollouts, optimiser, evaluation and checkpoints.
+    same policy, rollouts, optimizer, evaluation and checkpoints.
     """
 
     config_class: ClassVar[type[AgentConfig]] = AgentConfig
@@ -215,7 +215,7 @@ class Agent:
             return evaluate(self.envs, self.policy, episodes, seed, self.kl_coef)
 
     def save(self, path: str | Path) -> None:
-        """Write policy, value head, optimiser, counters and settings into a folder, atomically."""
+        """Write policy, value head, optimizer, counters and settings into a folder, atomically."""
         with self._one_thread():
             save_checkpoint(self, Path(path))
 

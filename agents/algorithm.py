@@ -1,7 +1,7 @@
 """The two methods that make a learning rule, and the checks on what they answer.
 
 An algorithm says what to aim at (`targets`, once per rollout) and how far a policy is from it
-(`loss`, on any rows of it). Sampling, optimiser, micro-batches and checkpoints are not its
+(`loss`, on any rows of it). Sampling, optimizer, micro-batches and checkpoints are not its
 business.
 """
 
@@ -31,7 +31,7 @@ class Algorithm(Protocol):
         """Return what the learner aims at.
 
         Args:
-            rollout: B episodes; ``rewards`` are what the agent is to maximise, KL included.
+            rollout: B episodes; ``rewards`` are what the agent is to maximize, KL included.
             old: what the policy that acted says about them.
             reference: the language model that the policy is held near.
 
@@ -54,7 +54,7 @@ class Algorithm(Protocol):
         Returns:
             [b] losses, which the learner averages over the episodes of a minibatch, so that the
             gradient does not depend on how rows are split; and diagnostics, each [b], averaged
-            likewise, or maximised if the name ends in "_max".
+            likewise, or maximized if the name ends in "_max".
         """
         ...
 

@@ -163,7 +163,7 @@ def _group_centered(function: str, returns: Tensor, group: Tensor) -> tuple[Tens
         raise ValueError(
             "every group must hold at least 2 episodes, got one of 1; raise group_size"
         )
-    # In double precision, so that equal returns of any size are centred to exactly zero.
+    # In double precision, so that equal returns of any size are centered to exactly zero.
     exact, totals = returns.double(), torch.zeros_like(sizes, dtype=torch.float64)
     means = totals.index_add_(0, members, exact) / sizes
     return (exact - means[members]).to(returns.dtype), sizes.to(returns.dtype), members

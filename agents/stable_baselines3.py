@@ -19,7 +19,7 @@ from rlhf_env.engine.language_model import LanguageModel
 class CausalLMPolicy(BasePolicy):
     """Actor and critic on one language model, for ``stable_baselines3.PPO`` and ``A2C``.
 
-    It reads the environment's own observation and chooses among all tokens. The agent optimises
+    It reads the environment's own observation and chooses among all tokens. The agent optimizes
     the environment's rewards. With ``kl_penalty="reference"`` and ``ent_coef`` = ``kl_coef`` it
     comes near the RLHF objective but does not reach it: the bonus is in the loss, not in the values
     (see ``docs/wrappers.md``). Every step reads the whole prefix anew, since the agent asks for

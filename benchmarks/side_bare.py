@@ -77,7 +77,7 @@ def update(
     ref_logprobs: Tensor,
     order: Order,
 ) -> None:
-    """Take the optimiser steps of one rollout."""
+    """Take the optimizer steps of one rollout."""
     wanted = mask[:, 1:]
     scores = ((tokens % 2 == 0) & mask).float().sum(1) / mask.sum(1)
     groups = scores.view(-1, order.work.group_size)

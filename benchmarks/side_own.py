@@ -46,7 +46,7 @@ def make_agent(order: Order) -> agents.Agent:
         "kl_coef": order.kl_coef,
     }
     if work.algorithm == "ppo":
-        # As many optimiser steps as the others take.
+        # As many optimizer steps as the others take.
         return agents.PPO(envs, gamma=1.0, value_clip_range=0.2, minibatches=1, **shared)
     kind = agents.GRPO if work.algorithm == "grpo" else RLOO
     return kind(envs, group_size=work.group_size, **shared)

@@ -137,7 +137,7 @@ class RLHFEnv(gym.Env[Any, Any]):
         return self.mdp.evaluate(rollout)
 
     def render(self) -> str | None:  # type: ignore[override]
-        """Return prompt and prefix as text, each token coloured by what it was paid."""
+        """Return prompt and prefix as text, each token colored by what it was paid."""
         if self.render_mode is None:
             return None
         prompt = self.mdp.tokens[0, : self.mdp.prompt_lengths[0]]

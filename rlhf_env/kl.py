@@ -1,6 +1,6 @@
 """KL estimators from sampled tokens, and divergences between whole next-token distributions.
 
-In this module pi is what is penalised (the policy, first argument) and ref what it is held to (the
+In this module pi is what is penalized (the policy, first argument) and ref what it is held to (the
 reference, second argument), in nats. Where pi and ref are given as ``logits`` they may be log
 probabilities as well; −inf masks a token, and every row must hold one finite logit.
 

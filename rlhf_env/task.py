@@ -31,7 +31,7 @@ RewardLike = Reward | Callable[[list[str], list[str]], list[float]]
 class Task:
     """One text-generation problem with its reference model and its reward.
 
-    Prompts and rewards are normalised on construction: texts are tokenised (too long a prompt is
+    Prompts and rewards are normalized on construction: texts are tokenised (too long a prompt is
     an error here; `from_pretrained` drops them with a count), plain functions become `Reward`s.
 
     Attributes:
@@ -60,7 +60,7 @@ class Task:
     kl_coef: float = KL_COEF
 
     def __post_init__(self) -> None:
-        """Normalise prompts and rewards, and refuse what cannot be an environment."""
+        """Normalize prompts and rewards, and refuse what cannot be an environment."""
         _check_limits(self.max_prompt_tokens, self.max_new_tokens, self.kl_coef)
         if self.tokenizer.eos_token_id is None:
             raise ValueError(

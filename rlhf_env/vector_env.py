@@ -242,7 +242,7 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
         return self.mdp.evaluate(rollout)
 
     def render(self) -> tuple[str, ...] | None:
-        """Return each row's prompt and prefix as text, tokens coloured by what they were paid."""
+        """Return each row's prompt and prefix as text, tokens colored by what they were paid."""
         if self.render_mode is None:
             return None
         mdp = self.mdp

@@ -1,4 +1,4 @@
-"""Optimise proxy rewards by best-of-n and PPO until the true reward suffers, and say where.
+"""Optimize proxy rewards by best-of-n and PPO until the true reward suffers, and say where.
 
     python scripts/overoptimization.py
     python scripts/overoptimization.py --seeds 5 --pairs 250 4000 --jobs 4 --out runs/mine

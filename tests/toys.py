@@ -22,7 +22,7 @@ from rlhf_env.task import Task
 from rlhf_env.tasks.table_lm import TableLM
 
 EOS = 1
-FAVOURITE = 5
+FAVORITE = 5
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -37,14 +37,14 @@ def theta_policy(task: Task) -> TableLM:
     return policy.requires_grad_(True)
 
 
-class FavouriteTokenReward:
+class FavoriteTokenReward:
     """One point for every token 5, a tenth less for every token whatsoever."""
 
     def __call__(self, prompts: list[Tensor], responses: list[Tensor]) -> Tensor:
         return torch.stack([scores[-1] for scores in self.prefix_scores(prompts, responses)])
 
     def prefix_scores(self, prompts: list[Tensor], responses: list[Tensor]) -> list[Tensor]:
-        paid = [(ids == FAVOURITE).double() - 0.1 for ids in responses]
+        paid = [(ids == FAVORITE).double() - 0.1 for ids in responses]
         return [torch.cat([row.new_zeros(1), row.cumsum(0)]) for row in paid]
 
 
@@ -108,7 +108,7 @@ def _tiny_task(name: str, reference: PreTrainedModel, vocab_size: int, horizon: 
         name=name,
         tokenizer=tiny_tokenizer(vocab_size),
         reference=reference,
-        reward=FavouriteTokenReward(),
+        reward=FavoriteTokenReward(),
         prompts=[torch.tensor(ids) for ids in ([2], [3, 2], [2, 3, 2, 2, 3])],
         max_prompt_tokens=5,
         max_new_tokens=horizon,

@@ -51,7 +51,7 @@ class TrustRegionLearner(Learner):
         config: TrustRegionConfig,
         pretraining: Sequence[Tensor] = (),
     ) -> None:
-        """Make the critic's optimiser.
+        """Make the critic's optimizer.
 
         Args:
             policy: what is trained.

@@ -1,6 +1,6 @@
 """The KL penalty as the learner sees it: in the reward, or taken out of it for the loss.
 
-Where it is paid and which estimator it uses decide what is optimised. The log-ratio itself (k1) in
+Where it is paid and which estimator it uses decide what is optimized. The log-ratio itself (k1) in
 the reward is the RLHF objective. The other five combinations converge elsewhere, or nowhere:
 see `agents.config.AgentConfig`.
 """
@@ -26,7 +26,7 @@ def add_policy_logprob(rollout: Rollout, kl_coef: float | None = None) -> Rollou
     """Return the rollout whose KL term holds the policy's part too, ``-kl_coef * log pi(a|s)``.
 
     With the environment's ``kl_coef * log pi_ref(a|s)`` the penalty becomes the unbiased
-    ``-kl_coef * (log pi - log pi_ref)``, so that maximising the reward is the RLHF objective.
+    ``-kl_coef * (log pi - log pi_ref)``, so that maximizing the reward is the RLHF objective.
     Episodes that include it already are returned as they are.
 
     Args:
@@ -69,7 +69,7 @@ def without_kl(rollout: Rollout) -> Rollout:
 
 
 def learned_kl(rollout: Rollout, placement: str, estimator: str) -> Rollout:
-    """Return the rollout with the KL term that a learner is to maximise.
+    """Return the rollout with the KL term that a learner is to maximize.
 
     Args:
         rollout: paid episodes.

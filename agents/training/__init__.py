@@ -1,1 +1,1 @@
-"""The training loop, the optimiser, logs and checkpoints."""
+"""The training loop, the optimizer, logs and checkpoints."""

@@ -102,7 +102,7 @@ def save_checkpoint(agent: SavedAgent, path: Path) -> None:
 
 
 def restore_checkpoint(agent: SavedAgent, path: Path) -> None:
-    """Take over weights, optimiser and counters; the settings must be those of the checkpoint.
+    """Take over weights, optimizer and counters; the settings must be those of the checkpoint.
 
     Raises:
         ValueError: if the checkpoint is damaged or was made with other settings.

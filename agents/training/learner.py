@@ -1,4 +1,4 @@
-"""Gradient steps on a rollout: epochs, minibatches, micro-batches, one optimiser."""
+"""Gradient steps on a rollout: epochs, minibatches, micro-batches, one optimizer."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Learner:
         config: AgentConfig,
         pretraining: Sequence[Tensor] = (),
     ) -> None:
-        """Make the optimiser.
+        """Make the optimizer.
 
         Args:
             policy: what is trained.
             algorithm: the learning rule.
             config: the settings.
-            pretraining: token ids of texts, of which each optimiser step sees as many as episodes
+            pretraining: token ids of texts, of which each optimizer step sees as many as episodes
                 where ``config.ptx_coef`` is not 0.
 
         Raises:
@@ -64,7 +64,7 @@ class Learner:
 
         Returns:
             The outputs without gradient, in the order of the episodes; and, where the first
-            optimiser step needs the same pass, that pass with its gradient, for `update`.
+            optimizer step needs the same pass, that pass with its gradient, for `update`.
         """
         batches = length_batches(rollout.is_action)
         if self.config.minibatches > 1 or len(batches) > 1:
@@ -92,7 +92,7 @@ class Learner:
                 first step continues from it instead of running another pass.
 
         Returns:
-            The algorithm's diagnostics, averaged over optimiser steps, ``gradient_norm`` (before
+            The algorithm's diagnostics, averaged over optimizer steps, ``gradient_norm`` (before
             clipping) and ``optimizer_steps``.
 
         Raises:

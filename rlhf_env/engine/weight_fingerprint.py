@@ -14,8 +14,8 @@ _SAMPLES = 4
 class WeightFingerprint:
     """The state of a model's parameters and buffers at one moment.
 
-    Most writes raise a tensor's version, but a fused optimiser's and those through ``.data`` do
-    not. So a few elements of every tensor are compared too: an optimiser step changes nearly all
+    Most writes raise a tensor's version, but a fused optimizer's and those through ``.data`` do
+    not. So a few elements of every tensor are compared too: an optimizer step changes nearly all
     of them. A write through ``.data`` to a handful of elements can still go unnoticed.
     """
 

@@ -1,4 +1,4 @@
-"""One step of the recursions over states: the KL-regularised optimum and the KL of each state.
+"""One step of the recursions over states: the KL-regularized optimum and the KL of each state.
 
 Arrays hold one row per state and one column per token, in float64; no task is in here.
 """

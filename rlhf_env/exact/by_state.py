@@ -158,7 +158,7 @@ def state_problem(task: Task, prompt_index: int | None) -> StateProblem | None:
 def solve_by_state(
     problem: StateProblem, kl_coef: float, gamma: float
 ) -> tuple[StateValues, StatePolicy]:
-    """Return the values and the policy that maximise the KL-regularised return."""
+    """Return the values and the policy that maximize the KL-regularized return."""
     values = np.empty((problem.horizon, problem.automaton.num_states))
 
     def best(time: int, states: States) -> tuple[Array, Array]:

@@ -82,7 +82,7 @@ class Solution(Evaluation):
 def solve(
     task: Task, kl_coef: float, gamma: float = 1.0, *, prompt_index: int | None = None
 ) -> Solution:
-    """Compute the policy that maximises the KL-regularised return, by soft Bellman recursion.
+    """Compute the policy that maximizes the KL-regularized return, by soft Bellman recursion.
 
     V(s) = beta log Σ_a pi_ref(a|s) exp(Q(s,a)/beta) and pi*(a|s) = pi_ref(a|s) exp((Q − V)/beta);
     Q of a token that ends the response is its score, of another gamma · V(next). At gamma = 1

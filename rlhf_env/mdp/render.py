@@ -1,4 +1,4 @@
-"""An episode as coloured text for a terminal."""
+"""An episode as colored text for a terminal."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def ansi(task: Task, prompt: Tensor, response: Tensor, steps: Sequence[dict[str,
     lines = [f"{_DIM}prompt{_END} {printable(task.decode(prompt))}"]
     for token, terms in zip(response, steps, strict=True):
         text = printable(str(task.tokenizer.decode(token.reshape(1))))
-        colour = _GREEN if sum(terms.values()) >= 0 else _RED
+        color = _GREEN if sum(terms.values()) >= 0 else _RED
         paid = "  ".join(f"{name} {value:+.4f}" for name, value in terms.items())
-        lines.append(f"{colour}{text:<16}{_END} {_DIM}{paid}{_END}")
+        lines.append(f"{color}{text:<16}{_END} {_DIM}{paid}{_END}")
     return "\n".join(lines)
 
 

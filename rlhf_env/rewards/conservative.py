@@ -23,7 +23,7 @@ class ConservativeReward:
     def __init__(
         self, reward: Any, out_of_distribution: OutOfDistribution, coef: float = 1.0
     ) -> None:
-        """Penalise a reward.
+        """Penalize a reward.
 
         Args:
             reward: a `Reward`, or a function of texts; it need not be the one whose hidden
@@ -40,12 +40,12 @@ class ConservativeReward:
         self.coef = coef
 
     def __call__(self, prompts: list[Tensor], responses: list[Tensor]) -> Tensor:
-        """Return the penalised score of each response, [B]."""
+        """Return the penalized score of each response, [B]."""
         scores = score(self.reward, prompts, responses)
         return scores - self.coef * self.out_of_distribution.excess(prompts, responses)
 
     def with_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> Reward:
-        """Return the penalised reward for ids of ``tokenizer``."""
+        """Return the penalized reward for ids of ``tokenizer``."""
         reward = as_reward(self.reward, tokenizer)
         same = reward is self.reward
         return self if same else type(self)(reward, self.out_of_distribution, self.coef)

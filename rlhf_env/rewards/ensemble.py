@@ -1,6 +1,6 @@
 """Several rewards as one: their mean, the worst of them, or their mean less their disagreement.
 
-Rules and their use against over-optimisation: Coste et al., arXiv:2310.02743.
+Rules and their use against over-optimization: Coste et al., arXiv:2310.02743.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class OutOfDistribution:
         background: of other texts; None measures the plain distance.
         threshold: the distance beyond which a text counts as foreign.
         spread: standard deviation of the distance over texts like the training texts.
-        probe: token ids of a prompt and of a response, to recognise the reward model by.
+        probe: token ids of a prompt and of a response, to recognize the reward model by.
     """
 
     states: States

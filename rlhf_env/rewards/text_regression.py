@@ -39,7 +39,7 @@ WORD = r"(?u)\b\w[\w']*|[!?]"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TextRegressionReward:
-    """Forecasts a person's rating of a text from its words and pairs of neighbouring words.
+    """Forecasts a person's rating of a text from its words and pairs of neighboring words.
 
     Its `score` is a function of texts and goes wherever a reward is accepted::
 

@@ -91,7 +91,7 @@ class Budget:
     episodes_per_update: int = 32
     """Episodes (responses) that each update learns from."""
     learning_rate: float | None = None
-    """Step size of the optimiser (none given: the agent's own, or the task's if it has one)."""
+    """Step size of the optimizer (none given: the agent's own, or the task's if it has one)."""
     every_k: int = 1
     """Tokens between two payments under the density every_k."""
     eval_episodes: int = 256

@@ -1,1 +1,1 @@
-"""Rounds of feedback: responses are labelled, the reward is learned anew, the policy trains on."""
+"""Rounds of feedback: responses are labeled, the reward is learned anew, the policy trains on."""

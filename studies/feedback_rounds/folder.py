@@ -4,7 +4,7 @@
 
 settings.json              the settings; a folder holds one run only
 rounds.jsonl, rounds.csv   the figures of the finished rounds
-round_1/pairs.jsonl        the pairs of responses that are to be labelled
+round_1/pairs.jsonl        the pairs of responses that are to be labeled
 round_1/labels.jsonl       the same with labels: this is what people fill in
 round_1/reward/            the reward learned from all labels so far
 round_1/reward.json        how well it agrees with labels
@@ -44,7 +44,7 @@ class RoundFolder:
 
     @property
     def pairs(self) -> Path:
-        """The pairs to be labelled."""
+        """The pairs to be labeled."""
         return self.path / "pairs.jsonl"
 
     @property

@@ -34,7 +34,7 @@ def write_pairs(path: Path, pairs: Sequence[Pair], preferred: Iterable[str | Non
 
 
 def read_labels(path: Path, pairs: Sequence[Pair]) -> list[Comparison]:
-    """Return the labelled pairs of a file.
+    """Return the labeled pairs of a file.
 
     Args:
         path: what `write_pairs` wrote and people filled in.
@@ -43,7 +43,7 @@ def read_labels(path: Path, pairs: Sequence[Pair]) -> list[Comparison]:
     Raises:
         ValueError: if the file cannot be read or a line is not one of the pairs with a label,
             naming the line.
-        LabelsMissing: if some are not labelled yet.
+        LabelsMissing: if some are not labeled yet.
     """
     rows = _read_rows(path)
     if len(rows) != len(pairs):
@@ -61,7 +61,7 @@ def read_labels(path: Path, pairs: Sequence[Pair]) -> list[Comparison]:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """Return the pairs of a file, labelled or not.
+    """Return the pairs of a file, labeled or not.
 
     Raises:
         ValueError: if the file cannot be read or a line is not a pair, naming the line.
@@ -70,7 +70,7 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def comparison(pair: Pair, preferred: str) -> Comparison:
-    """Return a labelled pair as `rlhf_env.rewards.train` reads it."""
+    """Return a labeled pair as `rlhf_env.rewards.train` reads it."""
     a_wins = preferred != "b"
     return Comparison(
         prompt=pair.prompt,

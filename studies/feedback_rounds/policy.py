@@ -75,7 +75,7 @@ def train_policy(
 ) -> PPO:
     """Train a model with PPO, or go on where an interrupted training stopped.
 
-    The value head and the optimiser are new in each round, as the reward is.
+    The value head and the optimizer are new in each round, as the reward is.
 
     Args:
         model: the policy at the start; its weights change.

@@ -57,7 +57,7 @@ def fit_reward(
 
     Args:
         task: supplies trunk and tokenizer.
-        labels: all labelled pairs so far; a tenth of the prompts is held out.
+        labels: all labeled pairs so far; a tenth of the prompts is held out.
         reference: responses of the reference, on which the scores get mean 0 and spread 1.
         settings: epochs, step size, members and their rule.
         seed: of first weights and order.

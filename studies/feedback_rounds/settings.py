@@ -19,7 +19,7 @@ MAX_SEED = 2**32 - 1
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Alternate between labelling responses, learning the reward, and training the policy."""
+    """Alternate between labeling responses, learning the reward, and training the policy."""
 
     task: str = "reviews"
     """A built-in task or module:function; its own reward is not used."""
@@ -30,7 +30,7 @@ class Settings:
     gold_temperature: float = 0.5
     """Noise of gold labels: P(a preferred) = sigmoid((gold a - gold b) / this); 0 is none."""
     pairs_per_round: int = 1024
-    """Pairs of responses that are labelled in each round."""
+    """Pairs of responses that are labeled in each round."""
     reward_epochs: int = 5
     """Most passes over all labels so far when the reward is learned."""
     reward_learning_rate: float = 3e-4

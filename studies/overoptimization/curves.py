@@ -19,13 +19,13 @@ FORMS = (BEST_OF_N, RL)
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """One judge optimised by one method, K seeds by U steps.
+    """One judge optimized by one method, K seeds by U steps.
 
     Attributes:
         judge: its label.
         method: its name.
         distance: [K, U] square root of the KL to the reference, in √nats.
-        proxy: [K, U] what is optimised, in units of the reference's own responses.
+        proxy: [K, U] what is optimized, in units of the reference's own responses.
         gold: [K, U] the truth, in such units.
         accuracy: [K] share of pairs that the judge orders as gold does.
     """

@@ -50,7 +50,7 @@ class Proxy:
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """What responses are optimised for."""
+    """What responses are optimized for."""
 
     layers: int
     pairs: int
@@ -71,7 +71,7 @@ class Judge:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One judge of one seed, optimised against."""
+    """One judge of one seed, optimized against."""
 
     judge: Judge
     proxy: Proxy
@@ -92,7 +92,7 @@ class Fitting:
     """How proxies are fitted to comparisons."""
 
     steps: Annotated[int, _option("proxy-steps")] = 200
-    """Optimiser steps at most; small data are gone through more often."""
+    """Optimizer steps at most; small data are gone through more often."""
     learning_rate: Annotated[float, _option("proxy-learning-rate")] = 1e-3
     """Peak step size."""
     batch_size: Annotated[int, _option("proxy-batch-size")] = 32
@@ -131,7 +131,7 @@ class Learning:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What is optimised against, and how hard."""
+    """What is optimized against, and how hard."""
 
     layers: tuple[int, ...] = (1, 3)
     """Sizes: how many layers of the language model a proxy starts from, of its 3."""
@@ -142,7 +142,7 @@ class Study:
     rules: tuple[str, ...] = ENSEMBLE_RULES
     """Ensembles: mean, worst, uncertainty; none leaves them out."""
     members: int = 4
-    """Reward models of an ensemble; the first is also optimised against alone."""
+    """Reward models of an ensemble; the first is also optimized against alone."""
     seeds: int = 3
     """Repetitions, each with comparisons, proxies, pool and policies of its own."""
     fitting: Fitting = field(default_factory=Fitting)
@@ -172,7 +172,7 @@ class Study:
         return Proxy(layers=judge.layers, pairs=judge.pairs, members=members, seed=seed)
 
     def all_jobs(self) -> list[Job]:
-        """Return everything to be optimised; the seeds turn slowest."""
+        """Return everything to be optimized; the seeds turn slowest."""
         return [
             Job(judge=judge, proxy=self.proxy(judge, seed))
             for seed in range(self.seeds)

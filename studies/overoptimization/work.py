@@ -22,7 +22,7 @@ def make_proxy(study: Study, proxy: Proxy) -> None:
 
 
 def make_points(study: Study, job: Job) -> None:
-    """Optimise against a judge both ways and keep the points of the curves."""
+    """Optimize against a judge both ways and keep the points of the curves."""
     judge, seed = load_judge(job.judge, proxy_folder(study, job.proxy)), job.proxy.seed
     pool = _pool(study, seed)
     scales = measured_scales(judge, _task(), study.fitting, seed)

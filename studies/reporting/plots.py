@@ -168,7 +168,7 @@ def _gold(tables: Tables, grid: Grid) -> Plot:
     return Plot(
         name="gold",
         title="Proxy against gold",
-        caption="Over the distance travelled from the reference: over-optimisation shows as a "
+        caption="Over the distance travelled from the reference: over-optimization shows as a "
         "proxy (dotted) that rises while gold falls. Dots: gold at each update. Solid: the law of "
         "Gao et al. that fits gold better, thin and only smoothed where neither explains "
         f"{LEAST_R_SQUARED:.0%} of its variance.{grid.note}",

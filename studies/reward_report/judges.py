@@ -15,7 +15,7 @@ from rlhf_env.rewards.evaluation import (
 from rlhf_env.rewards.feedback.data import PreferenceData
 from rlhf_env.rewards.feedback.rated_texts import RatedTexts
 from rlhf_env.rewards.feedback.records import MarkedResponse, Rating, Thumb
-from rlhf_env.rewards.metrics.baselines import NeighbourMarks, WordScores
+from rlhf_env.rewards.metrics.baselines import NeighborMarks, WordScores
 from rlhf_env.rewards.metrics.pair import TextScores
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.rewards.training.trained import TrainedReward
@@ -42,7 +42,7 @@ def judged(
         marked = [record for record in data.records if isinstance(record, MarkedResponse)]
         suspicions = {
             MODEL: token_suspicions(first_member(reward)),
-            "token and neighbours": NeighbourMarks.fit(marked, tokenizer),
+            "token and neighbors": NeighborMarks.fit(marked, tokenizer),
         }
         return {
             test: {name: evaluate_marks(own, rows, tokenizer) for name, own in suspicions.items()}

@@ -46,7 +46,7 @@ class Fit:
     Attributes:
         form: the law.
         alpha: how fast gold rises at first.
-        beta: how strongly over-optimisation takes it back.
+        beta: how strongly over-optimization takes it back.
         r_squared: share of the variance that the law explains; below 0 where it is worse than none.
     """
 

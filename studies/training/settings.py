@@ -39,7 +39,7 @@ class Learning:
     episodes_per_update: int = 64
     """Episodes that each update learns from."""
     learning_rate: float | None = None
-    """Step size of the optimiser (none: the agent's own; with --model 3e-5 for ppo, else 1e-4)."""
+    """Step size of the optimizer (none: the agent's own; with --model 3e-5 for ppo, else 1e-4)."""
     gamma: float = 1.0
     """Discount factor per decision, in [0, 1]."""
     gae_lambda: float | None = None

@@ -14,7 +14,7 @@ import rlhf_env  # noqa: F401 -- registers the environment
 from agents import Policy, collect
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
-from tests.toys import EOS, FavouriteTokenReward, tiny_gpt2_task, tiny_llama_task
+from tests.toys import EOS, FavoriteTokenReward, tiny_gpt2_task, tiny_llama_task
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", torch.float64])
@@ -51,7 +51,7 @@ def test_a_score_that_float32_cannot_hold_is_no_number() -> None:
 @pytest.mark.parametrize("scale", [1e6, 1e30])
 def test_a_huge_score_is_paid_as_it_is(scale: float) -> None:
     def judge(prompts: list[torch.Tensor], responses: list[torch.Tensor]) -> torch.Tensor:
-        return scale * FavouriteTokenReward()(prompts, responses)
+        return scale * FavoriteTokenReward()(prompts, responses)
 
     env = gym.make("RLHF-v0", task=Task(**{**vars(tiny_llama_task()), "reward": judge}))
     env.reset(seed=0)

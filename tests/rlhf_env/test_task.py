@@ -1,4 +1,4 @@
-"""What a task normalises and what it refuses."""
+"""What a task normalizes and what it refuses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 import rlhf_env
 from rlhf_env import tasks
 from rlhf_env.task import Task
-from tests.toys import EOS, FavouriteTokenReward, tiny_llama, tiny_llama_task, tiny_tokenizer
+from tests.toys import EOS, FavoriteTokenReward, tiny_llama, tiny_llama_task, tiny_tokenizer
 
 
 def make(**changes: Any) -> Task:
@@ -20,7 +20,7 @@ def make(**changes: Any) -> Task:
         "name": "test",
         "tokenizer": tiny_tokenizer(),
         "reference": tiny_llama(),
-        "reward": FavouriteTokenReward(),
+        "reward": FavoriteTokenReward(),
         "prompts": ["w2 w3", [4], torch.tensor([5, 6])],
         "max_prompt_tokens": 4,
         **changes,

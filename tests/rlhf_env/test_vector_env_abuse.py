@@ -13,7 +13,7 @@ import torch
 import rlhf_env  # noqa: F401 -- registers the environment
 from rlhf_env.task import Task
 from tests.rlhf_env.test_vector_env import same
-from tests.toys import EOS, FavouriteTokenReward, tiny_llama_task
+from tests.toys import EOS, FavoriteTokenReward, tiny_llama_task
 
 
 def make(num_envs: int, task: str | Task = "toy15", **options: Any) -> Any:
@@ -175,7 +175,7 @@ def test_nan_names_row_and_step() -> None:
 
 
 def test_a_reward_that_fails_leaves_all_rows_where_they_were() -> None:
-    class Fragile(FavouriteTokenReward):
+    class Fragile(FavoriteTokenReward):
         is_broken = True
 
         def __call__(self, prompts: list[torch.Tensor], responses: list[torch.Tensor]) -> Any:

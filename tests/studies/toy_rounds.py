@@ -7,7 +7,7 @@ import itertools
 import torch
 
 from rlhf_env.task import Task
-from tests.toys import FavouriteTokenReward, tiny_llama, tiny_tokenizer
+from tests.toys import FavoriteTokenReward, tiny_llama, tiny_tokenizer
 
 VOCAB = 8
 
@@ -19,8 +19,8 @@ def words_task() -> Task:
         name="words",
         tokenizer=tiny_tokenizer(VOCAB),
         reference=tiny_llama(VOCAB),
-        reward=FavouriteTokenReward(),
-        gold=FavouriteTokenReward(),
+        reward=FavoriteTokenReward(),
+        gold=FavoriteTokenReward(),
         prompts=prompts,
         max_prompt_tokens=2,
         max_new_tokens=8,
@@ -35,7 +35,7 @@ def task_without_gold() -> Task:
         name="opinions",
         tokenizer=task.tokenizer,
         reference=task.reference,
-        reward=FavouriteTokenReward(),
+        reward=FavoriteTokenReward(),
         prompts=task.prompts,
         max_prompt_tokens=2,
         max_new_tokens=8,

@@ -16,7 +16,7 @@ from agents.config import AgentConfig
 from rlhf_env.task import Task
 from tests.agents.algorithms.test_surrogate import targets
 from tests.agents.episodes import make_envs
-from tests.toys import FavouriteTokenReward, tiny_gpt2, tiny_gpt2_task
+from tests.toys import FavoriteTokenReward, tiny_gpt2, tiny_gpt2_task
 
 
 def agent_of(kind: type[Agent], reward: Any, **settings: Any) -> Agent:
@@ -40,7 +40,7 @@ def test_groups_that_teach_nothing_are_counted() -> None:
     varied = torch.where(rollout.group == 0, torch.arange(16.0), 1.0)
     mixed = rollout.with_term("score", rollout.last_action * varied[:, None])
     assert other.update(mixed)["frac_reward_zero_std"] == 0.5
-    last = agent_of(GRPO, FavouriteTokenReward()).learn(16, progress=False)[-1]
+    last = agent_of(GRPO, FavoriteTokenReward()).learn(16, progress=False)[-1]
     assert last["frac_reward_zero_std"] == 0.0
 
 
@@ -63,7 +63,7 @@ def test_adam_s_epsilon_is_the_one_of_the_papers() -> None:
     """Trap E19: 1e-5, not PyTorch's 1e-8; and it is a setting."""
     assert (AgentConfig().adam_epsilon, GRPOConfig().adam_epsilon) == (1e-5, 1e-5)
     for settings, expected in (({}, 1e-5), ({"adam_epsilon": 1e-3}, 1e-3)):
-        agent = agent_of(PPO, FavouriteTokenReward(), **settings)
+        agent = agent_of(PPO, FavoriteTokenReward(), **settings)
         assert [group["eps"] for group in agent.learner.optimizer.param_groups] == [expected]
 
 

@@ -16,7 +16,7 @@ from agents import GRPO, PPO, Agent
 from agents.algorithm import take_rows
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
-from tests.toys import EOS, FavouriteTokenReward, tiny_llama, tiny_llama_task, tiny_tokenizer
+from tests.toys import EOS, FavoriteTokenReward, tiny_llama, tiny_llama_task, tiny_tokenizer
 from tests.traps.scripted import play
 
 F, T = False, True
@@ -46,7 +46,7 @@ def merging_task(reward: Any) -> Task:
 
 
 def test_pad_may_be_eos_in_a_rollout() -> None:
-    """Trap B1: prompt (5, EOS, 6), response (7, 8, EOS), padded to six by its neighbour."""
+    """Trap B1: prompt (5, EOS, 6), response (7, 8, EOS), padded to six by its neighbor."""
     task = eos_pads_task()
     rollout = play(task, {(5, EOS, 6): [7, 8, EOS], (9, EOS, 6): [7, 8, 9, 9, 9, 9]})
     assert rollout.tokens[0].tolist() == [5, EOS, 6, 7, 8, EOS, EOS, EOS, EOS]
@@ -103,7 +103,7 @@ def test_the_judge_sees_what_was_said(length_limit: str) -> None:
     """Trap B9: an EOS that was said, and none that was not."""
     seen: list[list[int]] = []
 
-    class Witness(FavouriteTokenReward):
+    class Witness(FavoriteTokenReward):
         def __call__(self, prompts: list[Tensor], responses: list[Tensor]) -> Tensor:
             seen.extend(ids.tolist() for ids in responses)
             return super().__call__(prompts, responses)

@@ -41,7 +41,7 @@ def test_gymnasium_checker_passes(stack: Stack) -> None:
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
 def test_gymnasium_checker_passes_where_the_action_carries_its_logprob(stack: Stack) -> None:
     env = stack(wrappers, gym.make("RLHF-v0", task="toy15", **SAMPLED))
-    # A vector of log-probabilities cannot be normalised to [-1, 0].
+    # A vector of log-probabilities cannot be normalized to [-1, 0].
     check(env, ".*recommend using a symmetric and normalized space.*")
 
 

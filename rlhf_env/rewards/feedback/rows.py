@@ -113,7 +113,7 @@ def _thumb(row: Row) -> list[Record]:
     return [Thumb(prompt=row_prompt(row), response=row["response"], is_good=_is_good(row, "thumb"))]
 
 
-def _labelled_completion(row: Row) -> list[Record]:
+def _labeled_completion(row: Row) -> list[Record]:
     """``prompt/completion/label``, true for a good one."""
     return [
         Thumb(prompt=row_prompt(row), response=row["completion"], is_good=_is_good(row, "label"))
@@ -133,7 +133,7 @@ def _marked(row: Row) -> list[Record]:
     return [MarkedResponse(prompt=row_prompt(row), response=row["response"], spans=tuple(spans))]
 
 
-def _labelled_pieces(row: Row) -> list[Record]:
+def _labeled_pieces(row: Row) -> list[Record]:
     """``prompt/tokens/labels``: the response in pieces of text, and for each whether it is good."""
     pieces, labels = _list(row, "tokens"), _list(row, "labels")
     if len(pieces) != len(labels):
@@ -166,9 +166,9 @@ FORMATS = (
     RowFormat(kind="ratings", columns=("response", "rating"), records=_rated),
     RowFormat(kind="ratings", columns=("responses", "ratings"), records=_rated_several),
     RowFormat(kind="thumbs", columns=("response", "thumb"), records=_thumb),
-    RowFormat(kind="thumbs", columns=("completion", "label"), records=_labelled_completion),
+    RowFormat(kind="thumbs", columns=("completion", "label"), records=_labeled_completion),
     RowFormat(kind="spans", columns=("response", "spans"), records=_marked),
-    RowFormat(kind="spans", columns=("tokens", "labels"), records=_labelled_pieces),
+    RowFormat(kind="spans", columns=("tokens", "labels"), records=_labeled_pieces),
 )
 
 

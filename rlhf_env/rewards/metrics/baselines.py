@@ -95,8 +95,8 @@ class WordScores:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class NeighbourMarks:
-    """How suspicious a token is by itself, its two neighbours, and its place in the response.
+class NeighborMarks:
+    """How suspicious a token is by itself, its two neighbors, and its place in the response.
 
     Attributes:
         tokenizer: says what the tokens are.
@@ -111,7 +111,7 @@ class NeighbourMarks:
     @classmethod
     def fit(
         cls, records: Sequence[MarkedResponse], tokenizer: PreTrainedTokenizerBase
-    ) -> NeighbourMarks:
+    ) -> NeighborMarks:
         """Fit to marked responses.
 
         Raises:
@@ -141,7 +141,7 @@ class NeighbourMarks:
 
 
 def _traits(response: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Return what is known of each token: itself, its neighbours, and in which tenth it stands."""
+    """Return what is known of each token: itself, its neighbors, and in which tenth it stands."""
     ids = plain_ids(response, "response", tokenizer, add_special_tokens=False)
     around = [-1, *ids, -1]
     return [

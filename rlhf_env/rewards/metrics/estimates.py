@@ -1,4 +1,4 @@
-"""Shares and other numbers over judgements, with 95 % intervals that respect prompts."""
+"""Shares and other numbers over judgments, with 95 % intervals that respect prompts."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from rlhf_env.statistics import (
 def share(
     right: Floats, groups: Sequence[str], *, weights: Floats | None = None
 ) -> Estimate | None:
-    """Return the weighted share of right judgements; None where there is none.
+    """Return the weighted share of right judgments; None where there is none.
 
-    Where no two judgements are about one prompt the interval is Wilson's. Otherwise judgements of
+    Where no two judgments are about one prompt the interval is Wilson's. Otherwise judgments of
     one prompt are not independent, and whole prompts are drawn again: a percentile bootstrap,
     always the same one. Where all prompts agree, which leaves a bootstrap no width, the interval is
-    Wilson's as if each prompt were one judgement.
+    Wilson's as if each prompt were one judgment.
 
     Args:
         right: [N] 1 for right, 0 for wrong, anything between for a part of it.
         groups: [N] the prompt of each.
-        weights: [N] how many judgements each stands for; one by default.
+        weights: [N] how many judgments each stands for; one by default.
     """
     counts = np.ones(len(right)) if weights is None else weights
     rights, totals = grouped(right * counts, groups), grouped(counts, groups)

@@ -32,15 +32,15 @@ class Evaluation:
     """What the scores are worth at one moment, on data they are not fitted to."""
 
     step: int
-    """Optimiser steps taken."""
+    """Optimizer steps taken."""
     loss: float
     """Mean over the elements."""
     agreement: Agreement
-    """How many of the judgements the scores agree with."""
+    """How many of the judgments the scores agree with."""
 
     @property
     def accuracy(self) -> float | None:
-        """Share of the judgements that the scores agree with; None where none takes a side."""
+        """Share of the judgments that the scores agree with; None where none takes a side."""
         return self.agreement.share
 
 

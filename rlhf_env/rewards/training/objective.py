@@ -20,9 +20,9 @@ class Agreement:
     """How much of what people said the scores reproduce."""
 
     agreeing: float
-    """Judgements, such as votes or thumbs, that the scores agree with; half for equal scores."""
+    """Judgments, such as votes or thumbs, that the scores agree with; half for equal scores."""
     total: float
-    """Judgements that take a side."""
+    """Judgments that take a side."""
 
     def __add__(self, other: Agreement) -> Agreement:
         """Return both together."""
@@ -48,5 +48,5 @@ class Objective(Protocol):
     def agreement(
         self, scores: Tensor, batch: Batch, elements: Sequence[Element[Any]]
     ) -> Agreement:
-        """Return how much of the elements' judgements the scores [N, L] reproduce."""
+        """Return how much of the elements' judgments the scores [N, L] reproduce."""
         ...

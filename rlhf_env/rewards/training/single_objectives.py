@@ -178,9 +178,9 @@ def _marks(batch: Batch, elements: Sequence[Element[Tensor]]) -> Tensor:
     return marks
 
 
-def _sides(scores: Tensor, judgements: Tensor) -> Agreement:
-    """Return how often both have the same sign; where the judgement is 0 nothing is counted."""
-    scores, judgements = scores.detach().cpu().double(), judgements.detach().cpu().double()
-    agreeing = torch.where(scores == 0, 0.5, (scores > 0).eq(judgements > 0).double())
-    taken = judgements != 0
+def _sides(scores: Tensor, judgments: Tensor) -> Agreement:
+    """Return how often both have the same sign; where the judgment is 0 nothing is counted."""
+    scores, judgments = scores.detach().cpu().double(), judgments.detach().cpu().double()
+    agreeing = torch.where(scores == 0, 0.5, (scores > 0).eq(judgments > 0).double())
+    taken = judgments != 0
     return Agreement(agreeing=float(agreeing[taken].sum()), total=float(taken.sum()))

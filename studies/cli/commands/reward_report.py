@@ -1,4 +1,4 @@
-"""Train a reward model on people's judgements and say how good it is on prompts it never saw.
+"""Train a reward model on people's judgments and say how good it is on prompts it never saw.
 
 reward_report --data train.jsonl.gz --test test.jsonl.gz --out runs/pairs
 reward_report --data train.jsonl.gz --test test.jsonl.gz --model my-model \

@@ -33,7 +33,7 @@ TOY15 = {
     256: (2.983547, 4.074932),
 }
 # n: KL, proxy, gold, where the gold reward of (1, 1, 1) is −1.
-OVER_OPTIMISATION = {
+OVER_OPTIMIZATION = {
     2: (0.169163, 0.494491, 0.371415),
     4: (0.525231, 0.851119, 0.608753),
     8: (1.014118, 1.251448, 0.781402),
@@ -79,10 +79,10 @@ def test_exact_reward_and_kl(toy15: Task, n: int) -> None:
     assert found.kl <= best_of_n_kl_bound(n) + 1e-12
 
 
-@pytest.mark.parametrize("n", OVER_OPTIMISATION)
+@pytest.mark.parametrize("n", OVER_OPTIMIZATION)
 def test_gold_rises_and_falls_again(n: int) -> None:
     found = best_of_n(gold_task(), n)
-    assert (found.kl, found.reward, found.gold) == pytest.approx(OVER_OPTIMISATION[n], abs=1e-6)
+    assert (found.kl, found.reward, found.gold) == pytest.approx(OVER_OPTIMIZATION[n], abs=1e-6)
 
 
 @pytest.mark.parametrize("n", [1, 2, 16, 10**9])

@@ -36,8 +36,8 @@ def test_every_decision_of_an_episode_has_its_advantage() -> None:
         own = scaled.advantages[episode, scaled.mask[episode]].tolist()
         assert own == pytest.approx([advantage] * len(own), abs=1e-6)
     assert scaled.mask.sum(dim=1).tolist() == [1, 3, 3, 3]
-    centred = toy_targets([1.0, 2.0, 3.0, 6.0], scale_by_std=False)
-    assert centred.advantages[:, 0].tolist() == [-2.0, -1.0, 0.0, 3.0]
+    centered = toy_targets([1.0, 2.0, 3.0, 6.0], scale_by_std=False)
+    assert centered.advantages[:, 0].tolist() == [-2.0, -1.0, 0.0, 3.0]
 
 
 def test_discounting_reaches_the_return_of_long_responses() -> None:

@@ -17,7 +17,7 @@ def test_proxy_rises_by_a_standard_deviation_and_gold_with_it(
     agent = kind(envs, episodes_per_update=64, seed=1)
     agent.learn(64 * updates, progress=False)
     after = agent.evaluate(256)
-    # One standard deviation of the reference's scores; its mean is 0 by normalisation.
+    # One standard deviation of the reference's scores; its mean is 0 by normalization.
     assert after["score"] - after["reference_score"] >= after["reference_score_sd"]
     assert 0.9 < after["reference_score_sd"] < 1.1
     assert after["gold"] > after["reference_gold"] + 0.3

@@ -186,7 +186,7 @@ def test_dropout_that_somebody_switched_on_is_off() -> None:
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_short_responses_are_not_favoured(fast: bool) -> None:
+def test_short_responses_are_not_favored(fast: bool) -> None:
     """Refilled rows finish what they begin, so lengths follow the policy's own distribution."""
     task = load_task("toy15")
     count = 6000 if fast else 1200

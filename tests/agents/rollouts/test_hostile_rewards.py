@@ -17,10 +17,10 @@ from agents.training.run_log import read_metrics
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
 from tests.agents.runs import assert_equal, weights, without_time
-from tests.toys import FavouriteTokenReward, tiny_gpt2_task
+from tests.toys import FavoriteTokenReward, tiny_gpt2_task
 
 
-class Boor(FavouriteTokenReward):
+class Boor(FavoriteTokenReward):
     """Prints, seeds everybody's generators, changes the folder, and writes into its arguments."""
 
     def __init__(self, folder: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_boor_s_run_is_that_of_a_polite_reward(
     monkeypatch.chdir(tmp_path)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    figures, agent = trained(kind, FavouriteTokenReward())
+    figures, agent = trained(kind, FavoriteTokenReward())
     its_figures, its_agent = trained(kind, Boor(elsewhere), log_dir="run")
     assert its_figures == figures
     assert_equal(weights(its_agent), weights(agent))
@@ -67,7 +67,7 @@ def test_a_reward_of_any_scale_is_learned_from(kind: type[Agent], scale: float) 
     """Clipping and whitening keep the step of usual size, and every figure is a number."""
 
     def judge(prompts: list[Tensor], responses: list[Tensor]) -> Tensor:
-        return scale * FavouriteTokenReward()(prompts, responses)
+        return scale * FavoriteTokenReward()(prompts, responses)
 
     figures, agent = trained(kind, judge)
     assert all(np.isfinite(list(row.values())).all() for row in figures)
@@ -78,7 +78,7 @@ def test_a_reward_of_any_scale_is_learned_from(kind: type[Agent], scale: float) 
 @pytest.mark.parametrize("kind", [PPO, GRPO])
 def test_a_reward_whose_square_overflows_is_refused(kind: type[Agent]) -> None:
     def judge(prompts: list[Tensor], responses: list[Tensor]) -> Tensor:
-        return 1e19 * FavouriteTokenReward()(prompts, responses)
+        return 1e19 * FavoriteTokenReward()(prompts, responses)
 
     message = r"add up to at most 1e\+15 in size, .*float32.*e\+\d+; scale the reward down"
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""The first optimiser step goes on from the pass that described the rollout: the same result."""
+"""The first optimizer step goes on from the pass that described the rollout: the same result."""
 
 from __future__ import annotations
 

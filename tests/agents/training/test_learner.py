@@ -166,7 +166,7 @@ def test_a_group_agent_refuses_truncated_episodes() -> None:
 
 
 @pytest.mark.parametrize("kl_penalty", ["reference", "sampled"])
-def test_what_is_learned_from_is_the_kl_penalised_reward(kl_penalty: str) -> None:
+def test_what_is_learned_from_is_the_kl_penalized_reward(kl_penalty: str) -> None:
     """The agent closes the KL where the environment leaves it open, and nowhere else."""
     agent = PPO(
         make_envs(tiny_gpt2_task(), 8, kl_penalty=kl_penalty),

@@ -142,7 +142,7 @@ def test_entropy_of_a_uniform_policy() -> None:
 
 
 def test_log_softmax_is_in_fp32() -> None:
-    """Trap A13: a bf16 model is normalised in fp32."""
+    """Trap A13: a bf16 model is normalized in fp32."""
     lm = LanguageModel(tiny_llama().to(torch.bfloat16), V)
     tokens, is_action = texts()
     hidden = lm.hidden(tokens)
@@ -152,7 +152,7 @@ def test_log_softmax_is_in_fp32() -> None:
     every = torch.stack(
         [lm.logprob_and_entropy(hidden[0], torch.full((14,), v))[0] for v in range(V)]
     )
-    # A bf16 normaliser would miss 1 by about 1 %.
+    # A bf16 normalizer would miss 1 by about 1 %.
     assert every.double().exp().sum(0).tolist() == pytest.approx([1.0] * 14, abs=1e-5)
     assert lm.next_logits(tokens, torch.full((6,), 5)).dtype == torch.float32
     assert score_rollout(lm, tokens, is_action).dtype == torch.float32

@@ -191,7 +191,7 @@ def test_gradients_are_the_same(lm: LanguageModel) -> None:
 
 
 def test_texts_do_not_meet(lm: LanguageModel) -> None:
-    """Trap A14: each alone, and with other neighbours."""
+    """Trap A14: each alone, and with other neighbors."""
     tokens, wanted = texts()
     strangers = torch.where(torch.arange(len(tokens))[:, None] == 4, tokens, (tokens + 7) % V)
     with torch.no_grad():
@@ -297,7 +297,7 @@ def rotary_of_the_batch() -> nn.Module:
     return model
 
 
-def mixing_neighbours() -> nn.Module:
+def mixing_neighbors() -> nn.Module:
     """A model in which tokens meet elsewhere than in attention."""
     model = tiny_llama()
     model.get_input_embeddings().register_forward_hook(
@@ -308,7 +308,7 @@ def mixing_neighbours() -> nn.Module:
 
 @pytest.mark.parametrize(
     "build",
-    [eager_llama, lambda: tiny_mistral(window=4), bloom, rotary_of_the_batch, mixing_neighbours],
+    [eager_llama, lambda: tiny_mistral(window=4), bloom, rotary_of_the_batch, mixing_neighbors],
     ids=["eager", "window", "no positions", "dynamic rotary", "mixing"],
 )
 @torch.no_grad()

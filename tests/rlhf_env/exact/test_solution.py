@@ -13,7 +13,7 @@ from torch import Tensor
 from rlhf_env.exact import Solution, evaluate, solve
 from rlhf_env.task import Task
 from rlhf_env.tasks import table_task
-from tests.toys import FavouriteTokenReward, theta_policy, tiny_gpt2_task, tiny_llama_task
+from tests.toys import FavoriteTokenReward, theta_policy, tiny_gpt2_task, tiny_llama_task
 
 PRINTED = 1e-6
 
@@ -46,7 +46,7 @@ CRITIC = {
     (2, 2): (-1.119406, -1.078160),
 }
 # beta: KL, proxy, gold, where the gold reward of (1, 1, 1) is −1.
-OVER_OPTIMISATION = {
+OVER_OPTIMIZATION = {
     8.0: (0.006418, 0.141950, 0.052729),
     4.0: (0.026196, 0.247218, 0.120517),
     2.0: (0.112094, 0.474693, 0.229466),
@@ -91,9 +91,9 @@ def test_values_of_given_policies(toy15: Task) -> None:
     assert theta.kl == pytest.approx(0.011466, abs=PRINTED)
 
 
-@pytest.mark.parametrize("kl_coef", OVER_OPTIMISATION)
-def test_over_optimisation_of_a_wrong_reward(toy15: Task, kl_coef: float) -> None:
-    kl, proxy, gold = OVER_OPTIMISATION[kl_coef]
+@pytest.mark.parametrize("kl_coef", OVER_OPTIMIZATION)
+def test_over_optimization_of_a_wrong_reward(toy15: Task, kl_coef: float) -> None:
+    kl, proxy, gold = OVER_OPTIMIZATION[kl_coef]
     solution = solve(toy15, kl_coef)
     assert solution.kl == pytest.approx(kl, abs=PRINTED)
     assert solution.reward == pytest.approx(proxy, abs=PRINTED)
@@ -160,7 +160,7 @@ def test_language_models_are_enumerated_too(make: Callable[..., Task]) -> None:
     prompt, kl_coef = task.prompts[2], 0.3
     responses = _responses(task.reference, prompt, [()])
     assert sum(math.exp(logprob) for logprob in responses.values()) == pytest.approx(1.0)
-    scores = FavouriteTokenReward()([], [torch.tensor(ids) for ids in responses])
+    scores = FavoriteTokenReward()([], [torch.tensor(ids) for ids in responses])
     logprobs = torch.tensor(list(responses.values()), dtype=torch.float64)
     total = (logprobs + scores / kl_coef).logsumexp(0)
     tilted = (logprobs + scores / kl_coef - total).exp()

@@ -19,14 +19,14 @@ from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 from rlhf_env.tasks import load_task
 from tests.rlhf_env.mdp.test_evaluate import as_rollout
-from tests.toys import EOS, FAVOURITE, tiny_gpt2_task, tiny_llama_task
+from tests.toys import EOS, FAVORITE, tiny_gpt2_task, tiny_llama_task
 
 HORIZON = 5
 TASKS: dict[str, Callable[[], Task]] = {
     "llama": lambda: tiny_llama_task(horizon=HORIZON),
     "gpt2": lambda: tiny_gpt2_task(horizon=HORIZON),
 }
-TOKENS = st.integers(0, 31) | st.sampled_from([EOS, FAVOURITE])
+TOKENS = st.integers(0, 31) | st.sampled_from([EOS, FAVORITE])
 RESPONSES = st.lists(
     st.tuples(st.integers(0, 2), st.lists(TOKENS, min_size=HORIZON, max_size=HORIZON)),
     min_size=1,
@@ -47,7 +47,7 @@ def paid_by_hand(task: Task, prompt_index: int, response: list[int]) -> list[flo
     places = torch.arange(len(prompt), text.shape[1])
     logprobs = logits.log_softmax(-1)[places - 1, text[0, places]]
     rewards = (0.1 * logprobs).tolist()
-    rewards[-1] += response.count(FAVOURITE) - 0.1 * len(response)
+    rewards[-1] += response.count(FAVORITE) - 0.1 * len(response)
     return rewards
 
 

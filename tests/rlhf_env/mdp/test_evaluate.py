@@ -182,7 +182,7 @@ def test_an_independent_forward_pass_agrees(task: Callable[[], Task]) -> None:
     logits = made.reference(input_ids=text).logits[0].double()
     told = (logits.softmax(-1)[torch.arange(4, 8), text[0, 5:]]).log()
     assert rollout.ref_logprobs[0, 5:9].tolist() == pytest.approx(told.tolist(), abs=1e-5)
-    # Two favourites, four tokens: 2 - 0.4; beta is 0.1.
+    # Two favorites, four tokens: 2 - 0.4; beta is 0.1.
     expected = (0.1 * told + torch.tensor([0.0, 0.0, 0.0, 1.6])).tolist()
     assert rollout.rewards[0, 5:9].tolist() == pytest.approx(expected, abs=1e-5)
     assert rollout.score.tolist() == pytest.approx([1.6, -0.1], abs=1e-6)

@@ -53,8 +53,8 @@ def test_the_loss_of_one_pair() -> None:
     assert bradley_terry_loss(chosen, rejected).item() == pytest.approx(0.371101, abs=1e-6)
     with_margin = bradley_terry_loss(chosen, rejected, margin=0.5)
     assert with_margin.item() == pytest.approx(0.554355, abs=1e-6)
-    centred = bradley_terry_loss(chosen, rejected, centering_coef=0.01)
-    assert centred.item() == pytest.approx(0.385501, abs=1e-6)
+    centered = bradley_terry_loss(chosen, rejected, centering_coef=0.01)
+    assert centered.item() == pytest.approx(0.385501, abs=1e-6)
 
 
 def test_only_differences_count() -> None:
@@ -158,7 +158,7 @@ def test_a_new_model_scores_everything_0(rows: tuple[list[Tensor], list[Tensor]]
     assert model([], []).shape == (0,)
 
 
-def test_normalising_keeps_the_order_and_is_saved(
+def test_normalizing_keeps_the_order_and_is_saved(
     rows: tuple[list[Tensor], list[Tensor]], tmp_path: Path
 ) -> None:
     model = tiny_reward_model()

@@ -117,7 +117,7 @@ def alone(model: PreTrainedModel, label: int = 0) -> list[float]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_scores_like_each_text_alone(kind: str) -> None:
-    """Traps B7 and B8: own ids, and neither padding nor neighbours count."""
+    """Traps B7 and B8: own ids, and neither padding nor neighbors count."""
     model = KINDS[kind]()
     expected = alone(model)
     for size in (1, 2, 4):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlhf_env.rewards import Ensemble, PrefixReward
 from rlhf_env.rewards.protocol import as_reward, score
-from tests.toys import EOS, FavouriteTokenReward, tiny_llama_task, tiny_tokenizer
+from tests.toys import EOS, FavoriteTokenReward, tiny_llama_task, tiny_tokenizer
 
 PROMPTS = [torch.tensor([2]), torch.tensor([3, 4])]
 RESPONSES = [torch.tensor([5, 6, EOS]), torch.tensor([EOS])]
@@ -79,7 +79,7 @@ def test_prefixes_only_where_all_members_can() -> None:
     mixed = Ensemble([Constant(1.0), Lengths()])
     assert not isinstance(mixed, PrefixReward)
     assert not isinstance(as_reward(mixed, tiny_tokenizer()), PrefixReward)
-    texts = as_reward(Ensemble([words, FavouriteTokenReward()]), tiny_tokenizer())
+    texts = as_reward(Ensemble([words, FavoriteTokenReward()]), tiny_tokenizer())
     assert isinstance(texts, PrefixReward)
     rows = texts.prefix_scores(PROMPTS, RESPONSES)
     assert torch.cat(rows).tolist() == pytest.approx([0.0, 0.95, 1.4, 1.35, 0.0, -0.05])

@@ -19,7 +19,7 @@ from rlhf_env.rewards.hidden_states import hidden_states
 from rlhf_env.rewards.out_of_distribution import Gaussian, OutOfDistribution
 from rlhf_env.rewards.protocol import as_reward, score
 from tests.rlhf_env.rewards.test_classifier import KINDS, reward_of
-from tests.toys import EOS, FavouriteTokenReward, tiny_llama, tiny_tokenizer
+from tests.toys import EOS, FavoriteTokenReward, tiny_llama, tiny_tokenizer
 
 
 def scalar_model(seed: int = 0, batch_size: int = 256) -> ScalarRewardModel:
@@ -128,7 +128,7 @@ def test_a_conservative_reward_of_texts_and_no_prefixes() -> None:
     # Tokens 0 and 1 are no words.
     assert score(bound, POINTS, POINTS).tolist() == [1.0, -1.5, 0.0]
     assert as_reward(bound, tiny_tokenizer()) is bound
-    assert not isinstance(ConservativeReward(FavouriteTokenReward(), scored()), PrefixReward)
+    assert not isinstance(ConservativeReward(FavoriteTokenReward(), scored()), PrefixReward)
 
 
 def test_states_are_means_over_the_response() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rlhf_env.rewards import PrefixReward, Reward
 from rlhf_env.rewards.protocol import TextReward, as_reward, as_scores, score
-from tests.toys import EOS, FavouriteTokenReward, tiny_tokenizer
+from tests.toys import EOS, FavoriteTokenReward, tiny_tokenizer
 
 PROMPTS = [torch.tensor([2]), torch.tensor([3, 4])]
 RESPONSES = [torch.tensor([5, 6, EOS]), torch.tensor([EOS])]
@@ -64,7 +64,7 @@ class IdJudge(nn.Module):
         (Judge(), [1.0, 0.0]),
         (Judge().method, [1.0, 0.0]),
         (IdJudge(), [12.0, 1.0]),
-        (FavouriteTokenReward(), [0.7, -0.1]),
+        (FavoriteTokenReward(), [0.7, -0.1]),
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from rlhf_env.rewards import OwnRandomness, PrefixReward, TimeLimit
 from rlhf_env.rewards.protocol import as_reward, score
-from tests.toys import EOS, FavouriteTokenReward, tiny_tokenizer
+from tests.toys import EOS, FavoriteTokenReward, tiny_tokenizer
 
 ROOT = Path(__file__).parents[3]
 PROMPTS = [torch.tensor([2]), torch.tensor([3, 4])]
@@ -118,7 +118,7 @@ class TestTimeLimit:
         assert isinstance(on_thread(lambda: score(reward, PROMPTS, RESPONSES))[0], KeyError)
 
     def test_prefixes_where_the_reward_has_them(self) -> None:
-        limited = TimeLimit(FavouriteTokenReward(), 5)
+        limited = TimeLimit(FavoriteTokenReward(), 5)
         assert isinstance(limited, PrefixReward)
         assert limited.prefix_scores(PROMPTS, RESPONSES)[0].tolist() == pytest.approx(
             [0.0, 0.9, 0.8, 0.7]
@@ -130,7 +130,7 @@ class TestTimeLimit:
         handler = signal.signal(signal.SIGALRM, lambda number, frame: rung.append(number))
         outer = signal.setitimer(signal.ITIMER_REAL, 0.5)
         try:
-            score(TimeLimit(FavouriteTokenReward(), 5), PROMPTS, RESPONSES)
+            score(TimeLimit(FavoriteTokenReward(), 5), PROMPTS, RESPONSES)
             assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 0.5
             time.sleep(0.7)
             assert rung == [signal.SIGALRM]

@@ -164,7 +164,7 @@ def test_the_proxy_prefers_repetition_that_it_never_saw(task: Task) -> None:
     assert repetitive > perfect
 
 
-def test_mild_optimisation_helps(task: Task, generator: torch.Generator) -> None:
+def test_mild_optimization_helps(task: Task, generator: torch.Generator) -> None:
     rows = measure_best_of_n(task.reference, task.reward, task.eval_prompts[:6], 128, generator)  # type: ignore[arg-type]
     by_n = {row.n: row for row in rows}
     assert by_n[8].gold > by_n[1].gold + 0.3

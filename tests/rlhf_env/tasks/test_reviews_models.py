@@ -99,7 +99,7 @@ def test_raters_are_noisy_and_impressed_by_length() -> None:
     assert rater.prefers_first(margin, extra_length).tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_pairs_are_finished_short_different_and_labelled(model: LlamaForCausalLM) -> None:
+def test_pairs_are_finished_short_different_and_labeled(model: LlamaForCausalLM) -> None:
     prompts = encoded_prompts(requests(held_out=True)[:5])
     rater = Rater(temperature=1e-6, careless=0.0, length_bias=0.0, longest=100)
     pairs = compare(model, prompts, 10, rater, torch.Generator().manual_seed(2))

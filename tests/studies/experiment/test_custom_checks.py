@@ -185,9 +185,9 @@ def test_the_folder_of_another_command_is_refused_by_its_name(
 ):
     trained, grid = train_on_toy15(tmp_path / "trained"), tmp_path / "grid"
     assert ablate(grid) == 0
-    labelled = tmp_path / "labelled"
-    labelled.mkdir()
-    (labelled / "settings.json").write_text(json.dumps(RoundSettings().to_json()))
+    labeled = tmp_path / "labeled"
+    labeled.mkdir()
+    (labeled / "settings.json").write_text(json.dumps(RoundSettings().to_json()))
     before = contents(tmp_path)
     capsys.readouterr()
     refused = {
@@ -195,8 +195,8 @@ def test_the_folder_of_another_command_is_refused_by_its_name(
         "scripts/train.py; choose another --out\n": lambda: ablate(trained),
         f"train: --out must be empty or hold a run of scripts/train.py, got {grid} with one of "
         "scripts/ablate.py; choose another --out\n": lambda: train(["--out", str(grid)]),
-        f"train: --out must be empty or hold a run of scripts/train.py, got {labelled} with one of "
-        "scripts/rounds.py; choose another --out\n": lambda: train(["--out", str(labelled)]),
+        f"train: --out must be empty or hold a run of scripts/train.py, got {labeled} with one of "
+        "scripts/rounds.py; choose another --out\n": lambda: train(["--out", str(labeled)]),
         f"rounds: --out must be empty or hold a run of scripts/rounds.py, got {grid} with one of "
         "scripts/ablate.py; choose another --out\n": lambda: rounds(["--out", str(grid)]),
     }

@@ -1,4 +1,4 @@
-"""Rounds of feedback: sampled, labelled, learned from, gone on with."""
+"""Rounds of feedback: sampled, labeled, learned from, gone on with."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_figures_of_each_round_are_kept(finished: Path) -> None:
     assert table["gold"].tolist() == pytest.approx([row["gold"] for row in rows], rel=1e-5)
 
 
-def test_pairs_are_finished_and_different_and_labelled(finished: Path) -> None:
+def test_pairs_are_finished_and_different_and_labeled(finished: Path) -> None:
     for number in (1, 2):
         rows = read(finished / f"round_{number}" / "labels.jsonl")
         assert len(rows) == 48

@@ -1,4 +1,4 @@
-"""The curves, fits and tables of the over-optimisation study; nothing is trained."""
+"""The curves, fits and tables of the over-optimization study; nothing is trained."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def test_a_report_of_marks(tmp_path: Path) -> None:
     assert main(["--data", data, "--test", test, "--out", str(out), *SMALL]) == 0
     found = json.loads((out / "figures.json").read_text(encoding="utf-8"))["figures"]["test"]
     # The mark always stands at the same word.
-    assert found["token and neighbours"]["auc"] == 1.0
+    assert found["token and neighbors"]["auc"] == 1.0
     assert not (out / "calibration.png").exists()
 
 

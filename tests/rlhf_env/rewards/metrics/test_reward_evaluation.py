@@ -27,7 +27,7 @@ THREE = [pair("1", "aa", "bbbb"), pair("2", "cccccc", "d"), pair("3", "ee", "f")
 SCORES = scorer(aa=1.0, bbbb=0.2, cccccc=0.0, d=0.0, ee=-1.0, f=1.0)
 
 
-def test_one_judgement_per_prompt_has_wilsons_interval() -> None:
+def test_one_judgment_per_prompt_has_wilsons_interval() -> None:
     found = share(np.array([1.0] * 7 + [0.0] * 3), [str(i) for i in range(10)])
     assert found is not None
     assert found.value == pytest.approx(0.7)
@@ -35,7 +35,7 @@ def test_one_judgement_per_prompt_has_wilsons_interval() -> None:
     assert (found.low, found.high) == pytest.approx((0.396778, 0.892209), abs=1e-6)
 
 
-def test_half_a_judgement_widens_wilsons_interval_to_both_sides() -> None:
+def test_half_a_judgment_widens_wilsons_interval_to_both_sides() -> None:
     found = share(np.array([1.0, 0.5]), ["a", "b"])
     assert found is not None
     # The lower end of 1 of 2, the upper of 2 of 2.
@@ -43,7 +43,7 @@ def test_half_a_judgement_widens_wilsons_interval_to_both_sides() -> None:
     assert found.value == 0.75
 
 
-def test_judgements_of_one_prompt_are_drawn_together() -> None:
+def test_judgments_of_one_prompt_are_drawn_together() -> None:
     alike = share(np.array([1.0] * 50 + [0.0] * 50), ["a"] * 50 + ["b"] * 50)
     apart = share(np.array([1.0] * 50 + [0.0] * 50), [str(i) for i in range(100)])
     assert alike is not None and apart is not None
@@ -64,7 +64,7 @@ def test_a_share_of_nothing_is_none() -> None:
     assert share(np.ones(1), ["a"], weights=np.zeros(1)) is None
 
 
-def test_weights_count_judgements() -> None:
+def test_weights_count_judgments() -> None:
     found = share(np.array([1.0, 0.0]), ["a", "b"], weights=np.array([3.0, 1.0]))
     assert found is not None
     assert found.value == 0.75

@@ -16,7 +16,7 @@ from rlhf_env.rewards.evaluation import (
 )
 from rlhf_env.rewards.feedback.data import PreferenceData
 from rlhf_env.rewards.feedback.records import Comparison, MarkedResponse, Rating, Span, Thumb, Votes
-from rlhf_env.rewards.metrics.baselines import NeighbourMarks, WordScores
+from rlhf_env.rewards.metrics.baselines import NeighborMarks, WordScores
 from rlhf_env.rewards.metrics.single import (
     MarkFigures,
     RatingFigures,
@@ -181,9 +181,9 @@ def test_a_bag_of_words_needs_prompts_and_common_words() -> None:
         WordScores.of_pairs(apart)
 
 
-def test_neighbours_tell_which_token_is_marked() -> None:
+def test_neighbors_tell_which_token_is_marked() -> None:
     records = [marked((3, 5), prompt=str(number)) for number in range(6)]
-    judge = NeighbourMarks.fit(records, TOKENIZER)
+    judge = NeighborMarks.fit(records, TOKENIZER)
     suspicions = judge(["new"], ["w2 w3 w4 w5"])[0]
     assert int(np.argmax(suspicions)) == 1
 

@@ -56,7 +56,7 @@ class TableScores(nn.Module):
 
 
 def toy15_pairs(task: Task) -> Element[PairTarget]:
-    """All pairs of different responses, weighted by how often they are drawn and how labelled."""
+    """All pairs of different responses, weighted by how often they are drawn and how labeled."""
     probabilities = action_logprobs(task.reference).sum(dim=1).exp()
     first, second = torch.triu_indices(15, 15, offset=1)
     drawn = 2 * probabilities[first] * probabilities[second]
