@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from rlhf_env import tasks
 from rlhf_env.task import Task
 from rlhf_env.tasks import load_task
 
@@ -25,6 +26,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def own_register(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that a test registers is unknown to the next one."""
+    monkeypatch.setattr(tasks, "_FACTORIES", dict(tasks._FACTORIES))
 
 
 @pytest.fixture

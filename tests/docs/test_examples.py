@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from rlhf_env import tasks
 from rlhf_env.rewards.feedback.rated_texts import RatedTexts
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from tests.toys import tiny_llama, tiny_tokenizer
@@ -46,8 +45,6 @@ PROGRAMS = [page for page in WITH_CODE if page.name not in ELSEWHERE and page no
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What pages speak of: a model, prompts, and a reward that a run learned."""
     monkeypatch.chdir(tmp_path)
-    # A task that a page registers is unknown to the next test.
-    monkeypatch.setattr(tasks, "_FACTORIES", dict(tasks._FACTORIES))
     tiny_llama().save_pretrained(tmp_path / "my-model")
     tiny_tokenizer().save_pretrained(tmp_path / "my-model")
     (tmp_path / "prompts.txt").write_text("w5 w6\nw7\n")

@@ -30,7 +30,7 @@ def test_what_a_run_leaves_behind(tmp_path: Path) -> None:
     assert rows[0].keys() >= KEYS
     assert rows[0]["ratio_max"] > 1
     names = {path.name for path in (tmp_path / "run").iterdir() if "tfevents" not in path.name}
-    assert names == {"metrics.jsonl", "checkpoints"}
+    assert names == {"metrics.jsonl", "checkpoints", ".run.lock"}
     (board,) = (tmp_path / "run").glob("events.out.tfevents.*")
     assert board.stat().st_size > 500
     (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
