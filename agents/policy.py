@@ -24,23 +24,20 @@ _LARGE_VOCABULARY = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyOutput:
-    """What a policy says about finished episodes; 0 where there is no action.
-
-    Attributes:
-        logprobs: [B, L] log pi(a|s), in nats.
-        entropy: [B, L] of pi(.|s), in nats.
-        values: [B, L] V(s) of the state in which the token was chosen.
-        last_values: [B] V of the state after the last action.
-        term_values: [B, L] of each of the critic's outputs by name; ``values`` is their sum.
-        last_term_values: [B] likewise.
-    """
+    """What a policy says about finished episodes; 0 where there is no action."""
 
     logprobs: Tensor
+    """[B, L] log pi(a|s), in nats."""
     entropy: Tensor
+    """[B, L] of pi(.|s), in nats."""
     values: Tensor
+    """[B, L] V(s) of the state in which the token was chosen."""
     last_values: Tensor
+    """[B] V of the state after the last action."""
     term_values: Mapping[str, Tensor]
+    """[B, L] of each of the critic's outputs by name; ``values`` is their sum."""
     last_term_values: Mapping[str, Tensor]
+    """[B] likewise."""
 
 
 def detached(description: PolicyOutput) -> PolicyOutput:

@@ -58,17 +58,14 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The timed steps of one row.
-
-    Attributes:
-        row: what was timed.
-        steps: of each side; this project's under "this project".
-        versions: of each side's libraries.
-    """
+    """The timed steps of one row."""
 
     row: Row
+    """What was timed."""
     steps: dict[str, list[Step]]
+    """Of each side; this project's under "this project"."""
     versions: dict[str, dict[str, str]]
+    """Of each side's libraries."""
 
 
 def main(settings: Settings) -> None:

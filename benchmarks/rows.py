@@ -9,22 +9,20 @@ from benchmarks.works import Work
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One comparison.
-
-    Attributes:
-        key: its name on the command line.
-        label: its name in the table.
-        own: this project's work.
-        others: side and work of each program that it is compared with, the one that the target
-            speaks of first.
-        target: wanted speed of this project relative to that one, in tokens per second.
-    """
+    """One comparison."""
 
     key: str
+    """Its name on the command line."""
     label: str
+    """Its name in the table."""
     own: Work
+    """This project's work."""
     others: tuple[tuple[str, Work], ...]
+    """Side and work of each program that it is compared with, the one that the target speaks of
+    first.
+    """
     target: float
+    """Wanted speed of this project relative to that one, in tokens per second."""
 
 
 def _against(key: str, label: str, work: Work, peer: str, target: float) -> Row:

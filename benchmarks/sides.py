@@ -19,15 +19,12 @@ _LAST_CHARACTERS = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of one side.
-
-    Attributes:
-        seconds: it took.
-        tokens: of responses that it sampled or learned from.
-    """
+    """One step of one side."""
 
     seconds: float
+    """It took."""
     tokens: int
+    """Of responses that it sampled or learned from."""
 
     @property
     def seconds_per_token(self) -> float:

@@ -19,40 +19,38 @@ from typing import Any, TextIO
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Sizes of one step of training, and the model that it trains.
-
-    Attributes:
-        algorithm: "grpo", "rloo" or "ppo".
-        vocab_size: V.
-        hidden_size: width of the model.
-        intermediate_size: width of its feed-forward layers.
-        layers: of the model.
-        heads: of every layer.
-        tied: whether the output embedding is the input embedding.
-        mean_tokens: response tokens that a geometric length gives on average; None lets every
-            response end at the limit.
-        prompts: distinct prompts of a step.
-        group_size: responses to each.
-        prompt_tokens: of every prompt.
-        new_tokens: limit of a response.
-        epochs: passes over a rollout.
-        phase: what of a step is timed: "all" of it, its "rollout" or its "update".
-    """
+    """Sizes of one step of training, and the model that it trains."""
 
     algorithm: str
+    """ "grpo", "rloo" or "ppo"."""
     vocab_size: int = 512
+    """V."""
     hidden_size: int = 128
+    """Width of the model."""
     intermediate_size: int = 344
+    """Width of its feed-forward layers."""
     layers: int = 5
+    """Of the model."""
     heads: int = 4
+    """Of every layer."""
     tied: bool = False
+    """Whether the output embedding is the input embedding."""
     mean_tokens: float | None = None
+    """Response tokens that a geometric length gives on average; None lets every response end at the
+    limit.
+    """
     prompts: int = 4
+    """Distinct prompts of a step."""
     group_size: int = 8
+    """Responses to each."""
     prompt_tokens: int = 32
+    """Of every prompt."""
     new_tokens: int = 64
+    """Limit of a response."""
     epochs: int = 1
+    """Passes over a rollout."""
     phase: str = "all"
+    """What of a step is timed: "all" of it, its "rollout" or its "update"."""
 
     @property
     def episodes(self) -> int:
@@ -62,23 +60,20 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What a side is told when it starts.
-
-    Attributes:
-        work: what to do.
-        folder: model, tokenizer and prompts.
-        threads: of PyTorch.
-        steps: how many will be asked for at most.
-        learning_rate: small, so that the model and its lengths stay what they are.
-        kl_coef: weight of the KL penalty, for which every side asks the reference.
-    """
+    """What a side is told when it starts."""
 
     work: Work
+    """What to do."""
     folder: Path
+    """Model, tokenizer and prompts."""
     threads: int
+    """Of PyTorch."""
     steps: int
+    """How many will be asked for at most."""
     learning_rate: float = 1e-6
+    """Small, so that the model and its lengths stay what they are."""
     kl_coef: float = 0.05
+    """Weight of the KL penalty, for which every side asks the reference."""
 
     def to_json(self) -> str:
         """Return the order as one line."""

@@ -24,39 +24,38 @@ class Rollout:
     A row is a prompt, then a response; for prompt ``(7, 8)`` and response ``(5, eos)``::
 
         tokens    7 8 5 eos pad        is_action  F F T T F        decision  -1 -1 0 1 -1
-
-    Attributes:
-        tokens: [B, L] int64, prompt then response.
-        is_action: [B, L] bool, True where the agent chose the token.
-        logprobs: [B, L] log pi(a|s) of the policy that acted, in nats.
-        ref_logprobs: [B, L] log pi_ref(a|s) of the reference, in nats.
-        rewards: [B, L] what each step paid; the sum of ``reward_terms``.
-        reward_terms: name -> [B, L]; at least "score" and "kl".
-        score: [B] the reward model's score of the whole response.
-        terminated: [B] bool, False where the episode was truncated (the learner bootstraps).
-        group: [B] int64; rows with the same number share one prompt draw.
-        prompt_index: [B] int64; -1 where the prompt came from outside the task.
-        decision: [B, L] int64, which decision of its episode a token belongs to; -1 elsewhere.
-        kl_coef: [B] beta that the KL term was paid with, so that a controller may move on
-            meanwhile; None before the episodes are paid.
-        includes_policy_logprob: [B] bool, False where the KL term holds the reference's part
-            alone, beta log pi_ref(a|s), and the learner has to add -beta log pi(a|s); None before
-            the episodes are paid.
     """
 
     tokens: Tensor
+    """[B, L] int64, prompt then response."""
     is_action: Tensor
+    """[B, L] bool, True where the agent chose the token."""
     logprobs: Tensor
+    """[B, L] log pi(a|s) of the policy that acted, in nats."""
     ref_logprobs: Tensor
+    """[B, L] log pi_ref(a|s) of the reference, in nats."""
     rewards: Tensor
+    """[B, L] what each step paid; the sum of ``reward_terms``."""
     reward_terms: Mapping[str, Tensor]
+    """Name -> [B, L]; at least "score" and "kl"."""
     score: Tensor
+    """[B] the reward model's score of the whole response."""
     terminated: Tensor
+    """[B] bool, False where the episode was truncated (the learner bootstraps)."""
     group: Tensor
+    """[B] int64; rows with the same number share one prompt draw."""
     prompt_index: Tensor
+    """[B] int64; -1 where the prompt came from outside the task."""
     decision: Tensor
+    """[B, L] int64, which decision of its episode a token belongs to; -1 elsewhere."""
     kl_coef: Tensor | None = None
+    """[B] beta that the KL term was paid with, so that a controller may move on meanwhile; None
+    before the episodes are paid.
+    """
     includes_policy_logprob: Tensor | None = None
+    """[B] bool, False where the KL term holds the reference's part alone, beta log pi_ref(a|s), and
+    the learner has to add -beta log pi(a|s); None before the episodes are paid.
+    """
 
     def __post_init__(self) -> None:
         """Refuse a record whose fields disagree in shape or whose rows hold no action."""

@@ -33,31 +33,30 @@ class Task:
 
     Prompts and rewards are normalized on construction: texts are tokenised (too long a prompt is
     an error here; `from_pretrained` drops them with a count), plain functions become `Reward`s.
-
-    Attributes:
-        name: how the task is called in reports.
-        tokenizer: the policy's and the reference's tokenizer.
-        reference: a decoder-only language model; the policy starts as a copy and is held near it.
-            It is frozen and put into eval mode in place: hand over a copy of a model that learns.
-        reward: what the environment pays at the end of an episode (the proxy, if there is a gold).
-        prompts: token ids of the prompts to train on, one int64 vector each.
-        eval_prompts: token ids of the prompts to evaluate on; those of ``prompts`` when empty.
-        gold: the true objective, never shown to the agent; None where there is none.
-        max_prompt_tokens: longest prompt, in tokens.
-        max_new_tokens: the horizon T.
-        kl_coef: beta, the weight of the KL penalty in nats, >= 0.
     """
 
     name: str
+    """How the task is called in reports."""
     tokenizer: PreTrainedTokenizerBase
+    """The policy's and the reference's tokenizer."""
     reference: nn.Module
+    """a decoder-only language model; the policy starts as a copy and is held near it. It is frozen
+    and put into eval mode in place: hand over a copy of a model that learns.
+    """
     reward: Reward
+    """What the environment pays at the end of an episode (the proxy, if there is a gold)."""
     prompts: Sequence[Tensor]
+    """Token ids of the prompts to train on, one int64 vector each."""
     eval_prompts: Sequence[Tensor] = ()
+    """Token ids of the prompts to evaluate on; those of ``prompts`` when empty."""
     gold: Reward | None = None
+    """The true objective, never shown to the agent; None where there is none."""
     max_prompt_tokens: int = MAX_PROMPT_TOKENS
+    """Longest prompt, in tokens."""
     max_new_tokens: int = MAX_NEW_TOKENS
+    """The horizon T."""
     kl_coef: float = KL_COEF
+    """Beta, the weight of the KL penalty in nats, >= 0."""
 
     def __post_init__(self) -> None:
         """Normalize prompts and rewards, and refuse what cannot be an environment."""

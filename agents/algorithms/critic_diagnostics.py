@@ -24,21 +24,18 @@ from rlhf_env.rollout import Rollout
 
 @dataclass(frozen=True, kw_only=True)
 class CriticCheck:
-    """What a critic said of S states, and what they turned out to be worth.
-
-    Attributes:
-        values: [S] of the critic.
-        returns: [S] mean returns of the resumed episodes.
-        standard_errors: [S] of those means.
-        episode: [S] whose state it was, a row of the rollout.
-        decision: [S] the decision that was about to be taken.
-    """
+    """What a critic said of S states, and what they turned out to be worth."""
 
     values: Tensor
+    """[S] of the critic."""
     returns: Tensor
+    """[S] mean returns of the resumed episodes."""
     standard_errors: Tensor
+    """[S] of those means."""
     episode: Tensor
+    """[S] whose state it was, a row of the rollout."""
     decision: Tensor
+    """[S] the decision that was about to be taken."""
 
     def summary(self) -> dict[str, float]:
         """Return how far the critic is off.

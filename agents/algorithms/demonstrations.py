@@ -17,15 +17,12 @@ from rlhf_env.text.text_ids import plain_ids
 
 @dataclass(frozen=True, kw_only=True)
 class Demonstration:
-    """What is asked and what is answered.
-
-    Attributes:
-        prompt: token ids, [n].
-        response: token ids, [m], EOS included.
-    """
+    """What is asked and what is answered."""
 
     prompt: Tensor
+    """Token ids, [n]."""
     response: Tensor
+    """Token ids, [m], EOS included."""
 
 
 def encode_demonstrations(pairs: Sequence[tuple[Any, Any]], task: Task) -> list[Demonstration]:

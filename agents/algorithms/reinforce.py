@@ -40,26 +40,20 @@ from rlhf_env.rollout import Rollout
 
 @dataclass(frozen=True, kw_only=True)
 class ReinforceTargets(ActorCriticTargets):
-    """What REINFORCE aims at; ``values`` are the baselines.
-
-    Attributes:
-        baseline_tokens: [B] one number for the rollout: tokens decoded for the baseline alone.
-    """
+    """What REINFORCE aims at; ``values`` are the baselines."""
 
     baseline_tokens: Tensor
+    """[B] one number for the rollout: tokens decoded for the baseline alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GreedyResponses:
-    """The most likely responses to a rollout's prompts, paid as the rollout was.
-
-    Attributes:
-        episodes: one for each different prompt.
-        row: [B] which of them answers the prompt of each of the rollout's episodes.
-    """
+    """The most likely responses to a rollout's prompts, paid as the rollout was."""
 
     episodes: Rollout
+    """One for each different prompt."""
     row: Tensor
+    """[B] which of them answers the prompt of each of the rollout's episodes."""
 
     def returns(self, gamma: Discount) -> dict[str, Tensor]:
         """Return G_0 [B] under each discount, by name."""
@@ -72,15 +66,12 @@ class GreedyResponses:
 
 @dataclass(frozen=True, kw_only=True)
 class ReinforceAlgorithm:
-    """Returns less a baseline, times the gradient of the log-probability.
-
-    Attributes:
-        config: the settings.
-        decode_greedily: answers the prompts of a rollout, under the policy that made it.
-    """
+    """Returns less a baseline, times the gradient of the log-probability."""
 
     config: ReinforceConfig
+    """The settings."""
     decode_greedily: Callable[[Rollout], GreedyResponses]
+    """Answers the prompts of a rollout, under the policy that made it."""
 
     @property
     def reads_old(self) -> bool:

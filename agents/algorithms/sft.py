@@ -24,13 +24,10 @@ from rlhf_env.rollout import Rollout
 
 @dataclass(frozen=True, kw_only=True)
 class SFTTargets:
-    """What imitation needs to know.
-
-    Attributes:
-        weight: [B] of each episode's sum over tokens in the mean over episodes.
-    """
+    """What imitation needs to know."""
 
     weight: Tensor
+    """[B] of each episode's sum over tokens in the mean over episodes."""
 
 
 @dataclass(frozen=True)

@@ -22,17 +22,14 @@ from rlhf_env.rollout import Rollout
 
 @dataclass(frozen=True, kw_only=True)
 class DiscountedTerm:
-    """What decisions are paid under one discount.
-
-    Attributes:
-        name: of the reward term, or "return" for all of them together.
-        gamma: discount per decision.
-        rewards: [B, D].
-    """
+    """What decisions are paid under one discount."""
 
     name: str
+    """Of the reward term, or "return" for all of them together."""
     gamma: float
+    """Discount per decision."""
     rewards: Tensor
+    """[B, D]."""
 
 
 def discounted_terms(rollout: Rollout, gamma: Discount) -> list[DiscountedTerm]:

@@ -30,19 +30,16 @@ class Stream(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingPlan:
-    """The randomness of a rollout, drawn before it.
-
-    Attributes:
-        prompts: the prompt of each of E episodes.
-        prompt_index: [E] its number in the task; -1 for foreign prompts.
-        group: [E] episodes with the same number share a prompt draw.
-        uniforms: [E, T] what decides each token; None where it is always the most likely one.
-    """
+    """The randomness of a rollout, drawn before it."""
 
     prompts: Sequence[Tensor]
+    """The prompt of each of E episodes."""
     prompt_index: Tensor
+    """[E] its number in the task; -1 for foreign prompts."""
     group: Tensor
+    """[E] episodes with the same number share a prompt draw."""
     uniforms: Tensor | None
+    """[E, T] what decides each token; None where it is always the most likely one."""
 
     def uniforms_at(self, episode: Tensor, step: Tensor) -> Tensor | None:
         """Return what decides the tokens at some steps [N] of some episodes [N]."""

@@ -23,15 +23,12 @@ _FROM_THE_START = frozenset({"all_truncated", "no_signal"})
 
 @dataclass(kw_only=True)
 class Health:
-    """Watches the updates of one run.
-
-    Attributes:
-        said: what has been said already.
-        first_entropy: of the policy at the first update, nats per token.
-    """
+    """Watches the updates of one run."""
 
     said: set[str] = field(default_factory=set)
+    """What has been said already."""
     first_entropy: float | None = None
+    """Of the policy at the first update, nats per token."""
 
     def examine(self, rollout: Rollout, metrics: dict[str, float]) -> None:
         """Log a warning for each sign that this update is the first to show.

@@ -179,27 +179,24 @@ class Engine:
 
 @dataclass(kw_only=True)
 class _Memory:
-    """What an engine holds of each row.
-
-    Attributes:
-        tokens: [N, L] the texts in the cache.
-        lengths: [N] how many tokens of each are in the cache.
-        logits: [N, V] the next-token logits after them.
-        cache: the keys and values.
-        weights: those that computed them.
-        clone: the modules that compute.
-        fused: decodes one token of each row in fewer operations; None where it cannot.
-        dtype: of the weights.
-    """
+    """What an engine holds of each row."""
 
     tokens: Tensor
+    """[N, L] the texts in the cache."""
     lengths: Tensor
+    """[N] how many tokens of each are in the cache."""
     logits: Tensor
+    """[N, V] the next-token logits after them."""
     cache: RowCache
+    """The keys and values."""
     weights: WeightFingerprint
+    """Those that computed them."""
     clone: nn.Module
+    """The modules that compute."""
     fused: FusedDecoder | None
+    """Decodes one token of each row in fewer operations; None where it cannot."""
     dtype: torch.dtype
+    """Of the weights."""
 
     @classmethod
     def empty(cls, tokens: Tensor, vocab_size: int, model: nn.Module) -> _Memory:

@@ -25,17 +25,14 @@ _WORTH_SHARING = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Suffix:
-    """Texts that continue one prefix and are equally long.
-
-    Attributes:
-        prefix: the number of the prefix, in their order in the row.
-        length: tokens of each after the prefix.
-        count: how many there are, one after the other.
-    """
+    """Texts that continue one prefix and are equally long."""
 
     prefix: int
+    """The number of the prefix, in their order in the row."""
     length: int
+    """Tokens of each after the prefix."""
     count: int
+    """How many there are, one after the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,20 +40,18 @@ class Packing:
     """A row of T tokens: first all prefixes, longest first, then all suffixes.
 
     A text that shares nothing is a prefix without a suffix.
-
-    Attributes:
-        tokens: [T].
-        positions: [T] where in its text a token is.
-        offsets: [B, L] where in the row each token of a text is; arbitrary after its end.
-        prefixes: (length, count) of each run of equally long prefixes.
-        suffixes: in their order in the row.
     """
 
     tokens: Tensor
+    """[T]."""
     positions: Tensor
+    """[T] where in its text a token is."""
     offsets: Tensor
+    """[B, L] where in the row each token of a text is; arbitrary after its end."""
     prefixes: tuple[tuple[int, int], ...]
+    """(length, count) of each run of equally long prefixes."""
     suffixes: tuple[Suffix, ...]
+    """In their order in the row."""
 
     @classmethod
     def of(cls, tokens: Tensor, wanted: Tensor, shares_prefixes: bool = True) -> Packing:

@@ -21,21 +21,18 @@ from rlhf_env.engine.compat import attention_implementation, is_stateful, plain_
 
 @dataclass(frozen=True, kw_only=True)
 class _Write:
-    """Where one forward pass writes and what it may read.
-
-    Attributes:
-        rows: [R] the rows that take part.
-        is_prefix: whether they are the first R, which can be read without a copy.
-        slots: [R, T] the slot of each token; ``capacity`` is a slot that nobody reads.
-        common_slot: where every row writes its one token; None where they differ.
-        span: the pass reads slots [0, span).
-    """
+    """Where one forward pass writes and what it may read."""
 
     rows: Tensor
+    """[R] the rows that take part."""
     is_prefix: bool
+    """Whether they are the first R, which can be read without a copy."""
     slots: Tensor
+    """[R, T] the slot of each token; ``capacity`` is a slot that nobody reads."""
     common_slot: int | None
+    """Where every row writes its one token; None where they differ."""
     span: int
+    """The pass reads slots [0, span)."""
 
 
 class RowCache(Cache):

@@ -23,19 +23,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class BestOfNEvaluation:
-    """What the best of n responses is worth.
-
-    Attributes:
-        reward: E[score].
-        kl: KL of its distribution to the reference's, in nats per response.
-        gold: E[gold score]; None for a task without gold reward.
-        policy: prefix -> probabilities of the V next tokens of the response that is chosen.
-    """
+    """What the best of n responses is worth."""
 
     reward: float
+    """E[score]."""
     kl: float
+    """KL of its distribution to the reference's, in nats per response."""
     gold: float | None
+    """E[gold score]; None for a task without gold reward."""
     policy: dict[tuple[int, ...], tuple[float, ...]]
+    """Prefix -> probabilities of the V next tokens of the response that is chosen."""
 
 
 def best_of_n(

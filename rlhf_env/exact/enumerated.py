@@ -50,22 +50,20 @@ class EnumeratedTask:
 
     States are numbered as in `rlhf_env.exact.response_tree`. Responses are numbered so that state i
     ended by EOS is response i; then come those that reach the horizon without EOS.
-
-    Attributes:
-        prompt: [P] int64 ids of the prompt.
-        vocab_size: V.
-        eos_id: the token that ends a response.
-        continuing: the other V − 1 tokens, ascending.
-        tokens: [n, depth] int64 for each depth 0 … T, all prefixes of that length.
-        scores: [R] the task's reward of every response.
     """
 
     prompt: Tensor
+    """[P] int64 ids of the prompt."""
     vocab_size: int
+    """V."""
     eos_id: int
+    """The token that ends a response."""
     continuing: list[int]
+    """The other V − 1 tokens, ascending."""
     tokens: tuple[Tensor, ...]
+    """[n, depth] int64 for each depth 0 … T, all prefixes of that length."""
     scores: Array
+    """[R] the task's reward of every response."""
 
     @cached_property
     def levels(self) -> list[slice]:

@@ -53,30 +53,24 @@ Policy = (
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What a policy is worth.
-
-    Attributes:
-        objective: E[Σ_t gamma^t (r_t − beta · KL_t)], reward and KL both discounted.
-        reward: E[score of the response], not discounted.
-        kl: KL of the distributions of whole responses in nats, not discounted.
-        values: prefix -> expected return from that prefix on, discounted from there.
-    """
+    """What a policy is worth."""
 
     objective: float
+    """E[Σ_t gamma^t (r_t − beta · KL_t)], reward and KL both discounted."""
     reward: float
+    """E[score of the response], not discounted."""
     kl: float
+    """KL of the distributions of whole responses in nats, not discounted."""
     values: Mapping[Prefix, float]
+    """Prefix -> expected return from that prefix on, discounted from there."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Solution(Evaluation):
-    """The optimal policy and what it is worth.
-
-    Attributes:
-        policy: prefix -> probabilities of the V next tokens.
-    """
+    """The optimal policy and what it is worth."""
 
     policy: Mapping[Prefix, tuple[float, ...]]
+    """Prefix -> probabilities of the V next tokens."""
 
 
 def solve(

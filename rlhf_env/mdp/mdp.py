@@ -47,25 +47,22 @@ def paid_score(scores: Tensor, has_eos: Tensor, options: Options) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What one step did to each of N rows; rows that did not take part hold 0 and False.
-
-    Attributes:
-        ref_logprobs: [N] log pi_ref(a|s).
-        score_term: [N] the score, on the step that ends the episode.
-        kl_penalty: [N] -kl_coef * kl_t.
-        score: [N] the reward model's raw score at the end (0 where "bootstrap" asks for none).
-        ended: [N] bool.
-        has_eos: [N] bool, True where the episode ended by EOS.
-        truncated: [N] bool, True where ``length_limit="bootstrap"`` cut the episode.
-    """
+    """What one step did to each of N rows; rows that did not take part hold 0 and False."""
 
     ref_logprobs: Tensor
+    """[N] log pi_ref(a|s)."""
     score_term: Tensor
+    """[N] the score, on the step that ends the episode."""
     kl_penalty: Tensor
+    """[N] -kl_coef * kl_t."""
     score: Tensor
+    """[N] the reward model's raw score at the end (0 where "bootstrap" asks for none)."""
     ended: Tensor
+    """[N] bool."""
     has_eos: Tensor
+    """[N] bool, True where the episode ended by EOS."""
     truncated: Tensor
+    """[N] bool, True where ``length_limit="bootstrap"`` cut the episode."""
 
 
 class TokenMDP:

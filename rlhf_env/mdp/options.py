@@ -26,30 +26,28 @@ class UnknownOptionError(TypeError, ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What may be chosen about the MDP; None means the task's own value.
-
-    Attributes:
-        kl_coef: beta >= 0, the weight of the KL penalty.
-        kl_penalty: who supplies log pi: "reference" (the agent does, later), "sampled" (the
-            action carries it, or ``policy``), "exact" (``policy``, over the vocabulary).
-        policy: ``policy(input_ids [B, L], attention_mask [B, L]) -> logits [B, V]``.
-        max_new_tokens: T, the horizon.
-        length_limit: what reaching T without EOS means: "score" (terminated and scored),
-            "penalize" (the same, minus ``missing_eos_penalty``), "bootstrap" (truncated, no
-            score).
-        missing_eos_penalty: for "penalize", in units of the score.
-        device: where reference and reward run; "auto" takes a GPU if there is one.
-        dtype: of the reference; "auto" keeps the type that its weights have.
-    """
+    """What may be chosen about the MDP; None means the task's own value."""
 
     kl_coef: float | None = None
+    """Beta >= 0, the weight of the KL penalty."""
     kl_penalty: str = "reference"
+    """Who supplies log pi: "reference" (the agent does, later), "sampled" (the action carries it,
+    or ``policy``), "exact" (``policy``, over the vocabulary).
+    """
     policy: Policy | None = None
+    """``policy(input_ids [B, L], attention_mask [B, L]) -> logits [B, V]``."""
     max_new_tokens: int | None = None
+    """T, the horizon."""
     length_limit: str = "score"
+    """What reaching T without EOS means: "score" (terminated and scored), "penalize" (the same,
+    minus ``missing_eos_penalty``), "bootstrap" (truncated, no score).
+    """
     missing_eos_penalty: float = 1.0
+    """For "penalize", in units of the score."""
     device: str | torch.device = "auto"
+    """Where reference and reward run; "auto" takes a GPU if there is one."""
     dtype: str | torch.dtype = "auto"
+    """Of the reference; "auto" keeps the type that its weights have."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range, and options that contradict each other."""

@@ -36,24 +36,22 @@ class ClassifierReward:
 
     A decoder is read at the last token by length, so scores depend neither on padding, nor on the
     pad token, nor on the rest of the batch.
-
-    Attributes:
-        model: the classifier; it is frozen and put into eval mode in place.
-        tokenizer: the classifier's.
-        policy_tokenizer: decodes what is judged; a `Task` supplies its own.
-        label: which label is good, by name or number; needed where there are several.
-        chat: read a chat through the template; None does so if there is a template.
-        max_length: longest text, in the classifier's tokens; what it was built for when None.
-        batch_size: texts per pass; memory only.
     """
 
     model: nn.Module
+    """The classifier; it is frozen and put into eval mode in place."""
     tokenizer: PreTrainedTokenizerBase
+    """The classifier's."""
     policy_tokenizer: PreTrainedTokenizerBase | None = None
+    """Decodes what is judged; a `Task` supplies its own."""
     label: str | int | None = None
+    """Which label is good, by name or number; needed where there are several."""
     chat: bool | None = None
+    """Read a chat through the template; None does so if there is a template."""
     max_length: int | None = None
+    """Longest text, in the classifier's tokens; what it was built for when None."""
     batch_size: int = 32
+    """Texts per pass; memory only."""
 
     def __post_init__(self) -> None:
         """Refuse a label, a length or a model that cannot be used."""

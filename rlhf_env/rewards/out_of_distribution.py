@@ -39,15 +39,12 @@ Texts = tuple[list[Tensor], list[Tensor]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Gaussian:
-    """A normal distribution of hidden states.
-
-    Attributes:
-        mean: [H] float64.
-        precision: [H, H] float64, the inverse of the covariance.
-    """
+    """A normal distribution of hidden states."""
 
     mean: Tensor
+    """[H] float64."""
     precision: Tensor
+    """[H, H] float64, the inverse of the covariance."""
 
     @classmethod
     def fit(cls, states: Tensor) -> Gaussian:
@@ -85,22 +82,20 @@ class OutOfDistribution:
 
         distance = OutOfDistribution.fit(model, prompts, responses)
         distance(new_prompts, new_responses)  # [B]
-
-    Attributes:
-        states: ``states(prompts, responses) -> [B, H]``, the reward model's hidden states.
-        trained: of the training texts.
-        background: of other texts; None measures the plain distance.
-        threshold: the distance beyond which a text counts as foreign.
-        spread: standard deviation of the distance over texts like the training texts.
-        probe: token ids of a prompt and of a response, to recognize the reward model by.
     """
 
     states: States
+    """``states(prompts, responses) -> [B, H]``, the reward model's hidden states."""
     trained: Gaussian
+    """Of the training texts."""
     background: Gaussian | None
+    """Of other texts; None measures the plain distance."""
     threshold: float
+    """The distance beyond which a text counts as foreign."""
     spread: float
+    """Standard deviation of the distance over texts like the training texts."""
     probe: tuple[Tensor, Tensor]
+    """Token ids of a prompt and of a response, to recognize the reward model by."""
 
     @classmethod
     def fit(

@@ -45,22 +45,20 @@ class TextRegressionReward:
 
         reward = TextRegressionReward.fit(read_rated_texts("ratings.jsonl", "text", "mean"))
         task = Task.from_pretrained("model", reward=reward.score, prompts="prompts.txt")
-
-    Attributes:
-        terms: the W words and word pairs that count.
-        idf: [W] inverse document frequency of each, in nats.
-        weights: [W] how much of the rating each brings.
-        intercept: the rating of a text without any of them.
-        alpha: strength of the ridge penalty, as cross-validation chose it.
-        neutral: the rating that is neither good nor bad.
     """
 
     terms: tuple[str, ...]
+    """The W words and word pairs that count."""
     idf: NDArray[np.float64]
+    """[W] inverse document frequency of each, in nats."""
     weights: NDArray[np.float64]
+    """[W] how much of the rating each brings."""
     intercept: float
+    """The rating of a text without any of them."""
     alpha: float
+    """Strength of the ridge penalty, as cross-validation chose it."""
     neutral: float
+    """The rating that is neither good nor bad."""
 
     @classmethod
     def fit(cls, ratings: RatedTexts, alphas: Sequence[float] = ALPHAS) -> TextRegressionReward:

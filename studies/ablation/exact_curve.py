@@ -19,20 +19,18 @@ class ExactCurve:
     """How near the exact optimum an agent comes, on tasks that can be enumerated.
 
     The objective is the same for every run: the score minus beta times the KL, undiscounted.
-
-    Attributes:
-        task: the task; None where it cannot be enumerated.
-        kl_coef: beta.
-        optimum: J*, of the optimal policy.
-        every: updates between two measurements.
-        points: update -> what was measured.
     """
 
     task: Task | None
+    """The task; None where it cannot be enumerated."""
     kl_coef: float
+    """Beta."""
     optimum: float
+    """J*, of the optimal policy."""
     every: int
+    """Updates between two measurements."""
     points: dict[int, dict[str, float]] = field(default_factory=dict)
+    """Update -> what was measured."""
 
     @classmethod
     def of(cls, task: Task, kl_coef: float, updates: int) -> ExactCurve:

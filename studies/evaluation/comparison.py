@@ -30,23 +30,20 @@ COMPARED = ("score", "gold", "kl", "response_length", "eos_rate", "entropy")
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What one agent is worth beside another.
-
-    Attributes:
-        judge: what wins are counted by: "gold", else "score".
-        wins: how often the first agent's response is better, ties counting half.
-        first: measure -> mean over the first agent's responses.
-        second: the same of the second.
-        differences: measure -> mean of the first's less the second's on the same prompt.
-        pairs: both agents' responses to each prompt, as the rows of ``samples.jsonl``.
-    """
+    """What one agent is worth beside another."""
 
     judge: str
+    """What wins are counted by: "gold", else "score"."""
     wins: Estimate
+    """How often the first agent's response is better, ties counting half."""
     first: dict[str, Estimate]
+    """Measure -> mean over the first agent's responses."""
     second: dict[str, Estimate]
+    """The same of the second."""
     differences: dict[str, Estimate]
+    """Measure -> mean of the first's less the second's on the same prompt."""
     pairs: list[tuple[dict[str, Any], dict[str, Any]]]
+    """Both agents' responses to each prompt, as the rows of ``samples.jsonl``."""
 
 
 def compare(first: Agent, second: Agent, episodes: int, seed: int) -> Comparison:

@@ -25,17 +25,14 @@ from studies.results.run_folder import write_samples
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What an agent and its reference are worth.
-
-    Attributes:
-        agent: measure -> mean over its responses.
-        reference: the same of the reference.
-        records: the responses, those of the agent first.
-    """
+    """What an agent and its reference are worth."""
 
     agent: dict[str, Estimate]
+    """Measure -> mean over its responses."""
     reference: dict[str, Estimate]
+    """The same of the reference."""
     records: list[dict[str, Any]]
+    """The responses, those of the agent first."""
 
 
 def evaluate(agent: Agent, episodes: int, seed: int) -> Evaluation:

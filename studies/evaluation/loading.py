@@ -28,17 +28,14 @@ MAX_ENVS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What a task is to be made of, read but not loaded.
-
-    Attributes:
-        problem: names it.
-        inputs: what was read for a model; None for a built-in task.
-        reward: the file of a reward that was learned before; None where there is none.
-    """
+    """What a task is to be made of, read but not loaded."""
 
     problem: Problem
+    """Names it."""
     inputs: TaskInputs | None
+    """What was read for a model; None for a built-in task."""
     reward: Path | None
+    """The file of a reward that was learned before; None where there is none."""
 
 
 def read_source(saved: Saved, asked: Problem, *, trust: bool = False) -> Source:

@@ -17,15 +17,12 @@ from studies.reporting.console import sample_records
 
 @dataclass(frozen=True, kw_only=True)
 class Responses:
-    """One policy's responses.
-
-    Attributes:
-        metrics: one row per response.
-        records: the responses as the rows of ``samples.jsonl``.
-    """
+    """One policy's responses."""
 
     metrics: pd.DataFrame
+    """One row per response."""
     records: list[dict[str, Any]]
+    """The responses as the rows of ``samples.jsonl``."""
 
 
 def respond(agent: Agent, policy: Policy, name: str, episodes: int, seed: int) -> Responses:

@@ -22,21 +22,18 @@ STATE = "state.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Saved:
-    """A saved agent that was found.
-
-    Attributes:
-        folder: as it was named.
-        checkpoint: what ``agent.save`` wrote.
-        agent: the class that wrote it.
-        run: the settings of the training run that it comes from; None where no run is known.
-        digests: SHA-256 of the files which that run read, by option.
-    """
+    """A saved agent that was found."""
 
     folder: Path
+    """As it was named."""
     checkpoint: Path
+    """What ``agent.save`` wrote."""
     agent: str
+    """The class that wrote it."""
     run: Settings | None
+    """The settings of the training run that it comes from; None where no run is known."""
     digests: dict[str, str]
+    """SHA-256 of the files which that run read, by option."""
 
 
 def find_saved(folder: Path) -> Saved:

@@ -26,23 +26,20 @@ SENTENCE_END = re.compile(r"""(?<=[.!?])["')\]]*(?=\s)""")
 
 @dataclass(frozen=True, kw_only=True)
 class TaskInputs:
-    """What a task is made of besides its model.
-
-    Attributes:
-        prompts: texts to train on.
-        eval_prompts: texts to evaluate on, none of which is trained on where there are enough.
-        ratings: rated texts to learn a reward from; None where a function is the reward.
-        function: the reward as a function of texts; None where it is learned.
-        trained: folder of a reward that was trained before; None where there is none.
-        digests: SHA-256 of each file that was read, by option.
-    """
+    """What a task is made of besides its model."""
 
     prompts: list[str]
+    """Texts to train on."""
     eval_prompts: list[str]
+    """Texts to evaluate on, none of which is trained on where there are enough."""
     ratings: RatedTexts | None
+    """Rated texts to learn a reward from; None where a function is the reward."""
     function: TextFunction | None
+    """The reward as a function of texts; None where it is learned."""
     digests: dict[str, str]
+    """SHA-256 of each file that was read, by option."""
     trained: Path | None = None
+    """Folder of a reward that was trained before; None where there is none."""
 
 
 def read_inputs(own: OwnTask) -> TaskInputs:

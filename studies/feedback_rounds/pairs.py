@@ -37,19 +37,16 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampledPairs:
-    """P pairs as texts and as token ids.
-
-    Attributes:
-        pairs: the texts.
-        prompts: P vectors of token ids.
-        a: P vectors of token ids, the end token included.
-        b: P vectors of token ids, the end token included.
-    """
+    """P pairs as texts and as token ids."""
 
     pairs: list[Pair]
+    """The texts."""
     prompts: list[Tensor]
+    """P vectors of token ids."""
     a: list[Tensor]
+    """P vectors of token ids, the end token included."""
     b: list[Tensor]
+    """P vectors of token ids, the end token included."""
 
 
 def sample_pairs(

@@ -27,17 +27,14 @@ LearnedReward = TrainedReward | Ensemble
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RewardFit:
-    """A learned reward and what it was not fitted to.
-
-    Attributes:
-        reward: mean 0 and standard deviation 1 on the reference's responses, each member.
-        train_pairs: how many pairs it was fitted to.
-        held_out: the pairs of other prompts.
-    """
+    """A learned reward and what it was not fitted to."""
 
     reward: LearnedReward
+    """Mean 0 and standard deviation 1 on the reference's responses, each member."""
     train_pairs: int
+    """How many pairs it was fitted to."""
     held_out: list[Comparison]
+    """The pairs of other prompts."""
 
 
 def check_learnable(task: Task) -> None:

@@ -22,17 +22,14 @@ Row = dict[str, str | float]
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Responses of the reference to P prompts, N to each.
-
-    Attributes:
-        prompts: P·N prompts, those of one row after another.
-        responses: P·N responses.
-        gold: [P, N] their gold scores, mean 0 and spread 1 over all of them.
-    """
+    """Responses of the reference to P prompts, N to each."""
 
     prompts: list[Tensor]
+    """P·N prompts, those of one row after another."""
     responses: list[Tensor]
+    """P·N responses."""
     gold: Tensor
+    """[P, N] their gold scores, mean 0 and spread 1 over all of them."""
 
 
 def sample_pool(task: Task, sampling: Sampling, seed: int) -> Pool:

@@ -19,23 +19,20 @@ FORMS = (BEST_OF_N, RL)
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """One judge optimized by one method, K seeds by U steps.
-
-    Attributes:
-        judge: its label.
-        method: its name.
-        distance: [K, U] square root of the KL to the reference, in √nats.
-        proxy: [K, U] what is optimized, in units of the reference's own responses.
-        gold: [K, U] the truth, in such units.
-        accuracy: [K] share of pairs that the judge orders as gold does.
-    """
+    """One judge optimized by one method, K seeds by U steps."""
 
     judge: str
+    """Its label."""
     method: str
+    """Its name."""
     distance: Floats
+    """[K, U] square root of the KL to the reference, in √nats."""
     proxy: Floats
+    """[K, U] what is optimized, in units of the reference's own responses."""
     gold: Floats
+    """[K, U] the truth, in such units."""
     accuracy: Floats
+    """[K] share of pairs that the judge orders as gold does."""
 
     def drawn(self, rows: NDArray[np.intp]) -> Curve:
         """Return the curve of some seeds, by number; one may be drawn more than once."""

@@ -28,21 +28,18 @@ FEWEST_POINTS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """A line with its band.
-
-    Attributes:
-        line: whose runs, and how it looks.
-        updates: [U].
-        center: [U] interquartile mean.
-        low: [U] lower end of its interval; NaN where there is none.
-        high: [U] upper end of its interval; NaN where there is none.
-    """
+    """A line with its band."""
 
     line: Line
+    """Whose runs, and how it looks."""
     updates: Floats
+    """[U]."""
     center: Floats
+    """[U] interquartile mean."""
     low: Floats
+    """[U] lower end of its interval; NaN where there is none."""
     high: Floats
+    """[U] upper end of its interval; NaN where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)

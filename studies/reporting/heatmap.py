@@ -34,22 +34,20 @@ Key = tuple[str, str, str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class HeatMap:
-    """What a heat map shows.
-
-    Attributes:
-        metric: of all cells.
-        known: axis -> its values, in the grid's order.
-        cells: granularity, agent, gamma and density -> the estimate; no entry without a run, nor
-            where the runs have no such figure.
-        unmeasured: the cells of runs that ended well without the figure.
-        note: on what is left out or pooled, as a caption's last sentences; may be empty.
-    """
+    """What a heat map shows."""
 
     metric: str
+    """Of all cells."""
     known: Mapping[str, list[str]]
+    """Axis -> its values, in the grid's order."""
     cells: Mapping[Key, Estimate]
+    """Granularity, agent, gamma and density -> the estimate; no entry without a run, nor where the
+    runs have no such figure.
+    """
     unmeasured: frozenset[Key]
+    """The cells of runs that ended well without the figure."""
     note: str
+    """On what is left out or pooled, as a caption's last sentences; may be empty."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,26 +24,24 @@ SAME = {"rtol": 1e-4, "atol": 1e-6, "equal_nan": True}
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One value of an axis against the axis' first.
-
-    Attributes:
-        axis: what is compared.
-        value: the one that is asked about.
-        baseline: the first value of the axis.
-        probability: that a run with the one beats a run with the other; None where all are the
-            same runs, or one of the values was not measured.
-        settings: how many pairs of settings, equal in all else, it rests on.
-        same: how many more pairs were left out, because they hold the same runs.
-        measured: whether runs of both values have the metric.
-    """
+    """One value of an axis against the axis' first."""
 
     axis: str
+    """What is compared."""
     value: str
+    """The one that is asked about."""
     baseline: str
+    """The first value of the axis."""
     probability: Estimate | None
+    """That a run with the one beats a run with the other; None where all are the same runs, or one
+    of the values was not measured.
+    """
     settings: int
+    """How many pairs of settings, equal in all else, it rests on."""
     same: int
+    """How many more pairs were left out, because they hold the same runs."""
     measured: bool = True
+    """Whether runs of both values have the metric."""
 
     @property
     def text(self) -> str:

@@ -26,23 +26,20 @@ MAX_PANELS = {"granularity": 6, "density": 6}
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """The runs of one line.
-
-    Attributes:
-        name: as the legend has it.
-        color: the agent's, in the shade of the other settings.
-        dashes: of the other settings, where lines are drawn.
-        width: in points; the first of several is wide, so that one that equals it shows on top.
-        marker: of the other settings, where points are.
-        strata: the rows of its runs, setting by setting; most lines have one setting.
-    """
+    """The runs of one line."""
 
     name: str
+    """As the legend has it."""
     color: str
+    """The agent's, in the shade of the other settings."""
     dashes: Any
+    """Of the other settings, where lines are drawn."""
     width: float
+    """In points; the first of several is wide, so that one that equals it shows on top."""
     marker: str
+    """Of the other settings, where points are."""
     strata: list[pd.DataFrame]
+    """The rows of its runs, setting by setting; most lines have one setting."""
 
     @property
     def look(self) -> dict[str, Any]:
@@ -60,21 +57,18 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The panels of a figure, row after row.
-
-    Attributes:
-        rows: how many.
-        columns: how many.
-        panels: all of them, [rows * columns].
-        lines: every line that any panel has, for the legend.
-        note: what is pooled or left out, as a caption's last sentences; may be empty.
-    """
+    """The panels of a figure, row after row."""
 
     rows: int
+    """How many."""
     columns: int
+    """How many."""
     panels: list[Panel]
+    """All of them, [rows * columns]."""
     lines: list[Line]
+    """Every line that any panel has, for the legend."""
     note: str
+    """What is pooled or left out, as a caption's last sentences; may be empty."""
 
 
 def panel_grid(results: pd.DataFrame) -> Grid:

@@ -26,23 +26,20 @@ KINDS: tuple[tuple[str, Literal["-", ":"]], ...] = (("gold", "-"), ("proxy", ":"
 
 @dataclass(frozen=True, kw_only=True)
 class GoldProxyCurve:
-    """How far the runs of a line went from the reference, and what they got there.
-
-    Attributes:
-        line: whose runs, and how it looks.
-        distance: [U] square root of the interquartile mean of the KL, in √nats, update by update.
-        proxy: [U] interquartile mean of the score.
-        gold: [U] interquartile mean of the gold score.
-        start: gold score of the reference.
-        fits: both laws, the better first; empty where there is too little to fit.
-    """
+    """How far the runs of a line went from the reference, and what they got there."""
 
     line: Line
+    """Whose runs, and how it looks."""
     distance: Floats
+    """[U] square root of the interquartile mean of the KL, in √nats, update by update."""
     proxy: Floats
+    """[U] interquartile mean of the score."""
     gold: Floats
+    """[U] interquartile mean of the gold score."""
     start: float
+    """Gold score of the reference."""
     fits: list[Fit]
+    """Both laws, the better first; empty where there is too little to fit."""
 
 
 def gold_proxy_curves(grid: Grid, curves: pd.DataFrame) -> list[list[GoldProxyCurve]]:

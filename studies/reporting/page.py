@@ -30,71 +30,62 @@ CSS_PIXELS_PER_INCH = 96
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A figure as the page embeds it.
-
-    Attributes:
-        plot: title, caption and table.
-        wide: the image as a data URI.
-        narrow: its panels in one column, for narrow screens; empty where there are too many.
-        width: at which it is shown, in CSS pixels, where there is room.
-        narrow_width: that of the narrow one.
-    """
+    """A figure as the page embeds it."""
 
     plot: Plot
+    """Title, caption and table."""
     wide: str
+    """The image as a data URI."""
     narrow: str
+    """Its panels in one column, for narrow screens; empty where there are too many."""
     width: int
+    """At which it is shown, in CSS pixels, where there is room."""
     narrow_width: int
+    """That of the narrow one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What the page shows of one task.
-
-    Attributes:
-        task: its name.
-        figures: the most important first.
-        cells: one per setting, at most `MAX_CELLS`.
-        hidden_cells: how many more there are.
-        axes: which of the settings' fields differ.
-        metrics: which were measured.
-        best: the settings with the highest headline metric, as the page writes it.
-        headline: the metric that settings are compared by.
-        comparisons: along each axis.
-    """
+    """What the page shows of one task."""
 
     task: str
+    """Its name."""
     figures: list[Figure]
+    """The most important first."""
     cells: list[Cell]
+    """One per setting, at most `MAX_CELLS`."""
     hidden_cells: int
+    """How many more there are."""
     axes: list[str]
+    """Which of the settings' fields differ."""
     metrics: list[str]
+    """Which were measured."""
     best: list[Cell]
+    """The settings with the highest headline metric, as the page writes it."""
     headline: str
+    """The metric that settings are compared by."""
     comparisons: list[Comparison]
+    """Along each axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything the page shows.
-
-    Attributes:
-        title: of the page.
-        settings: the grid's.
-        studies: one per task.
-        failures: run and error, at most `MAX_FAILURES`.
-        runs: how many ended well.
-        failed: how many did not.
-        samples: example episodes.
-    """
+    """Everything the page shows."""
 
     title: str
+    """Of the page."""
     settings: dict[str, Any]
+    """The grid's."""
     studies: list[Study]
+    """One per task."""
     failures: list[dict[str, str]]
+    """Run and error, at most `MAX_FAILURES`."""
     runs: int
+    """How many ended well."""
     failed: int
+    """How many did not."""
     samples: Samples
+    """Example episodes."""
 
 
 def summarize(

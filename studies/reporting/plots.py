@@ -36,40 +36,34 @@ DOTS_PER_INCH = 144
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """One figure of the report.
-
-    Attributes:
-        name: of its file, without the ending.
-        title: what it shows.
-        caption: how to read it.
-        draw: makes it, stacked in one column or not.
-        panels: how many it has.
-        head: of the table beneath it.
-        rows: of that table; there is none without rows.
-    """
+    """One figure of the report."""
 
     name: str
+    """Of its file, without the ending."""
     title: str
+    """What it shows."""
     caption: str
+    """How to read it."""
     draw: Callable[[bool], Figure]
+    """Makes it, stacked in one column or not."""
     panels: int = 1
+    """How many it has."""
     head: tuple[str, ...] = ()
+    """Of the table beneath it."""
     rows: tuple[tuple[str, ...], ...] = ()
+    """Of that table; there is none without rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """What one task's figures are drawn from.
-
-    Attributes:
-        results: one row per run that ended well, every axis' value as it is read.
-        curves: one row per run and update.
-        frontier: KL and score of exactly optimal policies; may be empty.
-    """
+    """What one task's figures are drawn from."""
 
     results: pd.DataFrame
+    """One row per run that ended well, every axis' value as it is read."""
     curves: pd.DataFrame
+    """One row per run and update."""
     frontier: pd.DataFrame
+    """KL and score of exactly optimal policies; may be empty."""
 
     @classmethod
     def of(cls, results: pd.DataFrame, curves: pd.DataFrame, frontier: pd.DataFrame) -> Tables:

@@ -31,50 +31,40 @@ PER_TOKEN = (KL, "values", "advantages")
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """One token as it is shown.
-
-    Attributes:
-        text: printable.
-        numbers: its reward terms and other numbers.
-        shades: view -> name of its color: "p1" to "p5" for gains, "n1" to "n5" for losses, "z"
-            for 0.
-    """
+    """One token as it is shown."""
 
     text: str
+    """Printable."""
     numbers: str
+    """Its reward terms and other numbers."""
     shades: dict[str, str]
+    """View -> name of its color: "p1" to "p5" for gains, "n1" to "n5" for losses, "z" for 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One episode as it is shown.
-
-    Attributes:
-        title: run and stage.
-        prompt: printable.
-        tokens: of the response.
-        summary: score, gold and sums of the reward terms.
-    """
+    """One episode as it is shown."""
 
     title: str
+    """Run and stage."""
     prompt: str
+    """Printable."""
     tokens: list[Token]
+    """Of the response."""
     summary: str
+    """Score, gold and sums of the reward terms."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """What is shown of a file.
-
-    Attributes:
-        shown: episodes from all over the file, two that follow each other at a time.
-        total: how many lines the file holds.
-        unreadable: those among the chosen that are not episodes.
-    """
+    """What is shown of a file."""
 
     shown: list[Sample]
+    """Episodes from all over the file, two that follow each other at a time."""
     total: int
+    """How many lines the file holds."""
     unreadable: int
+    """Those among the chosen that are not episodes."""
 
     @property
     def views(self) -> list[str]:

@@ -26,17 +26,14 @@ AXES = ("agent", "gamma", "density", "granularity", "gae_lambda", "kl_coef", "gr
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What is known of one task's runs.
-
-    Attributes:
-        task: its name; empty where the table does not name any.
-        results: one row per run, failed ones too.
-        tables: what the figures are drawn from.
-    """
+    """What is known of one task's runs."""
 
     task: str
+    """Its name; empty where the table does not name any."""
     results: pd.DataFrame
+    """One row per run, failed ones too."""
     tables: Tables
+    """What the figures are drawn from."""
 
 
 def read_sources(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, list[Source]]:

@@ -31,19 +31,16 @@ COLUMN_GAP, ROW_GAP = 0.28, 0.42
 
 @dataclass(frozen=True, kw_only=True)
 class Theme:
-    """The colors of one look.
-
-    Attributes:
-        ink: of texts.
-        muted: of axes and grid.
-        paper: behind everything.
-        lines: of data, which people with color blindness tell apart.
-    """
+    """The colors of one look."""
 
     ink: str
+    """Of texts."""
     muted: str
+    """Of axes and grid."""
     paper: str
+    """Behind everything."""
     lines: tuple[str, ...]
+    """Of data, which people with color blindness tell apart."""
 
 
 # Okabe and Ito's colors without yellow, which cannot be read on white. Dark pages invert them.
@@ -57,21 +54,18 @@ LIGHT = Theme(
 
 @dataclass(frozen=True, kw_only=True)
 class Panels:
-    """The sizes of a figure's panels.
-
-    Attributes:
-        width: of one, in inches.
-        height: of one, in inches.
-        left: what the labels at its left take, in inches.
-        bottom: what is below the last row, in inches.
-        gap: between two rows, for titles and labels, in inches.
-    """
+    """The sizes of a figure's panels."""
 
     width: float = 2.4
+    """Of one, in inches."""
     height: float = 1.75
+    """Of one, in inches."""
     left: float = LEFT
+    """What the labels at its left take, in inches."""
     bottom: float = BOTTOM
+    """What is below the last row, in inches."""
     gap: float = ROW_GAP
+    """Between two rows, for titles and labels, in inches."""
 
 
 def settings(theme: Theme) -> dict[Any, Any]:

@@ -34,22 +34,20 @@ FILE_WIDTH = 160
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One setting of the grid.
-
-    Attributes:
-        settings: axis -> value, as text.
-        runs: how many runs ended well.
-        failed: how many failed.
-        estimates: metric -> interquartile mean over the runs, where there is one.
-        episodes: from how many of each run J/J* and the regret are estimated; 0 where they are
-            computed from the policy's probabilities, or not known.
-    """
+    """One setting of the grid."""
 
     settings: dict[str, str]
+    """Axis -> value, as text."""
     runs: int
+    """How many runs ended well."""
     failed: int
+    """How many failed."""
     estimates: dict[str, Estimate]
+    """Metric -> interquartile mean over the runs, where there is one."""
     episodes: int = 0
+    """From how many of each run J/J* and the regret are estimated; 0 where they are computed from
+    the policy's probabilities, or not known.
+    """
 
 
 def cells(results: pd.DataFrame, shown: int | None = None) -> list[Cell]:

@@ -22,29 +22,26 @@ DIGEST = "sha256"
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What is kept of one run.
-
-    Attributes:
-        run: its settings.
-        status: "ok" or "failed".
-        error: one line; empty if it did not fail.
-        seconds: wall-clock time.
-        command: what to type to run it alone.
-        row: the numbers of the evaluation after training.
-        curve: the numbers of every update.
-        samples: example episodes.
-        traceback: where it failed.
-    """
+    """What is kept of one run."""
 
     run: RunSettings
+    """Its settings."""
     status: str
+    """Either "ok" or "failed"."""
     error: str
+    """One line; empty if it did not fail."""
     seconds: float
+    """Wall-clock time."""
     command: str
+    """What to type to run it alone."""
     row: dict[str, float]
+    """The numbers of the evaluation after training."""
     curve: list[dict[str, float]]
+    """The numbers of every update."""
     samples: list[dict[str, Any]]
+    """Example episodes."""
     traceback: str
+    """Where it failed."""
 
     def flat(self) -> dict[str, Any]:
         """Return the row of ``results.csv``."""

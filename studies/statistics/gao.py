@@ -26,34 +26,28 @@ LEAST_POINTS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """One of the two laws.
-
-    Attributes:
-        name: as a table has it.
-        gain: (distance, alpha, beta) -> gold score gained.
-        peak: (alpha, beta) -> distance at which the gain is largest; asked for beta > 0 only.
-    """
+    """One of the two laws."""
 
     name: str
+    """As a table has it."""
     gain: Callable[[Floats, float, float], Floats]
+    """(distance, alpha, beta) -> gold score gained."""
     peak: Callable[[float, float], float]
+    """(alpha, beta) -> distance at which the gain is largest; asked for beta > 0 only."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A law with the numbers that fit best.
-
-    Attributes:
-        form: the law.
-        alpha: how fast gold rises at first.
-        beta: how strongly over-optimization takes it back.
-        r_squared: share of the variance that the law explains; below 0 where it is worse than none.
-    """
+    """A law with the numbers that fit best."""
 
     form: Form
+    """The law."""
     alpha: float
+    """How fast gold rises at first."""
     beta: float
+    """How strongly over-optimization takes it back."""
     r_squared: float
+    """Share of the variance that the law explains; below 0 where it is worse than none."""
 
     def gain(self, distance: ArrayLike) -> Floats:
         """Return the gold score gained at some distances."""

@@ -44,19 +44,16 @@ ONE_THREAD_BELOW = 5_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Assembly:
-    """Everything a run needs, built and tried out; no file has been made.
-
-    Attributes:
-        task: what is asked and who judges.
-        agent: who learns.
-        learned: the reward, where it was learned from ratings.
-        figures: how well it forecasts ratings held out.
-    """
+    """Everything a run needs, built and tried out; no file has been made."""
 
     task: Task
+    """What is asked and who judges."""
     agent: Agent
+    """Who learns."""
     learned: TextRegressionReward | None
+    """The reward, where it was learned from ratings."""
     figures: HeldOutFigures | None
+    """How well it forecasts ratings held out."""
 
 
 def assemble(settings: Settings, inputs: TaskInputs | None, console: Console) -> Assembly:

@@ -22,15 +22,12 @@ from studies.variance.settings import Setting, Study
 
 @dataclass(frozen=True, kw_only=True)
 class Gradients:
-    """What was measured.
-
-    Attributes:
-        vectors: per setting [K, P], one gradient over P weights for each of K rollouts.
-        scores: [K * B] of all episodes.
-    """
+    """What was measured."""
 
     vectors: dict[Setting, NDArray[np.float32]]
+    """Per setting [K, P], one gradient over P weights for each of K rollouts."""
     scores: NDArray[np.float64]
+    """[K * B] of all episodes."""
 
 
 def measure_gradients(study: Study, *, progress: bool = True) -> Gradients:

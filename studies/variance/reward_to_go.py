@@ -15,13 +15,10 @@ from rlhf_env.rollout import Rollout
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What the log-probability of each decision is multiplied with.
-
-    Attributes:
-        advantages: [B, D]; 0 where there is no decision.
-    """
+    """What the log-probability of each decision is multiplied with."""
 
     advantages: Tensor
+    """[B, D]; 0 where there is no decision."""
 
 
 @dataclass(frozen=True)

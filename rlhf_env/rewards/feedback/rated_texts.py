@@ -22,15 +22,12 @@ HELD_OUT_SHARE = 10
 
 @dataclass(frozen=True, kw_only=True)
 class RatedTexts:
-    """Texts and what people thought of them.
-
-    Attributes:
-        texts: the texts.
-        ratings: one finite number each; higher is better.
-    """
+    """Texts and what people thought of them."""
 
     texts: Sequence[str]
+    """The texts."""
     ratings: Sequence[float]
+    """One finite number each; higher is better."""
 
     def __post_init__(self) -> None:
         """Refuse rows that are no text with a number, naming the first; rows count from 1."""

@@ -30,19 +30,16 @@ _THUMBS = {"up": True, "down": False, 1: True, 0: False, -1: False, "1": True, "
 
 @dataclass(frozen=True, kw_only=True)
 class RowFormat:
-    """One form of a row.
-
-    Attributes:
-        kind: what the rows say: one of `KINDS`.
-        columns: what a row must have, besides the prompt.
-        records: makes the records of a row.
-        has_prompt: whether there must be a prompt column.
-    """
+    """One form of a row."""
 
     kind: str
+    """What the rows say: one of `KINDS`."""
     columns: tuple[str, ...]
+    """What a row must have, besides the prompt."""
     records: Callable[[Row], list[Record]]
+    """Makes the records of a row."""
     has_prompt: bool = True
+    """Whether there must be a prompt column."""
 
 
 def _pair(row: Row) -> list[Record]:

@@ -19,15 +19,12 @@ NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?(?!\.?\w)")
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What was made of one answer.
-
-    Attributes:
-        value: the number; None where the answer cannot be read.
-        said: what the judge wrote; empty where it wrote nothing.
-    """
+    """What was made of one answer."""
 
     value: float | None
+    """The number; None where the answer cannot be read."""
     said: str = ""
+    """What the judge wrote; empty where it wrote nothing."""
 
 
 class Answer(Protocol):
@@ -49,17 +46,14 @@ class Answer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class NumberAnswer:
-    """The first number in the written answer that is within bounds.
-
-    Attributes:
-        minimum: numbers below it are passed over.
-        maximum: numbers above it are passed over.
-        max_new_tokens: tokens that the judge may write.
-    """
+    """The first number in the written answer that is within bounds."""
 
     minimum: float = 1.0
+    """Numbers below it are passed over."""
     maximum: float = 10.0
+    """Numbers above it are passed over."""
     max_new_tokens: int = 8
+    """Tokens that the judge may write."""
 
     def __post_init__(self) -> None:
         """Refuse bounds between which there is no number."""
@@ -83,15 +77,12 @@ class NumberAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class WordAnswer:
-    """The value of whichever of some words comes first in the written answer.
-
-    Attributes:
-        values: word -> value; words are found whole, in large or small letters.
-        max_new_tokens: tokens that the judge may write.
-    """
+    """The value of whichever of some words comes first in the written answer."""
 
     values: Mapping[str, float]
+    """Word -> value; words are found whole, in large or small letters."""
     max_new_tokens: int = 8
+    """Tokens that the judge may write."""
 
     def __post_init__(self) -> None:
         """Refuse a list without words, and values that are no numbers."""
@@ -119,13 +110,12 @@ class LabelAnswer:
 
     Finer than a written number (G-Eval, arXiv:2303.16634); nothing is written, so that it can
     always be read.
-
-    Attributes:
-        values: label -> value. Each label is one token of the judge's, with the space before it
-            where the tokenizer makes that part of the token.
     """
 
     values: Mapping[str, float]
+    """Label -> value. Each label is one token of the judge's, with the space before it where the
+    tokenizer makes that part of the token.
+    """
 
     def __post_init__(self) -> None:
         """Refuse a list without labels, and values that are no numbers."""

@@ -28,21 +28,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Judge:
-    """A causal language model with its own tokenizer, run greedily through the engine's cache.
-
-    Attributes:
-        model: a decoder; it is frozen and put into eval mode in place.
-        tokenizer: the model's own.
-        chat: ask through the chat template, as the user; None does so if there is a template.
-        batch_size: questions per pass; memory only.
-        counts: how many answers were "asked" for and how many "unreadable", so far.
-    """
+    """A causal language model with its own tokenizer, run greedily through the engine's cache."""
 
     model: nn.Module
+    """a decoder; it is frozen and put into eval mode in place."""
     tokenizer: PreTrainedTokenizerBase
+    """The model's own."""
     chat: bool | None = None
+    """Ask through the chat template, as the user; None does so if there is a template."""
     batch_size: int = 32
+    """Questions per pass; memory only."""
     counts: Counter[str] = field(default_factory=Counter)
+    """How many answers were "asked" for and how many "unreadable", so far."""
 
     def __post_init__(self) -> None:
         """Refuse a model or a setting that cannot be used."""

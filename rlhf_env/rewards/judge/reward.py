@@ -57,21 +57,18 @@ FIRST_WINS = {"A": 1.0, "B": 0.0, "tie": 0.5}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JudgeReward:
-    """The rating that a language model gives each response.
-
-    Attributes:
-        judge: who is asked.
-        template: the question; it must hold {prompt} and {response}, once each.
-        answer: how the judge answers the question.
-        unreadable: the score where an answer cannot be read; None makes that an error.
-        policy_tokenizer: decodes what is judged; a `Task` supplies its own.
-    """
+    """The rating that a language model gives each response."""
 
     judge: Judge
+    """Who is asked."""
     template: str = RATING_TEMPLATE
+    """The question; it must hold {prompt} and {response}, once each."""
     answer: Answer = field(default_factory=NumberAnswer)
+    """How the judge answers the question."""
     unreadable: float | None = None
+    """The score where an answer cannot be read; None makes that an error."""
     policy_tokenizer: PreTrainedTokenizerBase | None = None
+    """Decodes what is judged; a `Task` supplies its own."""
 
     def __post_init__(self) -> None:
         """Refuse a template that does not show the response, and answers that cannot be given."""
@@ -107,22 +104,20 @@ class PairwiseJudgeReward:
 
     The judge sees each pair in both orders and the mean counts, so that a liking for a place
     cancels: a judge that always says A gives everybody 1/2.
-
-    Attributes:
-        judge: who is asked.
-        baseline: ``baseline(prompts) -> responses``, texts; what responses are compared with.
-        template: the question; it must hold {prompt}, {response_a} and {response_b}, once each.
-        answer: how the judge answers: 1 where A is better, 0 where B is.
-        unreadable: what A gets where an answer cannot be read; None makes that an error.
-        policy_tokenizer: decodes what is judged; a `Task` supplies its own.
     """
 
     judge: Judge
+    """Who is asked."""
     baseline: Callable[[list[str]], Sequence[str]]
+    """``baseline(prompts) -> responses``, texts; what responses are compared with."""
     template: str = COMPARISON_TEMPLATE
+    """The question; it must hold {prompt}, {response_a} and {response_b}, once each."""
     answer: Answer = field(default_factory=lambda: WordAnswer(values=FIRST_WINS))
+    """How the judge answers: 1 where A is better, 0 where B is."""
     unreadable: float | None = None
+    """What A gets where an answer cannot be read; None makes that an error."""
     policy_tokenizer: PreTrainedTokenizerBase | None = None
+    """Decodes what is judged; a `Task` supplies its own."""
 
     def __post_init__(self) -> None:
         """Refuse a template that does not show both, and answers that cannot be given."""

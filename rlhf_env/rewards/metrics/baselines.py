@@ -32,15 +32,12 @@ FOLDS = 3
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WordScores:
-    """A score that adds up over a response's words, fitted by a logistic regression.
-
-    Attributes:
-        words: counts them.
-        weights: [W] what each adds.
-    """
+    """A score that adds up over a response's words, fitted by a logistic regression."""
 
     words: CountVectorizer
+    """Counts them."""
     weights: Floats
+    """[W] what each adds."""
 
     @classmethod
     def of_pairs(cls, pairs: Sequence[Comparison]) -> WordScores:
@@ -96,17 +93,14 @@ class WordScores:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NeighborMarks:
-    """How suspicious a token is by itself, its two neighbors, and its place in the response.
-
-    Attributes:
-        tokenizer: says what the tokens are.
-        traits: counts what is known of a token.
-        model: the fitted logistic regression.
-    """
+    """How suspicious a token is by itself, its two neighbors, and its place in the response."""
 
     tokenizer: PreTrainedTokenizerBase
+    """Says what the tokens are."""
     traits: CountVectorizer
+    """Counts what is known of a token."""
     model: LogisticRegression
+    """The fitted logistic regression."""
 
     @classmethod
     def fit(

@@ -15,17 +15,14 @@ BINS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """A reliability curve; bins without a forecast are left out.
-
-    Attributes:
-        forecasts: mean forecast of each bin, rising.
-        shares: share of each bin's outcomes that came true.
-        counts: outcomes of each bin.
-    """
+    """A reliability curve; bins without a forecast are left out."""
 
     forecasts: tuple[float, ...]
+    """Mean forecast of each bin, rising."""
     shares: tuple[float, ...]
+    """Share of each bin's outcomes that came true."""
     counts: tuple[int, ...]
+    """Outcomes of each bin."""
 
     @property
     def expected_error(self) -> float:

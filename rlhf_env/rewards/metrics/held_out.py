@@ -13,21 +13,18 @@ MIN_TEXTS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutFigures:
-    """Agreement of forecasts and ratings.
-
-    Attributes:
-        texts: number of rated texts.
-        pearson_r: correlation of forecasts and ratings.
-        pearson_interval: 95 % interval of it (Fisher).
-        sign_accuracy: how often forecast and rating lie on the same side of neutral.
-        sign_interval: 95 % interval of it (Wilson).
-    """
+    """Agreement of forecasts and ratings."""
 
     texts: int
+    """Number of rated texts."""
     pearson_r: float
+    """Correlation of forecasts and ratings."""
     pearson_interval: tuple[float, float]
+    """95 % interval of it (Fisher)."""
     sign_accuracy: float
+    """How often forecast and rating lie on the same side of neutral."""
     sign_interval: tuple[float, float]
+    """95 % interval of it (Wilson)."""
 
     def __str__(self) -> str:
         """Return one line for a person."""

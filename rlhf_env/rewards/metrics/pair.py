@@ -112,17 +112,14 @@ def length_correlation(differences: Floats, lengths: Floats) -> float:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Decided:
-    """Decided pairs, the preferred response first.
-
-    Attributes:
-        differences: [P] of scores.
-        lengths: [P] of characters.
-        prompts: [P] the prompt of each.
-    """
+    """Decided pairs, the preferred response first."""
 
     differences: Floats
+    """[P] of scores."""
     lengths: Floats
+    """[P] of characters."""
     prompts: list[str]
+    """[P] the prompt of each."""
 
     @property
     def right(self) -> Floats:

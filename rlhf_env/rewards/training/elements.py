@@ -40,19 +40,16 @@ class Element(Generic[Target]):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """The texts of some elements, padded on the right.
-
-    Attributes:
-        input_ids: [N, L] prompts and responses.
-        attention_mask: [N, L] 1 where there is a token.
-        is_response: [N, L] True at the responses' tokens.
-        sizes: number of texts of each element; they sum to N.
-    """
+    """The texts of some elements, padded on the right."""
 
     input_ids: Tensor
+    """[N, L] prompts and responses."""
     attention_mask: Tensor
+    """[N, L] 1 where there is a token."""
     is_response: Tensor
+    """[N, L] True at the responses' tokens."""
     sizes: tuple[int, ...]
+    """Number of texts of each element; they sum to N."""
 
     def final(self, scores: Tensor) -> Tensor:
         """Return the score at the last token of each text, [N], of those at all, [N, L]."""

@@ -24,19 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairTarget:
-    """The pairs of one record.
-
-    Attributes:
-        first: [P] number of the preferred response within the record.
-        second: [P] number of the other.
-        votes: [P, 3] votes for the first, for neither, and for the other.
-        margins: [P] by how much the preferred should win.
-    """
+    """The pairs of one record."""
 
     first: Tensor
+    """[P] number of the preferred response within the record."""
     second: Tensor
+    """[P] number of the other."""
     votes: Tensor
+    """[P, 3] votes for the first, for neither, and for the other."""
     margins: Tensor
+    """[P] by how much the preferred should win."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +42,12 @@ class PairObjective:
 
     The loss of a record is the mean over its votes, plus ``centering_coef``·(c + r)² (each pair
     weighing as its votes do).
-
-    Attributes:
-        tie_strength: Davidson's ν; None counts a tie as half a win for each side.
-        centering_coef: weight of the pull of both scores towards zero.
     """
 
     tie_strength: float | None = None
+    """Davidson's ν; None counts a tie as half a win for each side."""
     centering_coef: float = 0.0
+    """Weight of the pull of both scores towards zero."""
 
     def target(self, record: Record, tokenizer: PreTrainedTokenizerBase) -> PairTarget:
         """Return the pairs of a record."""
@@ -87,15 +82,12 @@ class PairObjective:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RankingTarget:
-    """A ranking.
-
-    Attributes:
-        ranks: [K] of the record's different responses; 1 is the best.
-        pairs: the same as pairs, by which agreement is counted.
-    """
+    """A ranking."""
 
     ranks: Tensor
+    """[K] of the record's different responses; 1 is the best."""
     pairs: PairTarget
+    """The same as pairs, by which agreement is counted."""
 
 
 @dataclass(frozen=True, kw_only=True)

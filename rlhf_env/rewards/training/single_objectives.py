@@ -48,17 +48,14 @@ class ThumbObjective:
 
 @dataclass(frozen=True, kw_only=True)
 class RatingObjective:
-    """The squared difference of score and rating.
-
-    Attributes:
-        mean: of the ratings trained on; the score of a response that says nothing.
-        spread: their standard deviation, the unit of the loss.
-        neutral: the rating that is neither good nor bad.
-    """
+    """The squared difference of score and rating."""
 
     mean: float
+    """Of the ratings trained on; the score of a response that says nothing."""
     spread: float
+    """Their standard deviation, the unit of the loss."""
     neutral: float
+    """The rating that is neither good nor bad."""
 
     def target(self, record: Record, tokenizer: PreTrainedTokenizerBase) -> Tensor:
         """Return the rating, []."""
@@ -79,17 +76,14 @@ class RatingObjective:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OrdinalObjective:
-    """The likelihood of a rating's level; only the order of the levels counts.
-
-    Attributes:
-        levels: [K] the different ratings trained on, rising; another counts as the nearest.
-        thresholds: [K − 1] log-odds of a rating up to each level, for a response that says nothing.
-        neutral: the number of the first level that is good.
-    """
+    """The likelihood of a rating's level; only the order of the levels counts."""
 
     levels: Tensor
+    """[K] the different ratings trained on, rising; another counts as the nearest."""
     thresholds: Tensor
+    """[K − 1] log-odds of a rating up to each level, for a response that says nothing."""
     neutral: int
+    """The number of the first level that is good."""
 
     @classmethod
     def of(cls, ratings: Tensor, neutral: float) -> OrdinalObjective:

@@ -48,19 +48,16 @@ class Rater:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparisons:
-    """P labelled pairs.
-
-    Attributes:
-        prompts: ids of each pair's prompt.
-        chosen: ids of each preferred response.
-        rejected: ids of each other response.
-        gold_margin: [P] gold(chosen) − gold(rejected); negative where the label is wrong.
-    """
+    """P labelled pairs."""
 
     prompts: list[Tensor]
+    """Ids of each pair's prompt."""
     chosen: list[Tensor]
+    """Ids of each preferred response."""
     rejected: list[Tensor]
+    """Ids of each other response."""
     gold_margin: Tensor
+    """[P] gold(chosen) − gold(rejected); negative where the label is wrong."""
 
     def __len__(self) -> int:
         """Return the number of pairs P."""
