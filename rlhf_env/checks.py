@@ -1,4 +1,4 @@
-"""Checks of arguments, with one sentence that says what is wrong and what would be right.
+"""Checks of arguments, with one sentence that states what is wrong and what is expected.
 
 Imports neither torch nor a model, so that a command line can check what was typed at once.
 """

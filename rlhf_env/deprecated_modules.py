@@ -1,6 +1,6 @@
-"""Module paths and names of earlier versions: they give those of today, with a warning.
+"""Module paths and names of earlier versions: aliases of today's, with a warning.
 
-Nothing is imported before it is asked for.
+Nothing is imported before it is used.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def renamed(
     Args:
         module: its ``__name__``.
         names: old name to new name in the same module.
-        otherwise: asked for every other name, such as a lazy loader.
+        otherwise: called for every other name, such as a lazy loader.
     """
 
     def find(name: str) -> object:

@@ -68,7 +68,7 @@ class RLHFEnv(gym.Env[Any, Any]):
 
     @property
     def task(self) -> Task:
-        """What is asked, who answers by default, and who judges."""
+        """The prompts, the reference model and the reward."""
         return self.mdp.task
 
     @property
@@ -137,7 +137,7 @@ class RLHFEnv(gym.Env[Any, Any]):
         return self.mdp.evaluate(rollout)
 
     def render(self) -> str | None:  # type: ignore[override]
-        """Return prompt and prefix as text, each token colored by what it was paid."""
+        """Return prompt and prefix as text, each token colored by its reward."""
         if self.render_mode is None:
             return None
         prompt = self.mdp.tokens[0, : self.mdp.prompt_lengths[0]]
@@ -175,7 +175,7 @@ class RLHFEnv(gym.Env[Any, Any]):
 
 
 def make_task(task: str | Task) -> Task:
-    """Return the task itself, or load the one that is called so.
+    """Return the task itself, or load the task of that name.
 
     Raises:
         ValueError: if it is neither a task nor the name of one.

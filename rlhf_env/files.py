@@ -11,7 +11,7 @@ _PARTIAL = ".partial"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one step: readers see the old content or the new one, never half.
+    """Replace a file in one step: readers see the old content or the new, never a part.
 
     Args:
         path: in an existing folder.

@@ -1,7 +1,7 @@
 """KL estimators from sampled tokens, and divergences between whole next-token distributions.
 
-In this module pi is what is penalized (the policy, first argument) and ref what it is held to (the
-reference, second argument), in nats. Where pi and ref are given as ``logits`` they may be log
+In this module pi is the penalized distribution (the policy, first argument) and ref the one that it
+is kept near (the reference, second argument), in nats. ``logits`` of pi and ref may be log
 probabilities as well; −inf masks a token, and every row must hold one finite logit.
 
 The estimators are for tokens drawn from pi. How a penalty enters the reward or the loss is not
@@ -15,9 +15,9 @@ import math
 import torch
 from torch import Tensor
 
-# exp(20) = 5e8: beyond it k3 goes on in a straight line, so that its gradient can still be clipped.
+# exp(20) = 5e8: beyond it k3 continues linearly, so that its gradient can still be clipped.
 _LARGEST_EXPONENT = 20.0
-# Stands in for log 0 where the limit is finite; exp() of it is 0, and no −inf − (−inf) arises.
+# Replaces log 0 where the limit is finite; exp() of it is 0, and no −inf − (−inf) arises.
 _LOG_ZERO = -1e30
 
 
@@ -53,7 +53,7 @@ def k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     """Return the estimator ref/pi − 1 − log(ref/pi); unbiased for KL(pi || ref), never negative.
 
     Its gradient has the expectation of the gradient of the forward KL(ref || pi). Where
-    log(ref/pi) exceeds 20 (no token drawn from pi gets there) it goes on along its tangent, so
+    log(ref/pi) exceeds 20 (no token drawn from pi gets there) it continues along its tangent, so
     that value and gradient stay finite.
 
     Args:

@@ -1,6 +1,6 @@
-"""The record of what happened: finished episodes, and the protocol of whatever transforms them.
+"""The record of what happened: finished episodes, and the protocol of wrappers that transform them.
 
-No model, no sampling and no learning is in here.
+This module holds no model, no sampling and no learning.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 class Rollout:
     """B finished episodes, padded on the right to L tokens.
 
-    Index ``i`` of every [B, L] field speaks of the action that put ``tokens[:, i]``. Where
+    Index ``i`` of every [B, L] field belongs to the action that chose ``tokens[:, i]``. Where
     ``is_action`` is False (prompt and padding) the other fields hold 0 (``decision``: -1).
     A row is a prompt, then a response; for prompt ``(7, 8)`` and response ``(5, eos)``::
 
@@ -35,7 +35,7 @@ class Rollout:
     ref_logprobs: Tensor
     """[B, L] log pi_ref(a|s) of the reference, in nats."""
     rewards: Tensor
-    """[B, L] what each step paid; the sum of ``reward_terms``."""
+    """[B, L] the reward of each step; the sum of ``reward_terms``."""
     reward_terms: Mapping[str, Tensor]
     """Name -> [B, L]; at least "score" and "kl"."""
     score: Tensor
@@ -49,12 +49,12 @@ class Rollout:
     decision: Tensor
     """[B, L] int64, which decision of its episode a token belongs to; -1 elsewhere."""
     kl_coef: Tensor | None = None
-    """[B] beta that the KL term was paid with, so that a controller may move on meanwhile; None
-    before the episodes are paid.
+    """[B] beta of the KL term, recorded because a controller may change it meanwhile; None
+    before rewards are computed.
     """
     includes_policy_logprob: Tensor | None = None
     """[B] bool, False where the KL term holds the reference's part alone, beta log pi_ref(a|s), and
-    the learner has to add -beta log pi(a|s); None before the episodes are paid.
+    the learner has to add -beta log pi(a|s); None before rewards are computed.
     """
 
     def __post_init__(self) -> None:

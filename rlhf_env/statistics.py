@@ -1,7 +1,7 @@
 """Numbers with 95 % intervals: one estimate, one bootstrap, one interval of shares.
 
 The bootstrap is scipy's, and so is Wilson's interval. Which statistic is taken over what (runs,
-responses, whole prompts) is said where it is used.
+responses, whole prompts) is documented where it is used.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Estimate:
     high: float | None
     """Upper end of the interval; None where the data give none."""
     count: int | None = None
-    """How many runs, responses or pairs it rests on, where that is told."""
+    """How many runs, responses or pairs it is based on, if known."""
 
     def __str__(self) -> str:
         """Return for example ``0.983 [0.975, 0.991]``, without an interval where there is none."""
@@ -127,7 +127,7 @@ def percentile_estimate(value: float, resampled: Floats, count: int | None = Non
 
 
 def wilson(wins: float, count: int) -> Estimate:
-    """Return a share with Wilson's interval, which knows that 10 wins of 10 are no certainty.
+    """Return a share with Wilson's interval, whose width is not zero at 10 wins of 10.
 
     Half a win more is taken for neither: the lower end is that of the wins rounded down, the upper
     of those rounded up, which with ties is somewhat too wide.
@@ -151,7 +151,7 @@ def _bootstrap(
     batch: int | None,
     paired: bool,
 ):
-    # Resamples that give no number are the caller's affair, without a warning each.
+    # The caller handles resamples that give no number, without a warning for each.
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         return stats.bootstrap(

@@ -1,4 +1,4 @@
-"""A task: what is asked, who answers by default, and who judges.
+"""A task: prompts, a reference model and a reward.
 
 Built-in tasks are in `rlhf_env.tasks`; reading prompts from files is in `rlhf_env.text.prompts`.
 """
@@ -40,8 +40,8 @@ class Task:
     tokenizer: PreTrainedTokenizerBase
     """The policy's and the reference's tokenizer."""
     reference: nn.Module
-    """a decoder-only language model; the policy starts as a copy and is held near it. It is frozen
-    and put into eval mode in place: hand over a copy of a model that learns.
+    """A decoder-only language model; the policy starts as a copy and is kept near it. It is frozen
+    and put into eval mode in place: pass a copy of a model that is being trained.
     """
     reward: Reward
     """What the environment pays at the end of an episode (the proxy, if there is a gold)."""

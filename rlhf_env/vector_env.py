@@ -36,7 +36,7 @@ from rlhf_env.task import Task
 
 
 class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
-    """N rows of `rlhf_env.env.RLHFEnv` behind one reference, one reward model and one KV cache.
+    """N rows of `rlhf_env.env.RLHFEnv` that share one reference, one reward model and one KV cache.
 
     Row i of it does what a single environment seeded with ``seed + i`` does.
     """
@@ -104,7 +104,7 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
 
     @property
     def task(self) -> Task:
-        """What is asked, who answers by default, and who judges."""
+        """The prompts, the reference model and the reward."""
         return self.mdp.task
 
     @property
@@ -295,7 +295,7 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
         return final
 
     def _out(self, tensor: Tensor) -> Any:
-        """Return fresh memory of the kind that the caller asked for."""
+        """Return a fresh array of the requested kind."""
         return tensor.clone() if self._tensors == "torch" else tensor.cpu().numpy().copy()
 
     def _remember_terms(self, result: StepResult, rows: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Next-token logits of many growing texts at the price of one token each.
+"""Next-token logits of many growing texts at the cost of one token each.
 
 `Engine` is a memo: ``engine(tokens, lengths)`` depends on its arguments and the model's present
 weights, nothing else. It keeps a key/value cache per row, finds out by itself how much of each
@@ -35,9 +35,9 @@ from rlhf_env.engine.weight_fingerprint import WeightFingerprint
 class Engine:
     """Cached next-token logits of a causal language model.
 
-    A row is compared with what its slot holds. One more token is decoded; any other text is
+    Each row is compared with the contents of its slot. One more token is decoded; any other text is
     prefilled from its start, once for all rows that share it, so that the answer does not depend,
-    not even in its last bit, on what the slot held before. Models without a usable key/value
+    not even in its last bit, on the slot's earlier contents. Models without a usable key/value
     cache are run on the whole text, with one warning and the same numbers.
     """
 
@@ -79,14 +79,14 @@ class Engine:
 
     @torch.inference_mode()
     def copy_row(self, source: int, target: int) -> None:
-        """Give one row what another holds, for a caller who is about to exchange their texts."""
+        """Copy one row's cache to another, for a caller that is about to swap their texts."""
         if self._memory is not None:
             rows = torch.tensor([[source], [target]], device=self._memory.tokens.device)
             self._memory.copy_rows(*rows)
 
     @contextmanager
     def assume_frozen(self) -> Iterator[None]:
-        """Do not look for changed weights: the caller promises that nobody writes to them."""
+        """Do not look for changed weights: the caller guarantees that they stay fixed."""
         self._is_trusting, before = True, self._is_trusting
         try:
             yield
@@ -109,7 +109,7 @@ class Engine:
         known = memory.cached_lengths(tokens, lengths)
         missing = lengths - known
         decode, prefill = missing == 1, (missing > 1).nonzero().flatten()
-        # Should the model raise, what it was about to overwrite must not be trusted any more.
+        # Should the model raise, the rows it was about to overwrite are no longer valid.
         memory.lengths = known.clone()
         if decode.any():
             self._decode(memory, decode, tokens, lengths)
@@ -234,7 +234,7 @@ class _Memory:
     def store(
         self, rows: Tensor, is_new: Tensor, logits: Tensor, tokens: Tensor, lengths: Tensor
     ) -> None:
-        """Take over the answers of those of the rows that are new."""
+        """Store texts and logits of the rows that are new."""
         if is_new.all() and len(rows) == len(self.tokens):
             self.logits, self.tokens, self.lengths = logits, tokens.clone(), lengths.clone()
             return
@@ -250,7 +250,7 @@ class _Memory:
         self.cache.truncate_rows(count)
 
     def copy_rows(self, sources: Tensor, targets: Tensor) -> None:
-        """Give each target row what its source row holds."""
+        """Copy each source row to its target row."""
         others = sources != targets
         if not others.any():
             return

@@ -64,7 +64,7 @@ class FusedDecoder:
 
         Args:
             tokens: [R] the tokens.
-            positions: [R] where they stand in their texts.
+            positions: [R] their positions in their texts.
             mask: what ``cache.begin`` returned, [R, 1, 1, S].
             cache: keys and values of the texts so far, prepared for this pass.
         """
@@ -83,7 +83,7 @@ class FusedDecoder:
             keys, values = cache.update(
                 turned[:, -self._key_heads :, None], heads[:, -self._key_heads :, None], number
             )
-            # The query heads that share a key head stand where several tokens would.
+            # The query heads that share a key head take the place of several tokens.
             queries = queries.unflatten(1, (self._key_heads, -1))
             attended = scaled_dot_product_attention(
                 queries, keys, values, attn_mask=mask, scale=self._scaling

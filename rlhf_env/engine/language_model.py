@@ -1,4 +1,4 @@
-"""One causal language model, asked in the two ways that this project needs.
+"""One causal language model, evaluated in the two ways that this project needs.
 
 Step by step, ``next_logits`` goes through the engine's cache. On finished texts, ``packed_hidden``
 runs the trunk once, without computing padding, and ``logprob_and_entropy`` projects only the wanted
@@ -160,7 +160,7 @@ class LanguageModel:
         return linear(hidden.to(weight.dtype), weight, bias).float()
 
     def _full_logits(self, hidden: Tensor) -> Tensor:
-        # A trunk without weights of its own does not know their type.
+        # A trunk without weights does not know their type.
         return self._head(hidden.to(self._head.weight.dtype))  # type: ignore[arg-type,union-attr]
 
     def _project(
@@ -227,7 +227,7 @@ def score_rollout(
     Args:
         model: the one that scores.
         tokens: [B, L] int64, padded on the right.
-        is_action: [B, L] bool, the positions asked about.
+        is_action: [B, L] bool, the positions to score.
         temperature: divides the logits.
 
     Returns:

@@ -56,7 +56,7 @@ def times_weight(gradients: Tensor, weight: Tensor) -> Tensor:
 
 
 def is_large_weight(weight: Tensor) -> bool:
-    """Return whether another kernel than PyTorch's choice can make a difference worth its price."""
+    """Return whether a kernel other than PyTorch's choice can repay its overhead."""
     return weight.numel() >= _LARGE_WEIGHT
 
 

@@ -1,9 +1,9 @@
 """Finished texts in one pass of a decoder: no padding is computed, and a shared prompt only once.
 
-The texts are in a single row, as `rlhf_env.engine.packing` says. Everything in a decoder but
+The texts are in a single row, laid out by `rlhf_env.engine.packing`. Everything in a decoder but
 attention treats a token by itself; attention is given to each text alone. So an unmodified Hugging
-Face model is run through an attention function of this module's, which is registered under a name
-of its own and asked for by a clone of the model.
+Face model is run through this module's own attention function, which is registered under its own
+name and selected by a clone of the model.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _hands_packing_on() -> bool:
 def _may_pack(trunk: PreTrainedModel, width: int) -> bool:
     """Return whether texts of up to ``width`` tokens may be packed, as far as a trunk tells.
 
-    It must ask for scaled-dot-product attention by name, at positions that it is told, and every
+    It must select scaled-dot-product attention by name, use the given positions, and every
     token must see its whole text.
     """
     config = trunk.config

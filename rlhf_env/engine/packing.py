@@ -9,7 +9,7 @@ prompt, is there only once::
     B d            0 1 2 ...         0 1 ...        ^ positions continue those of the prefix
 
 Equally long prefixes, and equally long suffixes of one prefix, attend as one batch. A text that
-shares nothing is a prefix without a suffix. No model is in here.
+shares nothing is a prefix without a suffix. This module holds no model.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Packing:
         Args:
             tokens: [B, L] int64, padded on the right.
             wanted: [B, L] bool, at least one in every row.
-            shares_prefixes: let equal prefixes, up to the first wanted token, stand once.
+            shares_prefixes: store equal prefixes, up to the first wanted token, once.
         """
         columns = torch.arange(tokens.shape[1], device=tokens.device)
         lengths = columns[-1] + 1 - wanted.flip(1).int().argmax(dim=1)

@@ -6,7 +6,7 @@ import torch
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """Return the device that a name stands for.
+    """Return the device of a given name.
 
     Args:
         device: "cpu", "cuda", "cuda:1", ...; "auto" is a GPU if there is one.
@@ -26,7 +26,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype | None:
-    """Return the floating-point type that a name stands for; None for "auto".
+    """Return the floating-point type of a given name; None for "auto".
 
     Raises:
         ValueError: if it does not name a floating-point type.

@@ -41,8 +41,8 @@ def load_language_model(
         max_tokens: how long texts will be; a smaller context window is an error.
 
     Raises:
-        ModelError: if there is no such model, it is no decoder-only language model, or its weights
-            are damaged, incomplete or stored in another format.
+        ModelError: if there is no such model, it is not a decoder-only language model, or its
+            weights are damaged, incomplete or stored in another format.
         ContextWindowError: if it cannot read as many tokens.
     """
 
@@ -55,7 +55,7 @@ def load_language_model(
         model, tokenizer = _model_and_tokenizer(
             source, "AutoModelForCausalLM", config, dtype, offline
         )
-        # Whoever steps or scores with the model makes the same checks; here they come first.
+        # Stepping and scoring make the same checks; here they come first.
         LanguageModel(model, len(tokenizer))
         return model, tokenizer
 
@@ -130,11 +130,11 @@ def _loaded(path: str | Path, what: str, load: Callable[[str, bool], _Loaded]) -
         cached = None if is_folder else _cached_folder(name)
         return load(cached or source, is_folder or cached is not None)
     except ContextWindowError:
-        # It speaks of what was asked for, not of the model.
+        # The message is about the arguments, not about the model.
         raise
     except Exception as error:
-        # The loader raises many kinds (OSError, KeyError, SafetensorError, hub errors); whoever
-        # called needs one sentence about the model, and the cause stays chained.
+        # The loader raises many kinds (OSError, KeyError, SafetensorError, hub errors); the
+        # caller needs one sentence about the model, and the cause stays chained.
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"cannot load the {what} {name!r}: {reason}") from error
 
@@ -208,7 +208,7 @@ def _cached_folder(name: str) -> str | None:
     except (HFValidationError, RepositoryNotFoundError) as error:
         raise ValueError("no local folder and no Hub model of that name") from error
     except Exception as error:
-        # Offline mode, no network, a proxy that refuses: every HTTP library has errors of its own,
+        # Offline mode, no network, a proxy that refuses: every HTTP library has its own errors,
         # and another version of the hub's client brings another library.
         config = try_to_load_from_cache(name, "config.json")
         if not isinstance(config, str):

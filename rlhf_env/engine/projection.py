@@ -20,7 +20,7 @@ from rlhf_env.engine.matmul import linear, times_weight
 _CHUNK_ELEMENTS = 2**22
 # As many as stay in a CPU core's cache: 2^17 floats are half a MiB.
 _CACHE_ELEMENTS = 2**17
-# Stands for the logarithm of a probability of zero, whose share of the entropy is zero.
+# Replaces the logarithm of a probability of zero, whose share of the entropy is zero.
 _LEAST = -1e4
 
 

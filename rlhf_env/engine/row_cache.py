@@ -1,4 +1,4 @@
-"""A key/value cache in which every row stands at a position of its own.
+"""A key/value cache in which every row has its own position.
 
 Unmodified Hugging Face decoders write through it: one static buffer per layer, and texts of
 different lengths side by side without padding between prompt and response.
@@ -28,7 +28,7 @@ class _Write:
     is_prefix: bool
     """Whether they are the first R, which can be read without a copy."""
     slots: Tensor
-    """[R, T] the slot of each token; ``capacity`` is a slot that nobody reads."""
+    """[R, T] the slot of each token; slot ``capacity`` is never read."""
     common_slot: int | None
     """Where every row writes its one token; None where they differ."""
     span: int
@@ -51,8 +51,8 @@ class RowCache(Cache):
 
         Args:
             rows: [R] the rows that take part, ascending.
-            positions: [R, T] where each token stands in its text.
-            is_new: [R, T] False for padding, which is written where nobody reads.
+            positions: [R, T] the position of each token in its text.
+            is_new: [R, T] False for padding, which is written to a slot that is never read.
             dtype: of the model about to run.
 
         Returns:
@@ -132,7 +132,7 @@ class _RowLayer(CacheLayerMixin):
         for states in (self.keys, self.values):
             states[targets, :, :span] = states[sources, :, :span]
 
-    # The base class asks for the following; `RowCache` has taken their work over.
+    # The base class requires the following; `RowCache` does their work.
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         raise RuntimeError("RowCache allocates its layers itself")

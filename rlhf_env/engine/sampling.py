@@ -25,7 +25,7 @@ def draw_tokens(
         [N] tokens, none of probability zero, and [N] log softmax(logits / temperature) of them.
 
     Raises:
-        ValueError: if a row's logits are no distribution.
+        ValueError: if a row's logits do not define a distribution.
     """
     few = row_count(logits)
     drawn = [

@@ -1,6 +1,6 @@
 """One step of the recursions over states: the KL-regularized optimum and the KL of each state.
 
-Arrays hold one row per state and one column per token, in float64; no task is in here.
+Arrays hold one row per state and one column per token, in float64; this module knows no task.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def optimum(q: Array, ref_logprobs: Array, kl_coef: float) -> tuple[Array, Array
     the reference allows, and tokens that tie share by their reference probabilities.
 
     Args:
-        q: [S, V] what each token is worth.
+        q: [S, V] the Q value of each token.
         ref_logprobs: [S, V] log pi_ref.
         kl_coef: beta >= 0.
     """

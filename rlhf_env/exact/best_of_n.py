@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class BestOfNEvaluation:
-    """What the best of n responses is worth."""
+    """The expected scores of the best of n responses and its KL to the reference."""
 
     reward: float
     """E[score]."""
@@ -43,7 +43,7 @@ def best_of_n(
     temperature: float = 1.0,
     prompt_index: int | None = None,
 ) -> BestOfNEvaluation:
-    """Compute what choosing the best of n independent responses by the task's reward is worth.
+    """Evaluate choosing the best of n independent responses by the task's reward.
 
     Of responses with the best score any is chosen, so these share by their probabilities.
 
@@ -55,7 +55,7 @@ def best_of_n(
         prompt_index: which of the task's prompts; needed if it has several.
 
     Raises:
-        ValueError: if the task is too large, a number is out of range, or the prompt is not told.
+        ValueError: if the task is too large, a number is out of range, or the prompt is not given.
     """
     check_count("n", n)
     check_positive("temperature", temperature)

@@ -63,13 +63,13 @@ class StateProblem:
         return self.ref_logprobs[min(time, len(self.ref_logprobs) - 1), states]
 
     def q(self, time: int, states: States, following: Array, ended: Array) -> Array:
-        """Return what each token is worth in some states, [n, V].
+        """Return the Q value of each token in some states, [n, V].
 
         Args:
             time: tokens chosen before.
             states: [n].
-            following: [S] the worth of the states one token later.
-            ended: [S] the worth of ending in a state.
+            following: [S] the values of the states one token later.
+            ended: [S] the value of ending in a state.
         """
         q = following[self.next_state[states]]
         q[:, 0] = ended[states]
@@ -79,7 +79,7 @@ class StateProblem:
         """Return the state after some tokens.
 
         Raises:
-            KeyError: if they are no prefix after which a token is chosen.
+            KeyError: if they are not a prefix after which a token is chosen.
         """
         tokens_fit = all(0 < token < self.automaton.vocab_size for token in prefix)
         if len(prefix) >= self.horizon or not tokens_fit:
@@ -136,7 +136,7 @@ def state_problem(task: Task, prompt_index: int | None) -> StateProblem | None:
     """Return the arrays of one prompt of an automaton task; None for every other task.
 
     Raises:
-        ValueError: if the prompt is not told.
+        ValueError: if the prompt is not given.
     """
     automaton = automaton_of(task)
     if automaton is None:
@@ -169,7 +169,7 @@ def solve_by_state(
 
     for time in reversed(range(problem.horizon)):
         values[time], _ = best(time, problem.all_states)
-    # The policy is worked out again where it is asked for: it would take V times the memory.
+    # The policy is recomputed on request: storing it would take V times the memory.
     policy = StatePolicy(problem, lambda time, states: best(time, states)[1])
     return StateValues(problem, values), policy
 
@@ -177,7 +177,7 @@ def solve_by_state(
 def evaluate_by_state(
     problem: StateProblem, logprobs: Rows, kl_coef: float, gamma: float
 ) -> tuple[StateValues, float, float]:
-    """Return what a policy of time and state is worth: values, E[score] and KL, as `Evaluation`."""
+    """Evaluate a policy of time and state: values, E[score] and KL, as `Evaluation`."""
     states, score, nothing = problem.all_states, problem.score, np.zeros_like(problem.score)
     values = np.empty((problem.horizon, len(states)))
     following, reward, kl = score, score, nothing

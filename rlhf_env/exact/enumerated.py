@@ -1,4 +1,4 @@
-"""One prompt of a task with all its states, responses and scores, and what models say about them.
+"""One prompt of a task with all its states, responses and scores, and models evaluated on them.
 
 The recursions over these arrays are in `rlhf_env.exact`.
 """
@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 
 @runtime_checkable
 class TokenProbabilities(Protocol):
-    """An agent that can say with which probabilities it would choose the next token."""
+    """An agent that can report its probabilities of the next token."""
 
     def token_probabilities(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return the probabilities of the next token after the first ``lengths[i]`` of row i.
@@ -67,7 +67,7 @@ class EnumeratedTask:
 
     @cached_property
     def levels(self) -> list[slice]:
-        """Where in the numbering the states of each depth 0 … T − 1 stand."""
+        """The numbers of the states of each depth 0 … T − 1."""
         ends = np.cumsum([0, *(len(level) for level in self.tokens[:-1])]).tolist()
         return [slice(start, stop) for start, stop in itertools.pairwise(ends)]
 
@@ -100,7 +100,7 @@ def enumerate_task(task: Task, prompt_index: int | None) -> EnumeratedTask:
     """Return all states, responses and scores of one prompt of a task.
 
     Raises:
-        ValueError: if there are more than a million responses, or the prompt is not told.
+        ValueError: if there are more than a million responses, or the prompt is not given.
     """
     check_enumerable(task.vocab_size, task.max_new_tokens)
     prompt = _prompt(task, prompt_index)

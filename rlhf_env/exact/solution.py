@@ -1,4 +1,4 @@
-"""Exact answers: the optimal policy of a task, and the worth of any policy.
+"""Exact answers: the optimal policy of a task, and the value of any policy.
 
 Tasks whose score and reference are functions of a state are solved by dynamic programming at any
 horizon (`rlhf_env.exact.by_state`); all others, and policies that see the whole prefix, by
@@ -53,7 +53,7 @@ Policy = (
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What a policy is worth."""
+    """The exact value of a policy."""
 
     objective: float
     """E[Σ_t gamma^t (r_t − beta · KL_t)], reward and KL both discounted."""
@@ -67,7 +67,7 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Solution(Evaluation):
-    """The optimal policy and what it is worth."""
+    """The optimal policy and its value."""
 
     policy: Mapping[Prefix, tuple[float, ...]]
     """Prefix -> probabilities of the V next tokens."""
@@ -90,10 +90,10 @@ def solve(
         prompt_index: which of the task's prompts; needed if it has several.
 
     Returns:
-        Values and policy by prefix; those of an automaton task are worked out when asked for.
+        Values and policy by prefix; those of an automaton task are computed on access.
 
     Raises:
-        ValueError: if the task is too large, a number is out of range, or the prompt is not told.
+        ValueError: if the task is too large, a number is out of range, or the prompt is not given.
     """
     check_coefficients(kl_coef, gamma)
     if (problem := state_problem(task, prompt_index)) is not None:
@@ -125,7 +125,7 @@ def evaluate(
     *,
     prompt_index: int | None = None,
 ) -> Evaluation:
-    """Compute what a policy is worth.
+    """Compute the exact value of a policy.
 
     Args:
         task: a task with at most a million responses; an automaton task of any horizon, if the
@@ -139,7 +139,7 @@ def evaluate(
         prompt_index: which of the task's prompts; needed if it has several.
 
     Raises:
-        ValueError: if the task is too large, a number is out of range, the prompt is not told, or
+        ValueError: if the task is too large, a number is out of range, the prompt is not given, or
             the policy does not answer with probabilities.
         TypeError: if the policy is none of the kinds above.
     """

@@ -1,1 +1,1 @@
-"""The Markov decision process behind the environments: options, spaces, steps, reward terms."""
+"""The Markov decision process of the environments: options, spaces, steps, reward terms."""

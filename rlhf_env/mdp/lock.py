@@ -1,4 +1,4 @@
-"""One thread at a time."""
+"""A re-entrant lock that can be copied and pickled."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import threading
 
 
 class PicklableRLock:
-    """A re-entrant lock that copies and pickles as a new, open one.
+    """A re-entrant lock that copies and pickles as a new, unlocked one.
 
     Environments hold it in ``reset`` and ``step``, so that threads that share one cannot leave
     half a step behind.
     """
 
     def __init__(self) -> None:
-        """Make an open lock."""
+        """Make an unlocked lock."""
         self._lock = threading.RLock()
 
     def __enter__(self) -> None:

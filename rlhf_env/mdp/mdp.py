@@ -1,7 +1,7 @@
-"""The Markov decision process: N episodes side by side, without Gymnasium's forms.
+"""The Markov decision process: N episodes side by side, independent of Gymnasium's API.
 
 State is prompt plus prefix, the action a token, the transition an append. Reward terms are pure
-functions below; `TokenMDP` keeps the rows and asks the reference and the reward model.
+functions below; `TokenMDP` keeps the rows and calls the reference and the reward model.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def kl_term(ref_logprobs: Tensor, logprobs: Tensor | None) -> Tensor:
 
 
 def paid_score(scores: Tensor, has_eos: Tensor, options: Options) -> Tensor:
-    """Return what an ended episode is paid for its score.
+    """Return the score term of the reward of an ended episode.
 
     Args:
         scores: [B] the reward model's scores.
@@ -115,7 +115,7 @@ class TokenMDP:
         self.is_open[row] = True
 
     def step(self, actions: Tensor, logprobs: Tensor | None, rows: Tensor) -> StepResult:
-        """Append one token to some rows and pay for it.
+        """Append one token to some rows and compute its reward.
 
         Args:
             actions: [N] token ids; ignored where ``rows`` is False.
@@ -134,7 +134,7 @@ class TokenMDP:
         ended = rows & (has_eos | (self.response_lengths + 1 == self.max_new_tokens))
         truncated = ended & ~has_eos & (self.options.length_limit == "bootstrap")
         scores = self._scores(actions, ended & ~truncated)
-        # Everyone has spoken before the state changes: if one raises, no step has been taken.
+        # Models and reward are called before the state changes: if one raises, no step is taken.
         self._append(actions, rows)
         self.is_open &= ~ended
         return StepResult(
@@ -151,8 +151,8 @@ class TokenMDP:
         """Return finished episodes with the references' log-probabilities and all rewards.
 
         This is the whole-rollout path: one teacher-forced pass instead of a step per token (but
-        ``options.policy`` is asked at every step); it pays what stepping pays. Only ``tokens``,
-        ``is_action`` and, for ``kl_penalty="sampled"``, ``logprobs`` are read.
+        ``options.policy`` is called at every step); its rewards equal those of stepping. Only
+        ``tokens``, ``is_action`` and, for ``kl_penalty="sampled"``, ``logprobs`` are read.
         """
         ref_logprobs = score_rollout(
             self.reference, rollout.tokens, rollout.is_action, self.temperature

@@ -26,7 +26,7 @@ class UnknownOptionError(TypeError, ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What may be chosen about the MDP; None means the task's own value."""
+    """The options of the MDP; None means the task's own value."""
 
     kl_coef: float | None = None
     """Beta >= 0, the weight of the KL penalty."""

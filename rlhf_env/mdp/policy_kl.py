@@ -1,4 +1,4 @@
-"""kl_t where the environment was given the policy: asked at a step, or along whole episodes.
+"""kl_t where the environment was given the policy: for one step, or along whole episodes.
 
 The estimators and divergences themselves are in `rlhf_env.kl`.
 """
@@ -22,7 +22,7 @@ def policy_kl(
     ref_logits: Tensor,
     temperature: float,
 ) -> Tensor:
-    """Return kl_t of one step by asking ``options.policy``.
+    """Return kl_t of one step by calling ``options.policy``.
 
     Args:
         options: the policy, and whether the penalty is "sampled" or "exact".

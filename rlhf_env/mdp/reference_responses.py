@@ -1,4 +1,4 @@
-"""Responses of the reference: what the policy would say if it had learned nothing."""
+"""Responses of the reference, that is, of the untrained policy."""
 
 from __future__ import annotations
 

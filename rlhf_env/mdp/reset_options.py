@@ -12,7 +12,7 @@ from torch import Tensor
 from rlhf_env.task import Task
 from rlhf_env.text.prompts import encode_prompt
 
-# A prompt that the caller brought has no number in the task.
+# A prompt passed by the caller has no number in the task.
 FOREIGN = -1
 
 
@@ -33,7 +33,7 @@ def checked_options(options: Any, allowed: Sequence[str]) -> dict[str, Any]:
     """Return a copy of the reset options.
 
     Raises:
-        ValueError: if they are no dictionary, one does not exist, or two exclude each other.
+        ValueError: if they are not a dictionary, one does not exist, or two exclude each other.
     """
     if options is None:
         return {}
@@ -86,7 +86,7 @@ def chosen_prompt(
 
 
 def row_seeds(seed: Any, num_rows: int) -> list[int | None]:
-    """Return each row's seed: seed + row, or what a list says.
+    """Return each row's seed: seed + row, or the entries of a list.
 
     Raises:
         ValueError: if a seed is not an integer >= 0, or the list has another length.

@@ -24,8 +24,8 @@ def step_info(mdp: TokenMDP, result: StepResult, rows: Tensor, out: Out) -> dict
     Args:
         mdp: the MDP right after the step.
         result: what the step did.
-        rows: [N] bool, the rows to tell of.
-        out: turns a tensor into what the environment hands out.
+        rows: [N] bool, the rows to include.
+        out: converts a tensor to the environment's array type.
     """
     info = {}
     if rows.any():

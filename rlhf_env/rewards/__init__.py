@@ -1,4 +1,4 @@
-"""Judges of responses.
+"""Rewards: functions that score responses.
 
 Every name is imported when it is first used: those that need no model bring none in.
 """

@@ -2,7 +2,7 @@
 
 P(a preferred to b) = σ(score(a) − score(b))   (Bradley and Terry 1952; arXiv:1909.08593)
 
-No data format and no training loop is in here.
+This module knows no data format and no training loop.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class ScalarRewardModel(nn.Module):
         """Return the score after each response token, [len + 1]; index 0 is the bare prompt's.
 
         Raises:
-            ValueError: if a prompt is empty, so that nothing stands before the response.
+            ValueError: if a prompt is empty, so that no token precedes the response.
         """
         scored: list[Tensor] = []
         for start in range(0, len(responses), self.batch_size):

@@ -1,4 +1,4 @@
-"""A sequence classifier, with a tokenizer of its own, as a reward."""
+"""A sequence classifier, with its own tokenizer, as a reward."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TOLERANCE = 1e-3
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassifierReward:
-    """Scores prompt and response with a sequence classifier that has a tokenizer of its own.
+    """Scores prompt and response with a sequence classifier that has its own tokenizer.
 
     The policy's ids are decoded without special tokens and encoded again, for the classifier only.
     It reads prompt and response as a chat of a user and an assistant, through its chat template,
@@ -230,7 +230,7 @@ def _label_number(config: Any, label: str | int | None) -> int:
 
 def _context_window(config: Any, tokenizer: PreTrainedTokenizerBase) -> int | None:
     limits = (getattr(config, "max_position_embeddings", None), tokenizer.model_max_length)
-    # A model without a limit says None or -1, a tokenizer without one 1e30.
+    # A model without a limit reports None or -1, a tokenizer without one 1e30.
     known = [int(limit) for limit in limits if limit is not None and limit > 0]
     return min(known) if known else None
 

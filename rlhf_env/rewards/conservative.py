@@ -32,7 +32,7 @@ class ConservativeReward:
             coef: what one standard deviation of excess distance costs, in the score's units.
 
         Raises:
-            ValueError: if ``coef`` is negative or no number.
+            ValueError: if ``coef`` is negative or not a number.
         """
         check_number("coef", coef, minimum=0.0)
         self.reward = reward

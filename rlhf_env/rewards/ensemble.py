@@ -1,4 +1,4 @@
-"""Several rewards as one: their mean, the worst of them, or their mean less their disagreement.
+"""Several rewards as one: their mean, their minimum, or their mean minus their disagreement.
 
 Rules and their use against over-optimization: Coste et al., arXiv:2310.02743.
 """
@@ -120,7 +120,7 @@ class Ensemble:
 
 
 def _checked(answer: Sequence[Any], responses: list[Tensor], name: str) -> list[Tensor]:
-    """Return a member's prefix scores, [len + 1] float64 per response, or say what is wrong."""
+    """Return a member's prefix scores, [len + 1] float64 per response; raise if invalid."""
     rows = [torch.as_tensor(row).detach().to("cpu", torch.float64) for row in answer]
     wanted = [len(ids) + 1 for ids in responses]
     if [row.shape for row in rows] != [(length,) for length in wanted]:

@@ -1,4 +1,4 @@
-"""How good a reward is, by what people said about responses that nothing was fitted on.
+"""How good a reward is, measured on held-out human feedback.
 
 What is measured for each kind of data is in `pair_figures` (with `annotators` and
 `ranking_figures`) and `single_figures`; what to compare it with, in `baselines`.
@@ -49,7 +49,7 @@ def evaluate_scores(scores: TextScores, data: PreferenceData, neutral: float = 0
         neutral: the rating that is neither good nor bad.
 
     Raises:
-        ValueError: if the data are marks, which speak of tokens, or cannot be judged by.
+        ValueError: if the data are marks, which label tokens, or cannot be used to evaluate.
     """
     records = data.records
     if data.kind == "ratings":
@@ -70,10 +70,10 @@ def evaluate_marks(
         suspicions: of each token of finished responses given as texts; `token_suspicions` makes
             them of a trained reward.
         data: that nothing was fitted to, with prompts of their own.
-        tokenizer: says what the tokens are.
+        tokenizer: splits responses into tokens.
 
     Raises:
-        ValueError: if the data are no marks, or cannot be judged by.
+        ValueError: if the data are not marks, or cannot be used to evaluate.
     """
     if data.kind != "spans":
         raise ValueError(f"data must be spans, got {data.kind}; use evaluate_scores")
@@ -108,7 +108,7 @@ def text_scores(reward: Any, tokenizer: PreTrainedTokenizerBase) -> TextScores:
 
 
 def token_suspicions(reward: TrainedReward) -> TokenScores:
-    """Return a function of texts that says how likely each token is marked, as -ln P(fine).
+    """Return a function of texts that gives each token's suspicion, -ln P(fine).
 
     Args:
         reward: trained on marks.

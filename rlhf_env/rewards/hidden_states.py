@@ -1,7 +1,7 @@
 """One vector per response: the mean of a reward model's hidden states over its tokens.
 
-The mean tells foreign texts from known ones better than the last state, which mostly says how a
-text ended (for language models: Ren et al. 2022, arXiv:2209.15558).
+The mean separates unfamiliar texts from familiar ones better than the last state, which mostly
+shows how a text ended (for language models: Ren et al. 2022, arXiv:2209.15558).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A reward that looks words up: human ratings of single words, paid at the token that ends one.
 
-As a `Reward` it scores a response by the sum over its words; ``token_scores`` says which token
+As a `Reward` it scores a response by the sum over its words; ``token_scores`` shows which token
 each part belongs to, for ``wrappers.TokenReward``.
 """
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 class LexiconReward:
-    """The sum of what the words of a response are worth; words that are not listed are worth 0.
+    """The sum of the values of a response's words; words that are not listed count as 0.
 
-    Words are what stands between blanks, in lower case, looked up as they are (emoticons) and else
+    Words are separated by blanks, in lower case, looked up as they are (emoticons) and else
     without punctuation around them.
     """
 
     def __init__(self, worth: Mapping[str, float], tokenizer: PreTrainedTokenizerBase) -> None:
-        """Take the words and what they are worth.
+        """Take the words and their values.
 
         Args:
             worth: word in lower case -> a finite number.

@@ -1,4 +1,4 @@
-"""Random numbers that a reward draws from nobody else's generators."""
+"""Separate random streams for rewards that draw from the global generators."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ States = tuple[Any, Any, torch.Tensor]
 
 
 class OwnRandomness(WrappedReward):
-    """A reward whose seeding and drawing of global random numbers nobody else notices.
+    """A reward whose use of the global random generators does not affect other code.
 
     It is for rewards that call ``random``, ``numpy.random`` or ``torch`` without a generator of
-    their own, next to agents that do the same. The reward gets streams of its own, which go on from
+    their own, next to agents that do the same. The reward gets its own streams, which continue from
     call to call, so that a noisy reward stays noisy. Generators on a GPU are left as they are.
     """
 

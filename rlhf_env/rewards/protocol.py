@@ -1,4 +1,4 @@
-"""What a reward is: a judge of finished responses, and the check on what it answers."""
+"""What a reward is: a function that scores finished responses; and the check of its scores."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def score(
 
 
 def as_scores(answer: Any, count: int, name: str) -> Tensor:
-    """Return ``count`` finite scores as float32, or say what the reward did wrong."""
+    """Return ``count`` finite scores as float32, or raise naming what is wrong."""
     expected = f"reward {name} must return {count} finite numbers"
     try:
         numbers = torch.as_tensor(answer).detach()
@@ -186,7 +186,7 @@ def reward_name(reward: Any) -> str:
 
 @contextlib.contextmanager
 def _same_working_directory() -> Iterator[None]:
-    # None if it was removed; there is nothing to come back to then.
+    # None if it was removed; there is nothing to return to then.
     before = _working_directory()
     try:
         yield
@@ -214,6 +214,6 @@ def _first_annotation(function: Callable[..., Any]) -> str:
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except ValueError:
-        # Some functions written in C do not tell.
+        # Some functions written in C have no signature.
         return ""
     return str(parameters[0].annotation) if parameters else ""

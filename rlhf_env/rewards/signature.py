@@ -29,7 +29,7 @@ def by_position(function: Callable[..., Any]) -> Callable[..., Any]:
     try:
         parameters = inspect.signature(function).parameters
     except ValueError:
-        # Some functions written in C do not tell.
+        # Some functions written in C have no signature.
         return function
     names = [p.name for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     prompt = next((name for name in names if name in PROMPTS), None)

@@ -65,7 +65,7 @@ class TextRegressionReward:
         """Learn from rated texts; the strength of the penalty is chosen by cross-validation.
 
         Within a fold, words and their frequencies come from the other folds only, and equal texts
-        stand in one fold.
+        are in one fold.
 
         Args:
             ratings: at least ten texts, with ratings that differ.

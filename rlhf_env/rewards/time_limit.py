@@ -18,9 +18,9 @@ class TimeLimit(WrappedReward):
     """A reward that must answer within a number of seconds per call, or TimeoutError is raised.
 
     On the main thread of a Unix system a timer signal breaks the call off: sleeping, waiting for
-    the network, loops and regular expressions end at once, and only code in C that never looks at
-    signals is waited for. Elsewhere the call runs on a thread of its own, which Python cannot
-    stop: after the limit it is left alone. It may go on computing, but does not keep the program
+    the network, loops and regular expressions end at once, and only C code that never checks for
+    signals is waited for. Elsewhere the call runs on its own thread, which Python cannot
+    stop: after the limit it is abandoned. It may continue computing, but does not keep the program
     from ending; and code in C that lets no other thread run is waited for.
     """
 
@@ -53,7 +53,7 @@ class _Expired(BaseException):
 
 
 def _may_ring_within(seconds: float) -> bool:
-    """Return whether there is a timer here that nobody else needs so soon."""
+    """Return whether a timer is available and not already set to fire sooner."""
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or not hasattr(signal, "setitimer"):
         return False
@@ -76,7 +76,7 @@ def _call_with_timer(
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, handler)
         if outer:
-            # Somebody else's timer goes on, and rings soon if it should have rung meanwhile.
+            # An earlier timer is restored, and fires soon if it should have fired meanwhile.
             left = max(outer - (time.monotonic() - start), 1e-3)
             signal.setitimer(signal.ITIMER_REAL, left, interval)
 

@@ -1,4 +1,4 @@
-"""A reward with something done around each of its calls."""
+"""A base class for wrappers around a reward's calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class WrappedReward(ABC):
-    """Passes calls on to a reward; it can score prefixes if that one can.
+    """Forwards calls to a reward; it can score prefixes if the reward can.
 
     Attributes:
         reward: a `Reward`, or a function of texts until a `Task` tells the tokenizer.
@@ -43,7 +43,7 @@ class WrappedReward(ABC):
 
     @abstractmethod
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Return ``function(*arguments)``, with whatever is done around it."""
+        """Return ``function(*arguments)``, with the wrapper's extra steps around it."""
 
     @abstractmethod
     def _around(self, reward: Reward) -> Self:

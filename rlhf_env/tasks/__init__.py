@@ -1,6 +1,6 @@
-"""The built-in tasks and the register of others.
+"""The built-in tasks and the registry of others.
 
-Loading a task makes a new one each time: tasks share no model, so nobody can change another's.
+Loading a task makes a new one each time: tasks share no model.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
     "task_names",
 ]
 
-# Families of automaton tasks; the name goes on with the horizon.
+# Families of automaton tasks; the horizon follows in the name.
 _FAMILIES = ("brackets", "chain", "delay", "lock", "needles")
 _OF_FAMILY = re.compile(rf"({'|'.join(_FAMILIES)})-([1-9][0-9]*)")
 
@@ -52,7 +52,7 @@ def task_names() -> list[str]:
 
 
 def task_families() -> list[str]:
-    """Return the names that `load_task` knows with a horizon behind them, as in "delay-64"."""
+    """Return the names that `load_task` knows followed by a horizon, as in "delay-64"."""
     return list(_FAMILIES)
 
 

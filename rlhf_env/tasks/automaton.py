@@ -1,4 +1,4 @@
-"""Tasks whose exact answers are known at any horizon: score and reference look at a state only.
+"""Tasks whose exact answers are known at any horizon: score and reference depend on a state only.
 
 The state is that of a deterministic automaton which reads the response. `rlhf_env.exact` solves
 these tasks by dynamic programming; their families are in `rlhf_env.tasks.families`.
@@ -63,7 +63,7 @@ def automaton_task(
 
     Token 0 is EOS. A response is paid the score of the state in which it ends, by EOS (which does
     not change the state) or by reaching the horizon. There is one empty prompt, for which the
-    single id 0 stands in, unless the prompts have tables or starts of their own: then prompt i is
+    single id 0 is used, unless the prompts have their own tables or starts: then prompt i is
     its number in base V.
 
     Args:

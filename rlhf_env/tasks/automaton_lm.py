@@ -51,7 +51,7 @@ class AutomatonTrunk(nn.Module):
     ) -> BaseModelOutput:
         """Return logits and features as ``last_hidden_state`` [B, L, V + features], float32.
 
-        What stands behind an EOS or beyond the horizon means nothing.
+        Outputs after an EOS or beyond the horizon are meaningless.
 
         Args:
             input_ids: [B, L] the prompt, then the response so far, or its next tokens.
@@ -83,7 +83,7 @@ class AutomatonTrunk(nn.Module):
 
         Args:
             tokens: [B, L].
-            positions: [B, L] where the tokens stand in their texts.
+            positions: [B, L] the positions of the tokens in their texts.
             cache: holds what was carried from token to token so far, and takes up what follows.
         """
         if cache is None:

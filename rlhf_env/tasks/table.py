@@ -27,7 +27,7 @@ TokensReward = Callable[[tuple[int, ...]], float]
 class TableReward:
     """A function of the response's token ids as a reward that can also judge prefixes.
 
-    Scores are remembered: there are few responses, and studies ask for them again and again.
+    Scores are remembered: there are few responses, and studies request them repeatedly.
     """
 
     def __init__(self, function: TokensReward) -> None:
@@ -65,7 +65,7 @@ def table_task(
 ) -> Task:
     """Build a task from two functions of the prefix.
 
-    Token 0 is EOS. The one prompt is empty: the single id 0 stands in for it as the start token.
+    Token 0 is EOS. The one prompt is empty; the single id 0 represents it as the start token.
 
     Args:
         vocab_size: V >= 2, the EOS token included.

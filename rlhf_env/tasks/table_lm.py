@@ -54,7 +54,7 @@ class TableTrunk(nn.Module):
         """Return the one-hot decision states as ``last_hidden_state`` [B, L, S], float32.
 
         Position 0 holds the start token; the state at position t is that of tokens 1 … t. Padding,
-        what follows an EOS and what lies beyond the horizon map to some state that means nothing.
+        what follows an EOS and what lies beyond the horizon map to an arbitrary state.
 
         Args:
             input_ids: [B, L] start token, then the response so far.

@@ -1,4 +1,4 @@
-"""Prompts from wherever people keep them, and their token ids."""
+"""Prompts from lists, files and data sets, and their token ids."""
 
 from __future__ import annotations
 

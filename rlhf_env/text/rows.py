@@ -40,7 +40,7 @@ def read_text(path: Path, option: str) -> str:
 def read_rows(path: Path, option: str) -> Iterator[tuple[int, Any]]:
     """Yield each row of a file of one of `ROW_KINDS`, with its number from 1.
 
-    In JSON the number is that of the line; empty lines are left out. Rows are what the file says,
+    In JSON the number is that of the line; empty lines are left out. Rows are returned as parsed,
     not always dictionaries.
 
     Args:
@@ -119,7 +119,7 @@ def _parquet_rows(path: Path, option: str) -> list[dict[str, Any]]:
             content = file.read()
         return parquet.read_table(io.BytesIO(content)).to_pylist()
     except Exception as error:
-        # Of a damaged file Arrow says nearly anything.
+        # For a damaged file Arrow raises almost any kind of error.
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"{option}: cannot read {str(path)!r} as Parquet: {reason}") from error
 

@@ -34,7 +34,7 @@ def plain_ids(
             text, add_special_tokens=add_special_tokens, split_special_tokens=True, verbose=False
         )["input_ids"]
     except (TypeError, UnicodeEncodeError) as error:
-        # Half of a surrogate pair is a legal Python character and no text.
+        # Half of a surrogate pair is a legal Python character but not text.
         raise ValueError(f"{name} is not valid Unicode, got {reprlib.repr(text)}") from error
     except Exception as error:
         # The library has no exceptions of its own: a vocabulary that lacks a word raises this one.

@@ -1,1 +1,1 @@
-"""People's feedback: records, and the files that they come in."""
+"""Human feedback: records, and the files that hold them."""

@@ -1,4 +1,4 @@
-"""How well a model agrees with annotators, beside how well they agree with each other.
+"""How well a model agrees with annotators, and how well these agree with each other.
 
 The two sides of a pair have no order of their own, so every pair counts in both orders: by chance
 two judges who take a side agree half of the time.

@@ -1,4 +1,4 @@
-"""Many records of one kind, and their split by prompt. No file is read in here."""
+"""Many records of one kind, and their split by prompt. This module reads no file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["KINDS", "PreferenceData", "split_key"]
 
 @dataclass(frozen=True, kw_only=True)
 class PreferenceData:
-    """Records of one way of asking, and what was odd about where they come from."""
+    """Records of one kind, and what was unusual in their source."""
 
     records: tuple[Record, ...]
     """At least one, all of one kind (pairs, rankings and compared responses may be mixed)."""

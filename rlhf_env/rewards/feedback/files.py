@@ -1,4 +1,4 @@
-"""Preference data from wherever people keep it, with everything odd about the rows counted.
+"""Preference data from files, data sets and lists, with irregular rows counted.
 
 What a row may look like is in `rlhf_env.rewards.feedback.rows`.
 """
@@ -49,7 +49,7 @@ def read_preferences(
         kind: one of `KINDS`; by the names of the columns when None.
         fields: where columns are called otherwise: ``{"prompt": "question"}``; ``"errors.0"``
             looks inside, ``"instruction+input"`` joins texts by an empty line, and
-            ``{"prompt": ""}`` says that texts were judged by themselves.
+            ``{"prompt": ""}`` means that texts were judged without a prompt.
         option: how the caller named the data, for error messages.
 
     Raises:
@@ -77,7 +77,7 @@ def read_preferences(
 def _read(
     rows: Sequence[tuple[int, Row]], form: RowFormat, fields: Mapping[str, str], option: str
 ) -> tuple[list[tuple[int, Record]], dict[str, list[int]]]:
-    """Return the records with the numbers of their rows, and the rows in which something is odd."""
+    """Return the records with the numbers of their rows, and the irregular rows."""
     records: list[tuple[int, Record]] = []
     found: dict[str, list[int]] = defaultdict(list)
     for number, row in rows:
@@ -150,7 +150,7 @@ def _renamed(row: Row, fields: Mapping[str, str], form: RowFormat) -> Row:
 
 
 def _joined(row: Row, spelled: str) -> Any:
-    """Return what stands under a name, a path into a column, or several joined by "+"."""
+    """Return the value of a column, of a path into one, or of several joined by "+"."""
     if not spelled:
         return ""
     if spelled in row:
@@ -172,7 +172,7 @@ def _inside(row: Row, path: str) -> Any:
 
 
 def _is_scored_against(row: Row) -> bool:
-    """Return whether scores that stand beside a pair speak for the other side."""
+    """Return whether the score columns contradict the preference."""
     if "chosen_score" not in row or "rejected_score" not in row:
         return False
     for name in ("chosen_score", "rejected_score"):

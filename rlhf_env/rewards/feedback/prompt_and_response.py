@@ -1,4 +1,4 @@
-"""What a prompt and a response are in people's data, and refusals of what is neither."""
+"""What counts as a prompt and as a response in feedback data, and checks of both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Prompt: TypeAlias = str | tuple[Mapping[str, str], ...]
 
 
 class UnusableResponse(ValueError):
-    """A response that is empty or no text: its row can be left out, and is counted."""
+    """A response that is empty or not a text: its row can be left out, and is counted."""
 
 
 def prompt_text(prompt: Prompt) -> str:
@@ -48,12 +48,12 @@ def _check_unicode(name: str, text: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        # Half of a surrogate pair is a legal Python character and no text.
+        # Half of a surrogate pair is a legal Python character but not text.
         raise ValueError(f"{name} must be valid Unicode, got {text!r:.60}") from error
 
 
 def is_finite(value: Any) -> bool:
-    """Return whether a value is a finite number; a boolean is none."""
+    """Return whether a value is a finite number; a boolean is not."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -1,6 +1,6 @@
 """Texts that people rated, from memory or from a file, and their split into two parts.
 
-No model is fitted in here.
+This module fits no model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HELD_OUT_SHARE = 10
 
 @dataclass(frozen=True, kw_only=True)
 class RatedTexts:
-    """Texts and what people thought of them."""
+    """Texts and their human ratings."""
 
     texts: Sequence[str]
     """The texts."""
@@ -30,7 +30,7 @@ class RatedTexts:
     """One finite number each; higher is better."""
 
     def __post_init__(self) -> None:
-        """Refuse rows that are no text with a number, naming the first; rows count from 1."""
+        """Refuse rows that are not a text with a number, naming the first; rows count from 1."""
         if len(self.texts) != len(self.ratings):
             raise ValueError(
                 f"texts and ratings must be equally many, got {len(self.texts)} and "

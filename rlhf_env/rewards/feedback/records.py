@@ -1,7 +1,7 @@
-"""What people said about responses: one frozen record for each way of asking them.
+"""Human feedback on responses: one frozen record for each kind of question.
 
 Collections of them and their split are in `rlhf_env.rewards.feedback.data`, reading files in
-`rlhf_env.rewards.feedback.files`. No token is counted and no model is known in here.
+`rlhf_env.rewards.feedback.files`. This module knows neither tokens nor models.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from rlhf_env.rewards.feedback.prompt_and_response import (
     is_finite,
 )
 
-# What people can be asked; a file holds answers of one kind.
+# The kinds of feedback; a file holds records of one kind.
 KINDS = ("comparisons", "rankings", "ratings", "thumbs", "spans")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Votes:
-    """How many people took which side of a pair; shares or weights will do too."""
+    """The votes for each side of a pair: counts, shares or weights."""
 
     chosen: float = 1.0
     """For the first side."""
@@ -35,7 +35,7 @@ class Votes:
     """For the other side."""
 
     def __post_init__(self) -> None:
-        """Refuse votes that are negative, no numbers, or none at all."""
+        """Refuse votes that are negative, not numbers, or all zero."""
         for count in (self.chosen, self.tie, self.rejected):
             if not is_finite(count) or count < 0:
                 raise ValueError(f"votes must be finite numbers >= 0, got {count!r:.60}")
@@ -50,12 +50,12 @@ class Votes:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two responses to one prompt, and who preferred which."""
+    """Two responses to one prompt, and the votes for each."""
 
     prompt: Prompt
-    """What was asked."""
+    """The prompt."""
     chosen: str
-    """The first response: the preferred one, unless the votes say otherwise."""
+    """The first response: the preferred one, unless the votes show otherwise."""
     rejected: str
     """The other response."""
     votes: Votes = field(default_factory=Votes)
@@ -96,14 +96,14 @@ class Ranking:
     """Several responses to one prompt in order of preference."""
 
     prompt: Prompt
-    """What was asked."""
+    """The prompt."""
     responses: tuple[str, ...]
     """K >= 2 responses."""
     ranks: tuple[float, ...]
     """[K] one per response; 1 is the best, equal ranks are ties, gaps do not matter."""
 
     def __post_init__(self) -> None:
-        """Refuse fewer than two responses, and ranks that are missing or no numbers."""
+        """Refuse fewer than two responses, and ranks that are missing or not numbers."""
         check_prompt(self.prompt)
         check_several(self.responses)
         if len(self.ranks) != len(self.responses):
@@ -138,7 +138,7 @@ class ComparedResponses:
     """Several responses to one prompt, of which some pairs were compared, in whatever order."""
 
     prompt: Prompt
-    """What was asked."""
+    """The prompt."""
     responses: tuple[str, ...]
     """K >= 2 responses."""
     pairs: tuple[Comparison, ...]
@@ -161,9 +161,9 @@ class Rating:
     """A response to a prompt, and the number that people gave it."""
 
     prompt: Prompt
-    """What was asked; empty where texts were rated by themselves."""
+    """The prompt; empty where texts were rated without one."""
     response: str
-    """What was rated."""
+    """The rated response."""
     rating: float
     """Higher is better."""
 
@@ -181,12 +181,12 @@ class Rating:
 
 @dataclass(frozen=True, kw_only=True)
 class Thumb:
-    """A response to a prompt, and whether somebody approved of it."""
+    """A response to a prompt, and whether an annotator approved of it."""
 
     prompt: Prompt
-    """What was asked."""
+    """The prompt."""
     response: str
-    """What was judged."""
+    """The judged response."""
     is_good: bool
     """True for a thumb up."""
 
@@ -203,7 +203,7 @@ class Thumb:
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """Characters of a response that somebody marked as wrong."""
+    """Characters of a response that an annotator marked as wrong."""
 
     start: int
     """The first of them."""
@@ -218,9 +218,9 @@ class MarkedResponse:
     """A response to a prompt, and what in it is wrong; the rest was found to be fine."""
 
     prompt: Prompt
-    """What was asked."""
+    """The prompt."""
     response: str
-    """What was judged."""
+    """The judged response."""
     spans: tuple[Span, ...]
     """The marked parts; none if all of it is fine."""
 

@@ -1,4 +1,4 @@
-"""The forms in which people keep preferences: one function from a row to a record for each.
+"""The row formats of preference data, each with a function from a row to a record.
 
 Opening files, and counting what is odd, is in `rlhf_env.rewards.feedback.files`.
 """
@@ -30,10 +30,10 @@ _THUMBS = {"up": True, "down": False, 1: True, 0: False, -1: False, "1": True, "
 
 @dataclass(frozen=True, kw_only=True)
 class RowFormat:
-    """One form of a row."""
+    """One row format."""
 
     kind: str
-    """What the rows say: one of `KINDS`."""
+    """The kind of feedback: one of `KINDS`."""
     columns: tuple[str, ...]
     """What a row must have, besides the prompt."""
     records: Callable[[Row], list[Record]]

@@ -30,12 +30,12 @@ def span_token_labels(
     Args:
         text: the marked text.
         spans: ``{"start": first character, "end": one past the last, "type": name}``.
-        tokenizer: a fast one, which knows where its tokens stand in a text.
+        tokenizer: a fast one, which reports the offsets of its tokens.
         types: the names of the labels.
 
     Raises:
         ValueError: if a span lies outside the text or its type is not among ``types``, or the
-            tokenizer cannot tell offsets.
+            tokenizer does not report offsets.
     """
     if not tokenizer.is_fast:
         raise ValueError(

@@ -1,1 +1,1 @@
-"""Language models that are asked for a score or a preference."""
+"""Language models that judge responses by a score or a preference."""

@@ -85,7 +85,7 @@ class WordAnswer:
     """Tokens that the judge may write."""
 
     def __post_init__(self) -> None:
-        """Refuse a list without words, and values that are no numbers."""
+        """Refuse a list without words, and values that are not numbers."""
         check_count("max_new_tokens", self.max_new_tokens)
         _check_values(self.values)
 
@@ -118,7 +118,7 @@ class LabelAnswer:
     """
 
     def __post_init__(self) -> None:
-        """Refuse a list without labels, and values that are no numbers."""
+        """Refuse a list without labels, and values that are not numbers."""
         _check_values(self.values)
 
     @property
@@ -146,7 +146,7 @@ def readings(judge: Judge, answer: Answer, questions: Sequence[str]) -> list[Rea
     """Ask a judge, in batches of about one length, and count its answers.
 
     Args:
-        judge: who is asked.
+        judge: the language model.
         answer: how the judge answers.
         questions: B texts.
 

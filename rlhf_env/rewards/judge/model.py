@@ -1,4 +1,4 @@
-"""A language model that is asked questions: it writes greedily, or tells what it would write next.
+"""A language model that is asked questions: it answers greedily, or by its next-token logits.
 
 How answers are read is in `rlhf_env.rewards.judge.answers`, what is asked in
 `rlhf_env.rewards.judge.reward`.
@@ -31,7 +31,7 @@ class Judge:
     """A causal language model with its own tokenizer, run greedily through the engine's cache."""
 
     model: nn.Module
-    """a decoder; it is frozen and put into eval mode in place."""
+    """A decoder; it is frozen and put into eval mode in place."""
     tokenizer: PreTrainedTokenizerBase
     """The model's own."""
     chat: bool | None = None
@@ -49,7 +49,7 @@ class Judge:
                 "chat needs a template, but the judge's tokenizer has none; leave chat out"
             )
         self.model.requires_grad_(False)
-        # Made here, so that a model that is no decoder is refused at once.
+        # Made here, so that a model that is not a decoder is refused at once.
         _ = self._lm
 
     @classmethod

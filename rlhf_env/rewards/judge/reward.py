@@ -60,7 +60,7 @@ class JudgeReward:
     """The rating that a language model gives each response."""
 
     judge: Judge
-    """Who is asked."""
+    """The language model that judges."""
     template: str = RATING_TEMPLATE
     """The question; it must hold {prompt} and {response}, once each."""
     answer: Answer = field(default_factory=NumberAnswer)
@@ -103,11 +103,11 @@ class PairwiseJudgeReward:
     """How a response does against another to the same prompt: 1 wins, 1/2 is a tie, 0 loses.
 
     The judge sees each pair in both orders and the mean counts, so that a liking for a place
-    cancels: a judge that always says A gives everybody 1/2.
+    cancels: a judge that always answers A gives every response 1/2.
     """
 
     judge: Judge
-    """Who is asked."""
+    """The language model that judges."""
     baseline: Callable[[list[str]], Sequence[str]]
     """``baseline(prompts) -> responses``, texts; what responses are compared with."""
     template: str = COMPARISON_TEMPLATE

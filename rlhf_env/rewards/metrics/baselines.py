@@ -1,6 +1,6 @@
-"""Judges without a neural network, which a reward model has to beat: words.
+"""Baselines without a neural network that a reward model has to beat: words.
 
-The strength of a penalty is chosen by cross-validation in which a prompt stands in one fold. The
+The strength of a penalty is chosen by cross-validation in which a prompt is in one fold. The
 baseline for ratings is `rlhf_env.rewards.text_regression.TextRegressionReward`.
 """
 
@@ -56,7 +56,7 @@ class WordScores:
         )
         won = np.array([pair.votes.chosen + pair.votes.tie / 2 for pair in pairs])
         lost = np.array([pair.votes.rejected + pair.votes.tie / 2 for pair in pairs])
-        # Each pair in both orders: without an intercept they say the same, and a fold always has
+        # Each pair in both orders: without an intercept they are equivalent, and a fold always has
         # both outcomes.
         rows = csr_matrix(vstack([difference, -difference, difference, -difference]))
         model = _fitted(
@@ -96,7 +96,7 @@ class NeighborMarks:
     """How suspicious a token is by itself, its two neighbors, and its place in the response."""
 
     tokenizer: PreTrainedTokenizerBase
-    """Says what the tokens are."""
+    """Splits responses into tokens."""
     traits: CountVectorizer
     """Counts what is known of a token."""
     model: LogisticRegression
@@ -135,7 +135,7 @@ class NeighborMarks:
 
 
 def _traits(response: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Return what is known of each token: itself, its neighbors, and in which tenth it stands."""
+    """Return the features of each token: itself, its neighbors, and its tenth of the response."""
     ids = plain_ids(response, "response", tokenizer, add_special_tokens=False)
     around = [-1, *ids, -1]
     return [

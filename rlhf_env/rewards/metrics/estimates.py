@@ -33,7 +33,7 @@ def share(
     Args:
         right: [N] 1 for right, 0 for wrong, anything between for a part of it.
         groups: [N] the prompt of each.
-        weights: [N] how many judgments each stands for; one by default.
+        weights: [N] how many judgments each represents; one by default.
     """
     counts = np.ones(len(right)) if weights is None else weights
     rights, totals = grouped(right * counts, groups), grouped(counts, groups)

@@ -46,7 +46,7 @@ def held_out_figures(
 
     Args:
         forecasts: [B] what was expected.
-        ratings: [B] what people said.
+        ratings: [B] the human ratings.
         neutral: the rating that is neither good nor bad.
 
     Raises:
@@ -79,7 +79,7 @@ def _correlation(
     forecasts: NDArray[np.float64], ratings: NDArray[np.float64]
 ) -> tuple[float, tuple[float, float]]:
     if np.ptp(forecasts) == 0.0:
-        # Equal forecasts say nothing; the library would warn and answer NaN.
+        # Equal forecasts carry no information; the library would warn and return NaN.
         return 0.0, (-1.0, 1.0)
     found = pearsonr(forecasts, ratings)
     interval = found.confidence_interval()

@@ -1,4 +1,4 @@
-"""What scores are worth on pairs of responses that people compared."""
+"""How well scores agree with human comparisons of pairs of responses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PairFigures:
     accuracy: Estimate
     """How often the preferred response has the higher score."""
     loss: float
-    """Bradley-Terry loss per vote in nats, over all pairs; ln 2 = 0.693 says nothing."""
+    """Bradley-Terry loss per vote in nats, over all pairs; ln 2 = 0.693 is chance level."""
     calibration: Calibration
     """Of σ(score difference), on the decided pairs."""
     longer_wins: Estimate
@@ -154,7 +154,7 @@ def _length_difference(pair: Comparison) -> int:
 
 
 def _scores(score: TextScores, records: Sequence[PairRecord]) -> list[dict[str, float]]:
-    """Return the score of each different response of each record; all are asked for at once."""
+    """Return the score of each different response of each record; all are scored in one call."""
     texts = [list(dict.fromkeys(record.responses)) for record in records]
     prompts = [record.prompt for record, own in zip(records, texts, strict=True) for _ in own]
     scores = iter(score(prompts, [text for own in texts for text in own]))

@@ -1,4 +1,4 @@
-"""What scores are worth on responses that people judged one at a time."""
+"""How well scores agree with human judgments of single responses."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ThumbFigures:
     responses: int
     """Judged responses."""
     accuracy: Estimate
-    """How often the sign of the score says where the thumb points; half for a score of 0."""
+    """How often the sign of the score matches the thumb; half for a score of 0."""
     auc: Estimate
     """How often a thumb up has a higher score than a thumb down."""
     loss: float
@@ -142,7 +142,7 @@ def mark_figures(
     Args:
         suspicions: of each token of finished responses, given as texts; higher is worse.
         records: that nothing was fitted to.
-        tokenizer: says what the tokens are; an end token is left out.
+        tokenizer: splits responses into tokens; an end token is left out.
 
     Raises:
         ValueError: if no token is marked, all are, or suspicions are of other tokens.

@@ -1,1 +1,1 @@
-"""Reward models learned from what people said about responses; the entry is in `train`."""
+"""Reward models learned from human feedback; the entry point is in `train`."""

@@ -1,4 +1,4 @@
-"""Which objective goes with which data."""
+"""The choice of the objective for each kind of data."""
 
 from __future__ import annotations
 

@@ -23,14 +23,14 @@ Target = TypeVar("Target")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Element(Generic[Target]):
-    """One record: the texts to score, each response once, and what people said of them."""
+    """One record: the texts to score, each response once, and the feedback on them."""
 
     prompts: tuple[Tensor, ...]
     """Ids of the prompt before each response."""
     responses: tuple[Tensor, ...]
     """Ids of the responses."""
     target: Target
-    """As the objective wants it."""
+    """In the form that the objective needs."""
 
     @property
     def longest(self) -> int:

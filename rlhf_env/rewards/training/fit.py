@@ -29,7 +29,7 @@ class TokenScorer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What the scores are worth at one moment, on data they are not fitted to."""
+    """The loss and accuracy at one step, on data not fitted to."""
 
     step: int
     """Optimizer steps taken."""

@@ -1,4 +1,4 @@
-"""What a training loop asks of an objective. The objectives themselves stand beside."""
+"""What a training loop asks of an objective. The objectives are in the modules beside it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How much of what people said the scores reproduce."""
+    """How much of the feedback the scores reproduce."""
 
     agreeing: float
     """Judgments, such as votes or thumbs, that the scores agree with; half for equal scores."""
@@ -30,7 +30,7 @@ class Agreement:
 
     @property
     def share(self) -> float | None:
-        """The accuracy; None where nobody took a side."""
+        """The accuracy; None if no judgment takes a side."""
         return self.agreeing / self.total if self.total else None
 
 
@@ -38,7 +38,7 @@ class Objective(Protocol):
     """What the scores are asked to explain."""
 
     def target(self, record: Record, tokenizer: PreTrainedTokenizerBase) -> Any:
-        """Return what people said of a record, as tensors; ``tokenizer`` is that of its texts."""
+        """Return the feedback of a record, as tensors; ``tokenizer`` is that of its texts."""
         ...
 
     def losses(self, scores: Tensor, batch: Batch, elements: Sequence[Element[Any]]) -> Tensor:

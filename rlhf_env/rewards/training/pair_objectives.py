@@ -95,7 +95,7 @@ class PlackettLuceObjective:
     """The likelihood of whole rankings."""
 
     def target(self, record: Record, tokenizer: PreTrainedTokenizerBase) -> RankingTarget:
-        """Return the ranks of a record; a response that stands there twice has its first rank."""
+        """Return the ranks of a record; a response listed twice has its first rank."""
         assert isinstance(record, Ranking)
         ranks = dict(zip(reversed(record.responses), reversed(record.ranks), strict=True))
         ordered = [ranks[response] for response in dict.fromkeys(record.responses)]

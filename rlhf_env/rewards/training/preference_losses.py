@@ -1,7 +1,7 @@
-"""Losses of scores against what people said: votes, ties, rankings, thumbs, ratings, marks.
+"""Losses of scores against human feedback: votes, ties, rankings, thumbs, ratings, marks.
 
 All are functions of tensors, in nats. The plain loss on pairs, with its margin and centring, is
-`rlhf_env.rewards.bradley_terry.bradley_terry_loss`; no data format is known in here.
+`rlhf_env.rewards.bradley_terry.bradley_terry_loss`; this module knows no data format.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def rating_losses(scores: Tensor, ratings: Tensor, spread: float = 1.0) -> Tenso
 
     Args:
         scores: [N] forecasts, on the scale of the ratings.
-        ratings: [N] what people said.
+        ratings: [N] the human ratings.
         spread: the ratings' standard deviation; makes the mean loss of the mean rating 1.
 
     Returns:

@@ -58,11 +58,11 @@ class RewardSettings:
     patience: int = 4
     """Evaluations without a new least held-out loss after which training stops."""
     members: int = 1
-    """Models to train, each with first weights and an order of its own; several: an ensemble."""
+    """Models to train, each with its own initial weights and data order; several: an ensemble."""
     max_tokens: int | None = None
     """Rows with a longer prompt and response are left out; the model's window when None."""
     seed: int = 0
-    """Decides first weights and order, for one machine and one number of threads."""
+    """Determines initial weights and order, on one machine with one number of threads."""
     device: str = "auto"
     """Where to train: "auto" takes a GPU if there is one."""
 
@@ -92,7 +92,7 @@ class FreshModel:
     window: int = 2048
     """Most tokens of a prompt with its response."""
     initial_spread: float = 0.05
-    """Standard deviation of the first weights."""
+    """Standard deviation of the initial weights."""
 
     def __post_init__(self) -> None:
         """Refuse a shape that cannot be."""

@@ -51,7 +51,7 @@ class RatingObjective:
     """The squared difference of score and rating."""
 
     mean: float
-    """Of the ratings trained on; the score of a response that says nothing."""
+    """Of the ratings trained on; the score of an uninformative response."""
     spread: float
     """Their standard deviation, the unit of the loss."""
     neutral: float
@@ -81,7 +81,7 @@ class OrdinalObjective:
     levels: Tensor
     """[K] the different ratings trained on, rising; another counts as the nearest."""
     thresholds: Tensor
-    """[K − 1] log-odds of a rating up to each level, for a response that says nothing."""
+    """[K − 1] log-odds of a rating up to each level, for an uninformative response."""
     neutral: int
     """The number of the first level that is good."""
 
@@ -156,7 +156,7 @@ class TokenObjective:
     def agreement(
         self, scores: Tensor, batch: Batch, elements: Sequence[Element[Tensor]]
     ) -> Agreement:
-        """Return at how many tokens the sign of the score says whether they are marked."""
+        """Return at how many tokens the sign of the score matches the mark."""
         signs = 0.5 - _marks(batch, elements).double()
         return _sides(scores[batch.is_response], signs[batch.is_response])
 

@@ -19,7 +19,7 @@ with importing("rewards"):
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# An honest judge is rarely this far below one half by chance.
+# A sound reward is rarely this far below one half by chance.
 _SIGNIFICANCE = 0.001
 
 
@@ -28,7 +28,7 @@ def swap_note(agreement: Agreement, judge: str) -> str | None:
 
     Args:
         agreement: of the judge with the pairs.
-        judge: who it is, for the sentence.
+        judge: its name in the sentence.
     """
     count = round(agreement.total)
     if not count:
@@ -45,7 +45,7 @@ def swap_note(agreement: Agreement, judge: str) -> str | None:
 def reference_agreement(
     reference: Any, elements: Sequence[Element[PairTarget]], tokenizer: PreTrainedTokenizerBase
 ) -> Agreement:
-    """Return how often a reward that somebody trusts agrees with the pairs.
+    """Return how often a trusted reward agrees with the pairs.
 
     Args:
         reference: a reward, or a function of texts.

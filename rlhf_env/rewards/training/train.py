@@ -1,4 +1,4 @@
-"""From what people said about responses to a reward: one call."""
+"""Train a reward from human feedback in one call."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RewardTraining:
-    """A reward, and everything needed to say how good it is."""
+    """A trained reward, with everything needed to evaluate it."""
 
     reward: TrainedReward | Ensemble
     """What was trained: one model, or the mean of several."""
@@ -85,14 +85,14 @@ def train(
     losses: LossSettings | None = None,
     reference: Any = None,
 ) -> RewardTraining:
-    """Train a reward model, or an ensemble of them, on what people said.
+    """Train a reward model, or an ensemble of them, on human feedback.
 
     Args:
         model: a folder or hub id of a decoder-only language model, whose trunk gets a new head; or
             the model itself, which is not changed.
         data: as `read_preferences` takes it.
         tokenizer: of a model that is given itself.
-        held_out: data whose loss says when to stop; a tenth of the prompts when None.
+        held_out: data whose loss decides when to stop; a tenth of the prompts when None.
         settings: how to fit.
         losses: what the scores are to explain.
         reference: a reward, or function of texts, known to be sensible; pairs that it mostly
@@ -174,7 +174,7 @@ def _generators(settings: RewardSettings) -> list[torch.Generator]:
 
 
 def _warned(note: str | None) -> tuple[str, ...]:
-    """Say a note, if there is one, as a warning too, and return what is to be kept of it."""
+    """Issue a note, if there is one, as a warning too, and return what is to be kept of it."""
     if note is None:
         return ()
     warnings.warn(note, stacklevel=3)

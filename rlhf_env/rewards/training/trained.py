@@ -1,4 +1,4 @@
-"""A reward model with its tokenizer: what training makes, what is saved, and what judges."""
+"""A reward model with its tokenizer: the result of training, to save and use as a reward."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class TrainedReward:
         """Write a folder with weights, configuration and tokenizer, as a whole or not at all.
 
         Raises:
-            ValueError: if there is something already.
+            ValueError: if the folder is neither new nor empty.
         """
         _write_folder(Path(folder), self._write)
 
@@ -141,7 +141,7 @@ def save_reward(reward: TrainedReward | Ensemble, folder: str | Path) -> None:
     """Write a trained reward, or an ensemble of them with its rule, as a whole or not at all.
 
     Raises:
-        ValueError: if there is something already, or a member was not trained here.
+        ValueError: if the folder is neither new nor empty, or a member was not trained here.
     """
     if isinstance(reward, TrainedReward):
         reward.save(folder)
@@ -205,7 +205,7 @@ def _loaded(path: Path, header: dict[str, Any], device: str | torch.device) -> T
 
 
 def check_new_folder(folder: str | Path) -> None:
-    """Raise ValueError if there is something at a place where a folder is to be made."""
+    """Raise ValueError unless a folder is new or empty."""
     path = Path(folder)
     is_taken = path.is_symlink() or (any(path.iterdir()) if path.is_dir() else path.exists())
     if is_taken:

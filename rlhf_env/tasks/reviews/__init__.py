@@ -1,4 +1,4 @@
-"""The reviews task: short restaurant reviews, a learned proxy and the gold it stands for.
+"""The reviews task: short restaurant reviews, a learned proxy and the gold reward it approximates.
 
 Loading opens only this package's own files; `build` makes them.
 """

@@ -89,7 +89,7 @@ def build(seed: int, settings: BuildSettings, folder: Path) -> Figures:
     language_model = train_language_model(
         asked, texts, settings.language_model, torch.Generator().manual_seed(seed)
     )
-    # A stream of its own, so that a longer or shorter training above changes no draw below.
+    # A separate stream, so that a longer or shorter training above changes no draw below.
     generator = torch.Generator().manual_seed(seed + 1)
     rater = Rater()
     comparisons = compare(language_model, prompts, settings.pairs, rater, generator)

@@ -28,7 +28,7 @@ class Rater:
     temperature: float = 0.5
     """τ, in units of the gold score."""
     careless: float = 0.1
-    """f, share of answers that are a coin's."""
+    """f, share of labels decided by a fair coin."""
     length_bias: float = 0.04
     """λ, by how much one more token impresses, in units of the gold score."""
     longest: int = 24

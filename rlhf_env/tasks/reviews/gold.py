@@ -1,7 +1,7 @@
 """The gold reward of the reviews task: computed from the words, not learned.
 
 A good review names the asked dish and the asked aspect, holds opinions of the asked sentiment
-only, does not repeat itself, is short, and stops. No model is in here.
+only, does not repeat itself, is short, and stops. This module uses no model.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RAW_SD = 1.49
 
 @dataclass(frozen=True, kw_only=True)
 class GoldWeights:
-    """What each quality of a review is worth, in raw points."""
+    """The weight of each quality of a review, in raw points."""
 
     topic: float = 1.0
     """Share of the dishes (and, once more, of the aspects) named that are the asked one."""

@@ -182,7 +182,7 @@ def batches(count: int, training: Training, generator: torch.Generator) -> Itera
 
 
 def _batch(prompts: Sequence[Tensor], texts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    # Padding stands on the right of a causal model and its labels are ignored, so its id is free.
+    # Padding is on the right of a causal model and its labels are ignored, so its id is free.
     rows = [torch.cat(pair) for pair in zip(prompts, texts, strict=True)]
     ids = pad_sequence(rows, batch_first=True, padding_value=0)
     hidden = [torch.full_like(prompt, IGNORED) for prompt in prompts]

@@ -1,6 +1,6 @@
 """The closed vocabulary of the reviews task: its words, what they mean, and its tokenizer.
 
-The gold reward and the grammar read the same tables; no probability is in here.
+The gold reward and the grammar read the same tables; this module holds no probabilities.
 """
 
 from __future__ import annotations
