@@ -1,1 +1,1 @@
-"""The grid behind `scripts/ablate.py`: its runs, its records and its folder."""
+"""The grid of `scripts/ablate.py`: its runs, its records and its folder."""

@@ -52,7 +52,7 @@ def run(settings: Settings, runner: Runner | None = None) -> int:
 def file_digests(settings: Settings) -> dict[str, str]:
     """Return the SHA-256 of each file that the tasks are made of, by option.
 
-    What would fail every run of a model, and is seen without its weights, is refused here.
+    Anything that would fail every run of a model and can be seen without its weights is refused.
 
     Raises:
         ValueError: if one of them, a model or the reward cannot be used.
@@ -128,7 +128,7 @@ def ablate(settings: Settings, executor: Executor) -> int:
 
 
 def frontiers(records: list[Record]) -> list[dict[str, Any]]:
-    """Return what optimal policies reach on each task that was solved, with the task's name."""
+    """Return what optimal policies achieve on each solved task, with the task's name."""
     solved: dict[str, RunSettings] = {
         record.run.task_name: record.run for record in records if "j_ratio" in record.row
     }

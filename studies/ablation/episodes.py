@@ -26,8 +26,8 @@ def example_episodes(
     """Return the first responses to the task's evaluation prompts.
 
     Args:
-        agent: any that acts. One that is not of this project is asked after training only, so
-            that its own random numbers in training are not others.
+        agent: any that acts. An external one is called after training only, so that its random
+            numbers during training do not change.
         envs: the agent's environment.
         stage: "before" or "after" training.
     """
@@ -55,7 +55,7 @@ def example_episodes(
 
 
 def _acted(agent: Any, envs: VectorEnv[Any, Any, Any]) -> dict[str, Any]:
-    """Return the first episode of an agent that says nothing of its values and advantages."""
+    """Return the first episode of an agent that reports no values or advantages."""
     base = base_environment(envs)
     rollout = collect(envs, agent, SHOWN, seed=0, prompts=base.task.eval_prompts)
     return _episode(add_policy_logprob(rollout, base.kl_coef), base.task, {}, 0)
@@ -78,7 +78,7 @@ def _episode(rollout: Rollout, task: Task, extras: dict[str, Tensor], row: int) 
 
 
 def _gold(rollout: Rollout, task: Task, row: int) -> dict[str, float]:
-    """Return what the true objective says of an episode, where the task has one."""
+    """Return the gold score of an episode, if the task has a true objective."""
     if task.gold is None:
         return {}
     judged = score(task.gold, [rollout.prompts()[row]], [rollout.responses()[row]])
@@ -86,7 +86,7 @@ def _gold(rollout: Rollout, task: Task, row: int) -> dict[str, float]:
 
 
 def _per_token(agent: Agent | BestOfN, rollout: Rollout) -> dict[str, Tensor]:
-    """Return [B, L] advantages, and values where the algorithm has them, of every token."""
+    """Return the [B, L] advantages of every token, and its values if the algorithm has them."""
     if agent.learner is None:
         return {}
     old = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
@@ -99,5 +99,5 @@ def _per_token(agent: Agent | BestOfN, rollout: Rollout) -> dict[str, Tensor]:
 
 
 def _total(field: Tensor | Mapping[str, Tensor]) -> Tensor:
-    """Return what all of a critic's outputs say together; a tensor as it is."""
+    """Return a critic's outputs combined into one value; a tensor is returned unchanged."""
     return torch.stack(list(field.values())).sum(0) if isinstance(field, Mapping) else field

@@ -21,7 +21,7 @@ VERSION = "brain.Event:2"
 
 
 def write_events(folder: Path, record: Record) -> None:
-    """Write a run's figures by update, as a whole; of a run without any nothing is written."""
+    """Write a run's figures by update, as a whole; a run without figures gets no file."""
     if not record.curve:
         return
     place = folder / EVENTS / record.run.run_id

@@ -1,4 +1,4 @@
-"""How near the exact optimum runs come, on tasks small enough to be enumerated."""
+"""How close runs come to the exact optimum, on tasks small enough to be enumerated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXACT_POINTS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class ExactCurve:
-    """How near the exact optimum an agent comes, on tasks that can be enumerated.
+    """How close an agent comes to the exact optimum, on tasks that can be enumerated.
 
     The objective is the same for every run: the score minus beta times the KL, undiscounted.
     """
@@ -54,11 +54,11 @@ class ExactCurve:
         return self._compared(evaluate(self.task, agent, self.kl_coef).objective)
 
     def estimate(self, figures: Mapping[str, float], episodes: int) -> dict[str, float]:
-        """Return what `measure` does, from episodes of an agent that tells no probabilities.
+        """Return the same as `measure`, from episodes of an agent without known probabilities.
 
         Args:
             figures: ``score`` and ``kl`` (k1, nats per sequence), means over evaluation episodes.
-            episodes: how many they were; kept as ``objective_episodes``.
+            episodes: their number; kept as ``objective_episodes``.
         """
         if self.task is None:
             return {}
@@ -83,7 +83,7 @@ def is_enumerable(task: Task) -> bool:
 
 
 def exact_frontier(task: Task) -> list[dict[str, float]]:
-    """Return the highest score at each KL, as the optimal policies trace it, by growing KL.
+    """Return the highest score at each KL, traced by the optimal policies, by increasing KL.
 
     Args:
         task: the list is empty where it cannot be enumerated.

@@ -47,9 +47,9 @@ def execute(run: RunSettings) -> RunResult:
 
 
 def evaluate(agent: Any, envs: VectorEnv[Any, Any, Any], episodes: int) -> dict[str, float]:
-    """Return what an agent is worth on the task's evaluation prompts.
+    """Return an agent's metrics on the task's evaluation prompts.
 
-    Of an agent that only acts, its episodes are judged and compared with the reference's.
+    If an agent only acts, its episodes are scored and compared with the reference's.
     """
     if isinstance(agent, Agent | BestOfN):
         return agent.evaluate(episodes)

@@ -1,4 +1,4 @@
-"""The folder of an ablation: what is in it, and whose it is.
+"""The folder of an ablation: its files, and which grid it belongs to.
 
 settings.json        the grid; a folder holds one grid only
 runs/<run_id>.json   one finished or failed run, written as a whole
@@ -33,7 +33,7 @@ from studies.results.folder import (
     why_not,
 )
 
-# Of settings.json and the records; raised when an older version could not go on with them.
+# Of settings.json and the records; raised when an older version could not continue from them.
 FORMAT = 2
 OWNER = ".pid"
 
@@ -59,7 +59,7 @@ def grid_settings(axes: Axes, budget: Budget, digests: Mapping[str, str]) -> dic
 def claim(folder: Path, asked: dict[str, Any]) -> AcquireReturnProxy:
     """Make a folder this grid's own, and hold it until the returned lock is left.
 
-    The same grid with fewer seeds is made larger. Nothing is made or changed where the folder is
+    The same grid with fewer seeds is extended. Nothing is created or changed if the folder is
     refused.
 
     Args:
@@ -75,7 +75,7 @@ def claim(folder: Path, asked: dict[str, Any]) -> AcquireReturnProxy:
         _check_contents(folder, asked)
         folder.mkdir(parents=True, exist_ok=True)
         lock = _lock(folder)
-        # Since the first look another ablation may have come and gone.
+        # Another ablation may have started and ended since the first check.
         if _check_contents(folder, asked) != asked:
             write_atomically(folder / SETTINGS, f"{json.dumps(asked, indent=2)}\n".encode())
     except OSError as error:
@@ -101,7 +101,7 @@ def _check_place(folder: Path) -> None:
 
 
 def _check_contents(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that a folder holds, none if it is empty or not there."""
+    """Return the settings that a folder holds, none if it is empty or missing."""
     saved = read_settings(folder)
     visible = [path for path in folder.glob("*") if not path.name.startswith(".")]
     if visible and not saved:

@@ -1,4 +1,4 @@
-"""Running what a folder does not hold yet of a grid, with a bar and a line per run."""
+"""Runs the part of a grid that a folder does not hold yet, with a bar and a line per run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run_missing(
         executor: runs what it is given.
         folder: holds the records.
         threads: of each run, which its command repeats.
-        retry_failed: whether a record of a failure counts as none.
+        retry_failed: whether to ignore records of failed runs.
         tensorboard: whether to write each run's curve for TensorBoard.
 
     Returns:
@@ -87,9 +87,9 @@ def as_record(outcome: Ended, folder: Path, threads: int = 1) -> Record:
 
 
 def command(run: RunSettings, folder: Path, threads: int) -> str:
-    """Return what to type to run one run of a grid alone, into a folder of its own.
+    """Return the command that repeats one run of a grid alone, in a separate folder.
 
-    It gives the same figures to the last bit, where machine and libraries are the same.
+    It gives the same figures to the last bit, if machine and libraries are the same.
     """
     budget = dict(vars(run.budget))
     own, usual = budget.pop("own").to_json(), OwnTask().to_json()

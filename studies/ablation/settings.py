@@ -1,4 +1,4 @@
-"""What `scripts/ablate.py` can be told."""
+"""The settings of `scripts/ablate.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The start of a command as a process of its own, before anything slow is imported."""
+"""The entry point of a command in its own process, before anything slow is imported."""
 
 from __future__ import annotations
 

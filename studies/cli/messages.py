@@ -1,4 +1,4 @@
-"""What each command says when it is interrupted. Imports nothing, so that it is ready first."""
+"""The messages of interrupted commands. Imports nothing, so that it is ready first."""
 
 from __future__ import annotations
 

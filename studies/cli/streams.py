@@ -7,7 +7,7 @@ import sys
 
 
 def accept_any_text() -> None:
-    """Let standard output and error write what their encoding lacks as escapes."""
+    """Make standard output and error escape characters that their encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

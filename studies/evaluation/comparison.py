@@ -24,16 +24,16 @@ from studies.evaluation.settings import Compare
 from studies.reporting.console import MEASURES, cut
 from studies.results.run_folder import write_samples
 
-# What depends on nothing but the response; a return depends on an agent's own KL coefficient.
+# What depends only on the response; a return depends on an agent's own KL coefficient.
 COMPARED = ("score", "gold", "kl", "response_length", "eos_rate", "entropy")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What one agent is worth beside another."""
+    """The metrics of two agents, side by side."""
 
     judge: str
-    """What wins are counted by: "gold", else "score"."""
+    """The measure that decides wins: "gold", else "score"."""
     wins: Estimate
     """How often the first agent's response is better, ties counting half."""
     first: dict[str, Estimate]
@@ -69,7 +69,7 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Estimate]:
 
 
 def rows(comparison: Comparison) -> list[tuple[str, str, str, str]]:
-    """Return measure, first, second and difference as they are shown."""
+    """Return measure, first, second and difference as displayed."""
     return [
         (
             MEASURES[name],

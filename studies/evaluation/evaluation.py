@@ -1,4 +1,4 @@
-"""The evaluation of one saved agent, beside the reference it was held near."""
+"""The evaluation of one saved agent and of its KL reference."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from studies.results.run_folder import write_samples
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What an agent and its reference are worth."""
+    """The metrics of an agent and of its reference."""
 
     agent: dict[str, Estimate]
     """Measure -> mean over its responses."""
@@ -51,7 +51,7 @@ def evaluate(agent: Agent, episodes: int, seed: int) -> Evaluation:
 def means(metrics: pd.DataFrame) -> dict[str, Estimate]:
     """Return the mean of each column with its interval.
 
-    A column with numbers that are not finite is left out: not every agent knows its KL.
+    Columns with non-finite numbers are left out: not every agent knows its KL.
     """
     columns = {str(name): metrics[name].to_numpy(dtype=float) for name in metrics}
     return {name: mean(column) for name, column in columns.items() if np.isfinite(column).all()}
@@ -79,7 +79,7 @@ def measures_table(columns: Mapping[str, Mapping[str, Estimate]]) -> Table:
 
 
 def write(evaluation: Evaluation, saved: Saved, task: str, question: Question, out: Path) -> None:
-    """Write ``evaluation.json`` and ``samples.jsonl``; what is there is replaced.
+    """Write ``evaluation.json`` and ``samples.jsonl``; existing files are replaced.
 
     Raises:
         OSError: if they cannot be written.

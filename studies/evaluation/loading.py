@@ -35,14 +35,14 @@ class Source:
     inputs: TaskInputs | None
     """What was read for a model; None for a built-in task."""
     reward: Path | None
-    """The file of a reward that was learned before; None where there is none."""
+    """The file of a previously learned reward; None if there is none."""
 
 
 def read_source(saved: Saved, asked: Problem, *, trust: bool = False) -> Source:
-    """Return what the command line asks, else what the agent was trained on.
+    """Return the task of the command line, else the one that the agent was trained on.
 
     Args:
-        saved: the agent, in a folder that anybody may have written.
+        saved: the agent, in an untrusted folder.
         asked: what the command line names.
         trust: import the code that the folder's settings name.
 
@@ -122,7 +122,7 @@ def _check_no_more(asked: Problem) -> None:
 
 
 def _check_no_code(saved: Saved, problem: Problem) -> None:
-    """Refuse to import what only the folder names: whoever made the folder would choose it."""
+    """Refuse to import code that only the folder names: the folder's author would choose it."""
     if problem.model is None and is_custom(problem.task or ""):
         again = f"--task {problem.task}"
     elif problem.model is not None and ":" in (problem.own.reward or ""):

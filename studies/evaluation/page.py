@@ -27,7 +27,7 @@ def as_html(
 
     Args:
         names: of "first", "second" and "task".
-        verdict: who wins, as a sentence.
+        verdict: which agent wins, as a sentence.
         rows: measure, first, second and difference.
         pairs: both responses to each prompt; the first `MAX_PAIRS` are shown.
     """

@@ -1,4 +1,4 @@
-"""What agents answer to a task's evaluation prompts, and the metrics of each response."""
+"""Agents' responses to a task's evaluation prompts, and the metrics of each response."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def respond(agent: Agent, policy: Policy, name: str, episodes: int, seed: int) -
     Policies that are given the same seed answer with the same random numbers.
 
     Args:
-        agent: whose environment judges.
-        policy: who answers; its own one or the reference.
+        agent: its environment scores the responses.
+        policy: generates the responses; the agent's own or the reference.
         name: of the policy, in the records.
         episodes: responses.
         seed: of the responses.
     """
     task = agent.base.task
     if policy is agent.policy and type(agent).sample is not Agent.sample:
-        # It answers otherwise than its policy does, such as with the best of several responses.
+        # The agent may not simply sample its policy: it may return the best of several responses.
         prompts = itertools.islice(itertools.cycle(task.eval_prompts), episodes)
         rollout = agent.sample(list(prompts), seed=seed)
     else:
@@ -62,7 +62,7 @@ def respond(agent: Agent, policy: Policy, name: str, episodes: int, seed: int) -
 
 
 def reference_policy(agent: Agent) -> Policy:
-    """Return the reference as a policy of the agent's temperature."""
+    """Return the reference as a policy with the agent's temperature."""
     model, size = agent.base.mdp.reference.model, agent.base.task.vocab_size
     return Policy(model, size, agent.policy.temperature)
 
@@ -72,7 +72,7 @@ def response_metrics(rollout: Rollout, policy: Policy, eos_id: int) -> pd.DataFr
 
     Args:
         rollout: B episodes of the policy.
-        policy: whose entropy is asked.
+        policy: the one whose entropy is measured.
         eos_id: the token that ends a response.
 
     Returns:

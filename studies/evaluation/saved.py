@@ -114,7 +114,7 @@ def _run(fields: dict[str, Any], folder: Path) -> Settings:
 def found_from(problem: Problem, begun_in: Path) -> Problem:
     """Return a problem whose files are found from the folder that a run was begun in.
 
-    A file that is where the path leads from the present folder is left as it is named.
+    A path that exists relative to the current folder is left unchanged.
 
     Args:
         problem: with paths as they were typed.

@@ -1,4 +1,4 @@
-"""What `scripts/evaluate.py` and `scripts/compare.py` can be told. Nothing is read here."""
+"""The settings of `scripts/evaluate.py` and `scripts/compare.py`. No file is read here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_EPISODES = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What agents are asked. A run of scripts/train.py says itself what its task is."""
+    """The task to evaluate on. A run of scripts/train.py records its own task."""
 
     problem: tyro.conf.OmitArgPrefixes[Problem] = field(default_factory=Problem)
     episodes: int = 256
@@ -63,7 +63,7 @@ class Compare:
 
 
 def check_question(question: Question) -> None:
-    """Refuse numbers and tasks that cannot be.
+    """Refuse invalid numbers and tasks.
 
     Raises:
         ValueError: one sentence with the option, what it got, and what would be right.
@@ -73,16 +73,16 @@ def check_question(question: Question) -> None:
     whole_number("--samples", question.samples, 0)
     problem = question.problem
     if problem.model is None and problem.task is None:
-        # Naming the reward of the agent's own run again says that its code may run.
+        # Naming the reward of the agent's own run again is consent to running its code.
         problem = replace(problem, own=replace(problem.own, reward=None))
     check_problem(problem)
 
 
 def check_evaluate(settings: Evaluate) -> None:
-    """Refuse what cannot be evaluated, as far as the command line tells."""
+    """Refuse what cannot be evaluated, as far as the command line shows."""
     check_question(settings.question)
 
 
 def check_compare(settings: Compare) -> None:
-    """Refuse what cannot be compared, as far as the command line tells."""
+    """Refuse what cannot be compared, as far as the command line shows."""
     check_question(settings.question)

@@ -1,4 +1,4 @@
-"""How much of the machine there is to use."""
+"""How many cores and threads to use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def available_cores() -> int:
 
 
 def threads_per_job(jobs: int) -> int:
-    """Return the threads of each of so many processes: what a person set, or a share."""
+    """Return the threads of each process: the number that the user set, or an equal share."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdecimal() and int(asked) > 0:
         return int(asked)

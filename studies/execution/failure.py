@@ -1,10 +1,10 @@
-"""How a command says that it could not do what it was asked, with its exit status."""
+"""The error with which a command fails, with its exit status."""
 
 from __future__ import annotations
 
 
 class CommandFailed(Exception):
-    """What went wrong, as one sentence for the person who typed the command."""
+    """What went wrong, as one sentence for the user."""
 
     def __init__(self, sentence: str, status: int = 1) -> None:
         """Keep the exit status: 1 for failed work, 2 for settings, others as documented."""

@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM: one line and exit status 130, within two seconds, whatever is going on.
+"""Ctrl-C and SIGTERM: one line and exit status 130, within two seconds, at any point.
 
-Nothing but the standard library is imported here, so that this is ready before all the rest.
+Imports only the standard library, so that it is ready before everything else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STATUS = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Grace period for updating the tables; what is finished is on the disk already.
 GRACE_SECONDS = 1.0
-# What the command says at its end; a signal handler can be given nothing.
+# The final message of the command; a signal handler takes no arguments of ours.
 _message = "interrupted"
 
 
@@ -28,7 +28,7 @@ def leave_on_signals(message: str) -> None:
     global _message
     _message = message
     for number in SIGNALS:
-        # A shell starts background jobs with Ctrl-C ignored, and so it stays.
+        # A shell starts background jobs with Ctrl-C ignored; that is kept.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _leave)
 
@@ -81,7 +81,7 @@ def held() -> Iterator[None]:
 def end(status: int) -> NoReturn:
     """End this process; after an interrupt without the clean-up that could take or wait."""
     if status != STATUS:
-        # All is done: a late Ctrl-C must not turn that into a death while Python shuts down.
+        # All is done: a late Ctrl-C must not turn success into failure while Python shuts down.
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         sys.exit(status)

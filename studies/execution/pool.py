@@ -1,7 +1,7 @@
-"""Running many runs on the cores of one machine, whatever becomes of the single one.
+"""Running many runs on the cores of one machine, tolerating failures of single runs.
 
-Workers stay for the whole grid, so the libraries are imported once per worker. Each has a pipe of
-its own and shares no lock or queue with the others, so any of them can be killed at any time.
+Workers stay for the whole grid, so the libraries are imported once per worker. Each has its
+own pipe and shares no lock or queue with the others, so any of them can be killed at any time.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class WorkerChannel:
     """A process that runs one run after another, and the way to talk to it."""
 
     process: SpawnProcess
-    """Killed when it is no longer needed; it writes nothing that is not written as a whole."""
+    """Killed when no longer needed; this is safe, since it writes files atomically."""
     pipe: Connection
     """Runs go in, outcomes come out; at its end when the process is dead."""
 
@@ -111,7 +111,7 @@ def attempt(runner: Runner[Job, Result], run: Job) -> Outcome[Job, Result]:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the kind and the text of an error without line breaks and control characters."""
+    """Return the type and message of an error without line breaks and control characters."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     printable = "".join(c if c.isprintable() else "?" for c in text)
     return printable if len(printable) <= MAX_ERROR else printable[: MAX_ERROR - 1] + "…"
@@ -188,7 +188,7 @@ def _drain(
 
 
 def _end_with_parent() -> None:
-    # A worker whose parent was killed would wait for its next run for ever.
+    # A worker whose parent was killed would wait for its next run forever.
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait_for([parent.sentinel])

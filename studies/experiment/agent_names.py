@@ -112,9 +112,9 @@ def check_constructor(agent: str, made: Callable[..., Any]) -> None:
 def settings_of(made: Callable[..., Any]) -> frozenset[str]:
     """Return which of `OFFERED` a constructor takes as keyword arguments.
 
-    One that hands ``**kwargs`` on takes what the next class in line takes, and all of `OFFERED` if
-    no class in line says more. Of this project's agents the settings are the fields of their
-    ``config_class``.
+    One that passes ``**kwargs`` on takes what the next class in the MRO takes, or all of `OFFERED`
+    if no class in the MRO is more specific. The settings of this project's agents are
+    the fields of their ``config_class``.
     """
     lines = [one for one in made.__mro__ if one is not object] if inspect.isclass(made) else [made]
     found: set[str] = set()
@@ -136,7 +136,7 @@ def settings_of(made: Callable[..., Any]) -> frozenset[str]:
 
 
 def parameters(function: Callable[..., Any]) -> list[str]:
-    """Return the names of a callable's parameters; none if it does not tell them."""
+    """Return the names of a callable's parameters; none if its signature is not available."""
     return [parameter.name for parameter in _parameters(function)]
 
 

@@ -29,7 +29,7 @@ from wrappers import boundaries, vector
 MAX_ENVS = 64
 # Tables of logits learn with far larger steps than transformers do.
 LEARNING_RATES = {"toy15": 0.05}
-# Pretrained models leave their reference far behind in one update of the agents' own step size.
+# At the agents' own step size, pretrained models move far from their reference in one update.
 # PPO takes many steps per update, the others one.
 MODEL_LEARNING_RATES = {"ppo": 3e-5, "kl_penalty_ppo": 3e-5}
 MODEL_LEARNING_RATE = 1e-4
@@ -88,7 +88,7 @@ def make_envs(run: RunSettings, task: Task, device: str = "auto") -> VectorEnv[A
 
 
 def with_granularity(envs: VectorEnv[Any, Any, Any], granularity: str) -> VectorEnv[Any, Any, Any]:
-    """Return the environment with actions of several tokens, where the name says so."""
+    """Return the environment with actions of several tokens, if the granularity has them."""
     if (tokens := tokens_per_action(granularity)) is not None:
         return vector.MacroAction(envs, n=tokens)
     if (threshold := entropy_threshold(granularity)) is not None:
@@ -134,7 +134,7 @@ def make_agent(
 
 
 def learning_rate(run: RunSettings) -> float | None:
-    """Return the step size that was asked for, or one that suits the task; None if any does."""
+    """Return the requested step size, or one that suits the task; None for the agent's own."""
     if run.budget.learning_rate is not None:
         return run.budget.learning_rate
     if run.budget.model is not None:

@@ -1,4 +1,4 @@
-"""Refusals of what a person typed, before a model is loaded or a file is made."""
+"""Checks of the command line, before a model is loaded or a file is made."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def check_axes(axes: Axes) -> None:
 
 
 def check_budget(budget: Budget) -> None:
-    """Refuse a budget that cannot be spent."""
+    """Refuse an invalid budget."""
     whole_number("updates", budget.updates, 0, MAX_COUNT)
     for name in ("episodes_per_update", "every_k", "eval_episodes"):
         whole_number(name, getattr(budget, name), 1, MAX_COUNT)
@@ -100,7 +100,7 @@ def check_budget(budget: Budget) -> None:
 
 
 def check_taken(axes: Axes, budget: Budget) -> None:
-    """Refuse options that an agent of one's own, or every agent, would be run without.
+    """Refuse options that a custom agent, or every agent, would ignore.
 
     Raises:
         ValueError: with the option.
@@ -162,7 +162,7 @@ def check_horizon(name: str, every_k: int, horizon: int) -> None:
 
 
 def known_horizon(budget: Budget) -> int | None:
-    """Return the tokens of a task's longest response, where no model tells them."""
+    """Return the tokens of a task's longest response, for a task without a model."""
     if budget.model is not None:
         return budget.own.max_new_tokens or MAX_NEW_TOKENS
     return budget.own.max_new_tokens or HORIZONS.get(budget.task)
@@ -179,13 +179,13 @@ def check_task(task: str) -> None:
 
 
 def check_jobs(jobs: int | None, threads: int | None = None) -> None:
-    """Refuse a number of processes, or of threads in each, that cannot be."""
+    """Refuse an invalid number of processes, or of threads in each."""
     for name, count in (("jobs", jobs), ("threads", threads)):
         whole_number(name, count, 1, MAX_JOBS)
 
 
 def _check_callable(function: Callable[..., Any], task: str) -> None:
-    # A function that does not tell what it takes is found out when it is called.
+    # A function without a readable signature is checked when it is called.
     required = [name for name in parameters(function) if _is_required(function, name)]
     if required:
         raise ValueError(

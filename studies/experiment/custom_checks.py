@@ -26,8 +26,8 @@ MAX_ERROR = 120
 def check_custom_parts(model: str, own: OwnTask, inputs: TaskInputs) -> None:
     """Refuse a model, prompts or a function that no task can be made of.
 
-    Of the model everything but the content of its weights is looked at, and the function is asked
-    about two responses.
+    Everything about the model except its weights is checked, and the function is called on two
+    responses.
 
     Raises:
         ValueError: one sentence with the option, what it got, and what would be right.
@@ -92,8 +92,8 @@ def try_reward(reward: Reward, prompts: Sequence[Tensor], option: str) -> None:
 
     Args:
         reward: the judge.
-        prompts: token ids; the last of each stands in for a response.
-        option: what the reward came by.
+        prompts: token ids; the last of each serves as a response.
+        option: the one that named the reward.
 
     Raises:
         ValueError: if it raises, or does not answer with finite numbers.

@@ -1,4 +1,4 @@
-"""A task made of a language model, prompts and a reward of one's own."""
+"""A task made of the user's language model, prompts and reward."""
 
 from __future__ import annotations
 

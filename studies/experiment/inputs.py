@@ -129,7 +129,7 @@ def existing_file(path: Path | None, option: str) -> Path:
 
 
 def import_reward(reference: str) -> TextFunction:
-    """Return the function that ``module:function`` or ``file.py:function`` stands for.
+    """Return the function that ``module:function`` or ``file.py:function`` refers to.
 
     Raises:
         ValueError: if it cannot be imported or does not take prompts and responses.

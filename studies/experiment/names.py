@@ -1,4 +1,4 @@
-"""How densities and granularities are named on a command line, and what the names say."""
+"""How densities and granularities are named on a command line, and the numbers in these names."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_name(what: str, got: str, choices: Sequence[str]) -> None:
     Args:
         what: how to call it in an error.
         got: the name.
-        choices: the names there are; a capital stands for a number.
+        choices: the valid names; a capital is a placeholder for a number.
 
     Raises:
         ValueError: with the choices, and the nearest.

@@ -14,7 +14,7 @@ _MISSING = object()
 
 
 def import_object(reference: str, what: str) -> Callable[..., Any]:
-    """Return the callable that ``module:name`` stands for.
+    """Return the callable that ``module:name`` refers to.
 
     Args:
         reference: for example ``my_agents:Mine``.

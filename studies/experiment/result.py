@@ -1,4 +1,4 @@
-"""What one run of an experiment gives back."""
+"""The result of one run of an experiment."""
 
 from __future__ import annotations
 

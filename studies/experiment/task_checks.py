@@ -1,4 +1,4 @@
-"""Refusals of what a person typed about a task, before anything is read or loaded."""
+"""Checks of the task options of a command line, before anything is read or loaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HUB_ID = r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?"
 
 
 def check_problem(problem: Problem) -> None:
-    """Refuse options that contradict each other, a model that is not there, and bad numbers.
+    """Refuse options that contradict each other, a missing model, and invalid numbers.
 
     Raises:
         ValueError: one sentence with the option, what it got, and what would be right.

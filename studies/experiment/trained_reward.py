@@ -8,7 +8,7 @@ from pathlib import Path
 
 # As `rlhf_env.rewards.training.trained` writes it; nothing here imports torch.
 HEADER = "reward.json"
-# Figures lie beside the reward and are no part of it.
+# Figures are stored beside the reward and are not part of it.
 NOT_THE_REWARD = "figures.json"
 
 
@@ -21,7 +21,7 @@ def reward_folder(reference: str) -> Path:
     """Return the folder of a trained reward.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it is not a trained reward.
     """
     path = Path(reference)
     if not (path / HEADER).is_file():

@@ -1,7 +1,7 @@
 """The file of a round's pairs, in which people label the better response.
 
 One JSON object per line: prompt, response_a, response_b, and preferred: "a", "b", "tie", or null
-where there is no label yet.
+if it is not labeled yet.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CHOICES = ("a", "b", "tie")
 
 
 class LabelsMissing(Exception):
-    """People have not filled in all labels; the message says what is to be done."""
+    """Some labels are missing; the message says what to do."""
 
 
 def write_pairs(path: Path, pairs: Sequence[Pair], preferred: Iterable[str | None]) -> None:

@@ -1,4 +1,4 @@
-"""Pairs of responses of the present policy, to be labeled by which one is better."""
+"""Pairs of responses of the current policy, to be labeled by which one is better."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def sample_pairs(
 ) -> SampledPairs:
     """Draw prompts, and two responses to each, until there are enough pairs to show.
 
-    Responses that do not end by themselves or say nothing, and two equal ones, are not shown.
+    Truncated or empty responses, and pairs of equal ones, are not shown.
 
     Args:
         envs: a vector environment of the task.
@@ -92,7 +92,7 @@ def sample_pairs(
 def gold_preferences(
     sampled: SampledPairs, gold: Reward, temperature: float, generator: torch.Generator
 ) -> list[str]:
-    """Return who is preferred in each pair, "a", "b" or "tie", by the gold reward with noise.
+    """Return the preference in each pair, "a", "b" or "tie", by the gold reward with noise.
 
     P(a) = σ((gold(a) − gold(b)) / temperature)   (Bradley and Terry 1952)
 

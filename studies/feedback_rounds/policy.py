@@ -73,7 +73,7 @@ def reference_rollout(
 def train_policy(
     model: nn.Module, envs: VectorEnv[Any, Any, Any], settings: Settings, seed: int, folder: Path
 ) -> PPO:
-    """Train a model with PPO, or go on where an interrupted training stopped.
+    """Train a model with PPO, or continue an interrupted training.
 
     The value head and the optimizer are new in each round, as the reward is.
 

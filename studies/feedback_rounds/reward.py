@@ -89,7 +89,7 @@ def accuracy(
     """Return how often a reward prefers what people did; equal scores count half.
 
     Returns:
-        A share of the pairs that are no ties; None if all are.
+        A share of the pairs that are not ties; None if all are.
     """
     decided = [pair for pair in comparisons if pair.is_decided]
     if not decided:

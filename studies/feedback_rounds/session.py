@@ -36,7 +36,7 @@ from studies.feedback_rounds.reward import accuracy, check_learnable, fit_reward
 from studies.feedback_rounds.settings import Settings
 from studies.results.run_folder import claim
 
-# What each round draws from a stream of its own.
+# Each of these has its own random stream in every round.
 _PAIRS, _LABELS, _REWARD, _POLICY = range(4)
 # Of an evaluation: what is kept of a round.
 KEPT = (
@@ -53,7 +53,7 @@ SHOWN = ("round", "pairs", "held_out_accuracy", "previous_accuracy", "proxy", "g
 
 
 def prepare(settings: Settings) -> Task:
-    """Load the task, and see that it can be run.
+    """Load the task, and check that it can be run.
 
     Raises:
         ValueError: if it has no gold reward where that should label, or no reward can be learned.
@@ -120,7 +120,7 @@ def _run_round(settings: Settings, task: Task, folder: RoundFolder) -> None:
 def _write_pairs(
     settings: Settings, envs: VectorEnv[Any, Any, Any], policy: Policy, folder: RoundFolder
 ) -> None:
-    """Sample the round's pairs, and label them if that is the gold reward's part."""
+    """Sample the round's pairs, and label them if the gold reward is the labeler."""
     seed = _seed(settings, folder, _PAIRS)
     sampled = sample_pairs(envs, policy, settings.pairs_per_round, (seed,))
     preferred: Sequence[str | None] = [None] * len(sampled.pairs)

@@ -1,4 +1,4 @@
-"""What `scripts/rounds.py` can be told, and what is refused. Nothing is read here."""
+"""The settings of `scripts/rounds.py` and their checks. No file is read here."""
 
 from __future__ import annotations
 

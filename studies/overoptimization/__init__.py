@@ -1,1 +1,1 @@
-"""The study behind `scripts/overoptimization.py`: proxies optimized until the truth suffers."""
+"""The study of `scripts/overoptimization.py`: proxies optimized until the truth suffers."""

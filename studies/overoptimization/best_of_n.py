@@ -1,4 +1,4 @@
-"""Best-of-n: what more and more choosing by a judge earns, by the judge and in truth."""
+"""Best-of-n: proxy and gold score of the best of n by a judge, as n grows."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _FREE = ("seeds", "jobs", "out")
 
 
 def claim_folder(study: Study) -> None:
-    """Make the folder, or see that it was made for the same study.
+    """Make the folder, or check that it was made for the same study.
 
     Raises:
         ValueError: if it was made for another, or cannot be read.

@@ -1,4 +1,4 @@
-"""The pieces of work, each of which leaves one file or folder: what is there is not done again.
+"""The pieces of work, each of which leaves one file or folder: existing ones are not repeated.
 
 What a piece does is in `studies.overoptimization.work`, which imports torch.
 """

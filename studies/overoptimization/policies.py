@@ -1,4 +1,4 @@
-"""Reinforcement learning: PPO trained against a judge, and what becomes of the truth meanwhile."""
+"""Reinforcement learning: PPO trained against a judge, and the gold score meanwhile."""
 
 from __future__ import annotations
 

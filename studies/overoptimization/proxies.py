@@ -43,7 +43,7 @@ def number(seed: int, stream: int) -> int:
 
 
 def train_proxy(proxy: Proxy, fitting: Fitting, task: Task, folder: Path) -> None:
-    """Train the reward models on comparisons of their own and write them into a folder.
+    """Train a proxy's reward models on their own set of comparisons and write them into a folder.
 
     Each is shifted and scaled to mean 0 and spread 1 on responses of the reference.
     """
@@ -74,7 +74,7 @@ def load_judge(judge: Judge, folder: Path) -> TrainedReward | Ensemble:
 
 
 def comparisons(task: Task, pairs: int, seed: int) -> PreferenceData:
-    """Return what raters said about pairs of the reference's finished, short reviews."""
+    """Return raters' labels for pairs of the reference's finished, short reviews."""
     model = cast(LlamaForCausalLM, task.reference)
     drawn = compare(
         model, task.prompts, round(_SPARE * pairs), Rater(), generator(seed, COMPARISONS)

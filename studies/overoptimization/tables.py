@@ -30,7 +30,7 @@ Row = dict[str, str | float]
 
 
 def peaks_table(points: pd.DataFrame) -> str:
-    """Return the Markdown table of where gold peaks and how much is lost by going on."""
+    """Return the Markdown table of where gold peaks and how much is lost by continuing."""
     return _markdown(PEAK_HEAD, [_peak_cells(curve) for curve in curves(points)])
 
 

@@ -1,4 +1,4 @@
-"""The axes of a results table: which columns are settings, which vary, and who shares a setting.
+"""The axes of a results table: which columns are settings, which vary, which runs share a setting.
 
 Nothing is measured or drawn in here.
 """
@@ -15,10 +15,10 @@ import pandas as pd
 
 from studies.experiment.grid import Budget, RunSettings
 
-# A task makes a section of its own, and figures show these two as columns and rows of panels.
+# Each task has its own section, and figures show these two as columns and rows of panels.
 TASK = "task"
 PANEL_AXES = ("granularity", "density")
-# The seed tells the runs of a setting apart; how often is paid follows from the density.
+# The seed distinguishes the runs of a setting; how often is paid follows from the density.
 NOT_AXES = frozenset({"seed", "budget", "every_k", TASK})
 AXES = tuple(
     field.name

@@ -1,4 +1,4 @@
-"""What a person sees of a training run: a table of evaluations, and responses."""
+"""What the terminal shows of a training run: a table of evaluations, and responses."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def sample_records(
     Args:
         rollout: B episodes.
         task: whose tokenizer turns ids into text.
-        gold: [B] what the true objective says of them; None where it is not known.
+        gold: [B] their gold scores; None if they are not known.
         stage: "before" or "after" training.
     """
     return list(_records(rollout, task, gold, stage))

@@ -31,7 +31,7 @@ class Band:
     """A line with its band."""
 
     line: Line
-    """Whose runs, and how it looks."""
+    """Its runs and style."""
     updates: Floats
     """[U]."""
     center: Floats
@@ -107,7 +107,7 @@ def _measured(line: Line, wide: pd.DataFrame) -> Measured:
     strata = [runs for runs in rows if len(runs)]
     if not strata:
         return Measured(line=line, updates=np.empty(0), strata=[])
-    # Where one of the runs has no number the others cannot stand for it.
+    # If one of the runs has no number, the others cannot replace it.
     is_known = np.isfinite(np.concatenate(strata)).all(axis=0)
     updates = wide.columns.to_numpy(float)[is_known]
     return Measured(line=line, updates=updates, strata=[runs[:, is_known] for runs in strata])

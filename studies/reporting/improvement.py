@@ -1,4 +1,4 @@
-"""Who is better than whom: the probability of improvement along every axis of a grid.
+"""Which value of an axis is better: the probability of improvement along every axis of a grid.
 
 As Agarwal et al. propose (arXiv:2108.13264); the statistic is Mann and Whitney's.
 """
@@ -48,7 +48,7 @@ class Comparison:
         """How a table writes the probability.
 
         Where every run of one beat every run of the other, resampling them shows no spread, which
-        says nothing of runs with other seeds.
+        does not carry over to other seeds.
         """
         found = self.probability
         if found is None:

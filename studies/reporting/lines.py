@@ -1,4 +1,4 @@
-"""Panels and lines: which runs are shown together, and how lines are told apart."""
+"""Panels and lines: which runs are shown together, and how lines are distinguished."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from studies.reporting.axes import (
 from studies.reporting.style import DASHES, LIGHT, LINE_WIDTH, MARKERS, WIDE, shaded
 
 SYMBOLS = {"gamma": "γ", "gae_lambda": "λ", "kl_coef": "β", "group_size": "G"}
-# More than these cannot be told apart, and what cannot be told apart is pooled.
+# More than these cannot be distinguished; runs that cannot be distinguished are pooled.
 MAX_LINES = 12
 MAX_PANELS = {"granularity": 6, "density": 6}
 

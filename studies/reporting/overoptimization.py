@@ -29,7 +29,7 @@ class GoldProxyCurve:
     """How far the runs of a line went from the reference, and what they got there."""
 
     line: Line
-    """Whose runs, and how it looks."""
+    """Its runs and style."""
     distance: Floats
     """[U] square root of the interquartile mean of the KL, in √nats, update by update."""
     proxy: Floats

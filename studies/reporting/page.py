@@ -23,7 +23,7 @@ from studies.reporting.tables import METRICS, Cell, cells, headline, metrics_of
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_FAILURES = 50
 MAX_CELLS = 250
-# A column of more panels is no overview; the wide figure is scrolled then.
+# A column of more panels is not an overview; the wide figure is scrolled then.
 MAX_STACKED = 16
 CSS_PIXELS_PER_INCH = 96
 

@@ -1,4 +1,4 @@
-"""Example episodes for the report: tokens, and what each of them was paid, worth and blamed for.
+"""Example episodes for the report: tokens, and the reward, value and advantage of each.
 
 ``samples.jsonl`` holds one episode per line::
 
@@ -74,7 +74,7 @@ class Samples:
 
 
 def read_samples(path: Path) -> Samples:
-    """Read example episodes; a missing file holds none, and a line that is none is counted."""
+    """Read example episodes; a missing file holds none, and invalid lines are counted."""
     if not path.exists():
         return Samples(shown=[], total=0, unreadable=0)
     total = sum(1 for _ in _lines(path))

@@ -63,7 +63,7 @@ def file_prefixes(sources: Sequence[Source]) -> list[str]:
     """Return how the names of each task's figures begin: empty where there is one task."""
     if len(sources) < 2:
         return [""] * len(sources)
-    # The number tells names apart that differ in letters a file system does not tell apart.
+    # The number distinguishes names whose letters a file system treats as equal.
     return [
         f"{number}-{re.sub(r'[^A-Za-z0-9._-]', '_', source.task)[:MAX_NAME]}-"
         for number, source in enumerate(sources, start=1)
@@ -71,7 +71,7 @@ def file_prefixes(sources: Sequence[Source]) -> list[str]:
 
 
 def _of_task(frontier: pd.DataFrame, task: str, tasks: int) -> pd.DataFrame:
-    """Return one task's frontier; none where there are several and the table does not say whose."""
+    """Return one task's frontier; none if there are several tasks and no task column."""
     if frontier.empty or (TASK not in frontier and tasks == 1):
         return frontier
     if TASK not in frontier:

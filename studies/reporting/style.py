@@ -38,9 +38,9 @@ class Theme:
     muted: str
     """Of axes and grid."""
     paper: str
-    """Behind everything."""
+    """The background."""
     lines: tuple[str, ...]
-    """Of data, which people with color blindness tell apart."""
+    """Of data; distinguishable with color blindness."""
 
 
 # Okabe and Ito's colors without yellow, which cannot be read on white. Dark pages invert them.
@@ -172,7 +172,7 @@ def share_scales(axes: np.ndarray, x: str, y: str) -> None:
 
 
 def shortened(text: str, inches: float) -> str:
-    """Return a text that is about as long as fits, its middle left out if it must be."""
+    """Return a text shortened to about what fits, with its middle left out if necessary."""
     most = max(8, int(inches * LETTERS_PER_INCH))
     if len(text) <= most:
         return text

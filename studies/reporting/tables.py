@@ -152,7 +152,7 @@ def _episodes(good: pd.DataFrame) -> int:
 
 
 def _estimated(found: list[Cell]) -> list[str]:
-    """Return a sentence on J/J* and regret that are no exact figures, where there are such."""
+    """Return a sentence on J/J* and regret that are estimates, if there are any."""
     episodes = {cell.settings["agent"]: cell.episodes for cell in found if cell.episodes}
     return [
         f"J/J* and regret of {agent} are estimated from {count} episodes of each run."

@@ -1,1 +1,1 @@
-"""The files that commands leave behind: folders, records and tables."""
+"""The files that commands write: folders, records and tables."""

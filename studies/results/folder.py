@@ -31,7 +31,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """Return ``settings.json``; empty if there is none.
 
     Raises:
-        ValueError: if it holds something else, or is no file.
+        ValueError: if it holds something else, or is not a file.
     """
     path = folder / SETTINGS
     expected = f"{path} must hold the grid's settings as a JSON object"

@@ -1,9 +1,9 @@
-"""The folder of a training run: what is in it, and whose it is.
+"""The folder of a training run: its files, and which run it belongs to.
 
 ::
 
 settings.json       the settings; a folder holds one run only
-evaluation.json     what the policy was worth before and after training
+evaluation.json     the metrics of the policy before and after training
 samples.jsonl       responses before and after training, as `scripts/report.py` reads them
 reward.safetensors  the reward, where it was learned from ratings
 metrics.jsonl       one line per update; TensorBoard's files beside it
@@ -81,7 +81,7 @@ def check_writable(folder: Path) -> None:
         nearest = next(path for path in paths if path.exists())
         if not nearest.is_dir():
             raise ValueError(f"--out must be a folder, {got}, where {nearest} is a file")
-        # Permissions do not tell of file systems that take no files, so one is tried.
+        # Permissions do not reveal file systems that accept no files, so one is tried.
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:

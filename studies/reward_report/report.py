@@ -1,4 +1,4 @@
-"""What a report says, and its files."""
+"""The content of a report, and its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `scripts/reward_report.py` can be told. No file is read here."""
+"""The settings of `scripts/reward_report.py`. No file is read here."""
 
 from __future__ import annotations
 

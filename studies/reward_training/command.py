@@ -17,7 +17,7 @@ from studies.reward_training.settings import Settings
 
 
 def run(settings: Settings) -> None:
-    """Read the data, train, write the reward, and print what it is worth.
+    """Read the data, train, write the reward, and print how good it is.
 
     Raises:
         ValueError: if settings or data cannot be used.
@@ -66,5 +66,5 @@ def _line(member: dict[str, Any]) -> str:
 
 
 def show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """Print a warning as one line for the person who typed the command."""
+    """Print a warning as one line for the user."""
     print(f"note: {printable(' '.join(str(message).split()))}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What the two commands on reward models can be told. No file is read here."""
+"""The settings of the two commands on reward models. No file is read here."""
 
 from __future__ import annotations
 

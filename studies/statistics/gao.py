@@ -1,4 +1,4 @@
-"""How the gold score falls behind the proxy's: the two laws of Gao, Schulman and Hilton, fitted.
+"""How the gold score diverges from the proxy's: the two laws of Gao, Schulman and Hilton, fitted.
 
 With d the square root of KL(policy ‖ reference) in nats, and the gold score counted from that of
 the reference (arXiv:2210.10760, section 3)::
@@ -45,7 +45,7 @@ class Fit:
     alpha: float
     """How fast gold rises at first."""
     beta: float
-    """How strongly over-optimization takes it back."""
+    """How strongly over-optimization reverses it."""
     r_squared: float
     """Share of the variance that the law explains; below 0 where it is worse than none."""
 

@@ -1,7 +1,7 @@
-"""What many seeds say together: interquartile means with their bootstrap intervals.
+"""Statistics over seeds: interquartile means with their bootstrap intervals.
 
 Interquartile means and stratified intervals as Agarwal et al. propose (arXiv:2108.13264); the
-bootstrap is scipy's. Who is better than whom is in
+bootstrap is scipy's. Probabilities of improvement are in
 `studies.reporting.improvement`.
 """
 
@@ -23,7 +23,7 @@ BATCH_NUMBERS = 1_000_000
 
 def interquartile_mean(values: ArrayLike, axis: int = -1) -> Floats:
     """Return the mean of the middle half: a quarter, rounded down, is cut from either end."""
-    # scipy.stats.trim_mean says the same, but partitions: 5 times slower for a handful of runs.
+    # scipy.stats.trim_mean gives the same, but partitions: 5 times slower for a handful of runs.
     ordered = np.sort(np.moveaxis(np.asarray(values, dtype=float), axis, -1), axis=-1)
     cut = ordered.shape[-1] // 4
     return np.asarray(ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1))

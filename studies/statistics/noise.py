@@ -46,7 +46,7 @@ def total_variance(products: Floats, rows: Rows) -> Floats:
 
 
 def noise_to_signal(products: Floats, rows: Rows) -> Floats:
-    """Return the total variance over ‖E g‖²; infinite where no signal can be told from noise."""
+    """Return the total variance over ‖E g‖²; infinite if no signal is detectable."""
     signal = product_of_means(products, rows)
     variance = total_variance(products, rows)
     # Not np.where alone, which would divide by zero first.

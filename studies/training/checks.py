@@ -1,4 +1,4 @@
-"""Refusals of what a person typed to `scripts/train.py`, before anything is read or loaded."""
+"""Checks of the command line of `scripts/train.py`, before anything is read or loaded."""
 
 from __future__ import annotations
 

@@ -47,9 +47,9 @@ class Assembly:
     """Everything a run needs, built and tried out; no file has been made."""
 
     task: Task
-    """What is asked and who judges."""
+    """The prompts and the reward."""
     agent: Agent
-    """Who learns."""
+    """The agent to train."""
     learned: TextRegressionReward | None
     """The reward, where it was learned from ratings."""
     figures: HeldOutFigures | None
@@ -62,7 +62,7 @@ def assemble(settings: Settings, inputs: TaskInputs | None, console: Console) ->
     Args:
         settings: checked.
         inputs: of the task, checked; None for a built-in one.
-        console: is told what is being waited for, and what was left out.
+        console: shows what is being waited for, and what was left out.
 
     Raises:
         ValueError: if the model or the reward cannot be used.
@@ -110,7 +110,7 @@ def build_task(
 
 
 def run(settings: Settings, assembly: Assembly, asked: dict[str, object], console: Console) -> None:
-    """Train in the run's folder, and tell how it went before and after.
+    """Train in the run's folder, and report the metrics before and after.
 
     Raises:
         ValueError: if another process uses the folder.
@@ -151,7 +151,7 @@ def run(settings: Settings, assembly: Assembly, asked: dict[str, object], consol
 
 
 def describe(assembly: Assembly, console: Console) -> None:
-    """Print what is asked, who judges, and how well a learned reward does."""
+    """Print the task, its reward, and how good a learned reward is."""
     task = assembly.task
     weights = sum(parameter.numel() for parameter in task.reference.parameters())
     console.print(

@@ -1,4 +1,4 @@
-"""What `scripts/train.py` can be told. Nothing is checked or read here."""
+"""The settings of `scripts/train.py`. Nothing is checked or read here."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The study behind `scripts/variance.py`: what granularity and density do to gradient noise."""
+"""The study of `scripts/variance.py`: what granularity and density do to gradient noise."""

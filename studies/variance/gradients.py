@@ -1,4 +1,4 @@
-"""Policy gradients at the reference policy: the same episodes, paid in every setting's way."""
+"""Policy gradients at the reference policy: the same episodes, rewarded as in every setting."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from rlhf_env.rollout import Rollout
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What the log-probability of each decision is multiplied with."""
+    """The factor of the log-probability of each decision."""
 
     advantages: Tensor
     """[B, D]; 0 where there is no decision."""

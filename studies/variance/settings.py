@@ -95,7 +95,7 @@ def check_study(study: Study) -> None:
     Raises:
         ValueError: one sentence with what is wrong, what was given, and what would be right.
     """
-    # The group of GRPO's own default; the rest of the axes stands for the runs of the study.
+    # The group of GRPO's own default; the other axes represent the runs of the study.
     check_grid(Axes(agent=study.agents, group_size=(8,), seeds=study.seeds), study.budget)
     check_jobs(study.jobs)
     if study.task not in HORIZONS:

@@ -62,7 +62,7 @@ def noise_rows(gradients: Gradients) -> pd.DataFrame:
 
 
 def episode_estimates(episodes: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per setting and agent: episodes needed, and how many runs did not get there.
+    """Return one row per setting and agent: episodes needed, and how many runs failed.
 
     Args:
         episodes: of `measure_learning`.
