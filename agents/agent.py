@@ -148,7 +148,7 @@ class Agent:
 
         Raises:
             ValueError: if a loss or a gradient is not finite, the weights being those before that
-                step; or the algorithm answers with something else than it should.
+                step; or the algorithm returns something invalid.
         """
         with self._one_thread():
             rollout = learned_kl(
@@ -179,7 +179,7 @@ class Agent:
             [N] tokens and [N] their log-probabilities.
 
         Raises:
-            ValueError: if it is no observation of a vector environment.
+            ValueError: if it is not an observation of a vector environment.
         """
         check_observation(observation)
         device = self.policy.lm.device
@@ -205,7 +205,7 @@ class Agent:
         )
 
     def evaluate(self, episodes: int = 256) -> dict[str, float]:
-        """Return what the policy is worth on the task's evaluation prompts.
+        """Evaluate the policy on the task's evaluation prompts.
 
         See `agents.evaluation.evaluate.evaluate` for the keys. The same episodes are drawn at
         every call, and training is not disturbed.
@@ -228,14 +228,14 @@ class Agent:
                 to the weights.
 
         Raises:
-            ValueError: if the folder is taken, the policy is no Hugging Face model, or there is no
-                adapter.
+            ValueError: if the folder is taken, the policy is not a Hugging Face model, or there is
+                no adapter.
         """
         with self._one_thread():
             (export_adapter if adapter else export_model)(self, Path(folder))
 
     def restore(self, path: str | Path) -> None:
-        """Take over the state that `save` wrote, under the same settings.
+        """Restore the state that `save` wrote, under the same settings.
 
         Raises:
             ValueError: if the folder holds no complete checkpoint, or one of other settings.
@@ -249,7 +249,7 @@ class Agent:
 
         Args:
             path: the folder.
-            envs: the environment to go on in.
+            envs: the environment to continue in.
             **arguments: ``policy`` or ``algorithm`` where the agent was made with one.
 
         Raises:
@@ -283,22 +283,21 @@ class Agent:
         return copy.deepcopy(reference).requires_grad_(True) if policy is None else policy
 
     def _make_policy(self, model: nn.Module, **critic: Any) -> Policy:
-        """Return the policy around a model, with what an agent says of its critic."""
+        """Return the policy around a model, with the critic that an agent asks for."""
         return Policy(
             model,
             self.base.task.vocab_size,
             self.config.temperature,
             precision=self.config.precision,
             gradient_checkpointing=self.config.gradient_checkpointing,
-            # Minibatches share other prompts than the whole rollout, whose log-probabilities the
-            # ratios of several steps compare with: rounding would show in a policy that stands
-            # still.
+            # Sharing prompts changes rounding between minibatches and the whole rollout, so with
+            # several steps the ratios of an unchanged policy would differ from 1.
             shares_prompts=self.config.is_single_step,
             **critic,
         )
 
     def _with_provenance(self, rollout: Rollout) -> Rollout:
-        """Return the rollout with how its KL was paid: where it does not say, by `base`."""
+        """Return the rollout with how its KL was paid, taken from the environment if missing."""
         known: dict[str, Tensor] = {}
         if rollout.kl_coef is None:
             known["kl_coef"] = torch.full_like(rollout.score, self.base.kl_coef)

@@ -1,8 +1,8 @@
-"""The two methods that make a learning rule, and the checks on what they answer.
+"""The two methods that make a learning rule, and the checks on what they return.
 
-An algorithm says what to aim at (`targets`, once per rollout) and how far a policy is from it
-(`loss`, on any rows of it). Sampling, optimizer, micro-batches and checkpoints are not its
-business.
+An algorithm computes the targets of a rollout (`targets`, once) and the loss of a policy against
+them (`loss`, on any of its rows). Sampling, optimizer, micro-batches and checkpoints are handled
+elsewhere.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Algorithm(Protocol):
     """
 
     def targets(self, rollout: Rollout, old: PolicyOutput, reference: LanguageModel) -> Any:
-        """Return what the learner aims at.
+        """Return the targets of a rollout.
 
         Args:
             rollout: B episodes; ``rewards`` are what the agent is to maximize, KL included.
-            old: what the policy that acted says about them.
-            reference: the language model that the policy is held near.
+            old: outputs of the policy that acted.
+            reference: the language model that the policy is kept close to.
 
         Returns:
             A frozen dataclass of tensors, each with B rows.
@@ -47,8 +47,8 @@ class Algorithm(Protocol):
 
         Args:
             rollout: b of the episodes.
-            new: what the policy being trained says about them, with gradient.
-            old: what the policy that acted said.
+            new: outputs of the policy being trained, with gradient.
+            old: outputs of the policy that acted.
             targets: the same rows of what `targets` returned.
 
         Returns:
@@ -71,14 +71,14 @@ class SamplerOnlyAlgorithm(Protocol):
 
 @runtime_checkable
 class StatefulAlgorithm(Protocol):
-    """A learning rule with numbers of its own that change from update to update."""
+    """A learning rule with state of its own that changes from update to update."""
 
     def state(self) -> dict[str, float]:
         """Return what a checkpoint must keep."""
         ...
 
     def load_state(self, state: dict[str, float]) -> None:
-        """Take over what `state` returned."""
+        """Restore what `state` returned."""
         ...
 
 
@@ -112,14 +112,14 @@ def check_targets(targets: Any, count: int) -> None:
 
 
 def checked_loss(answer: Any, count: int) -> tuple[Tensor, Mapping[str, Tensor]]:
-    """Return the losses and diagnostics that ``loss`` answered.
+    """Return the losses and diagnostics that ``loss`` returned.
 
     Args:
-        answer: of ``loss`` on b episodes.
+        answer: what ``loss`` returned for b episodes.
         count: b.
 
     Raises:
-        ValueError: if they are no pair, have other shapes, or the losses have no gradient.
+        ValueError: if they are not a pair, have other shapes, or the losses have no gradient.
     """
     pair = answer if isinstance(answer, tuple | list) and len(answer) == 2 else (None, None)
     losses, metrics = pair
@@ -142,12 +142,12 @@ def checked_loss(answer: Any, count: int) -> tuple[Tensor, Mapping[str, Tensor]]
 
 
 def check_finite(losses: Tensor, rollout: Rollout, new: PolicyOutput, episodes: Tensor) -> None:
-    """Raise ValueError if a loss is no finite number, saying of which episode and why.
+    """Raise ValueError if a loss is not finite, naming the episode and the cause.
 
     Args:
         losses: [b].
         rollout: the b episodes.
-        new: what the policy being trained says about them.
+        new: outputs of the policy being trained.
         episodes: [b] their numbers.
     """
     values = losses.detach()
@@ -188,7 +188,7 @@ def take_rows(record: Record, rows: Tensor) -> Record:
 
 
 def _check_per_episode(name: str, values: Any, count: int) -> None:
-    """Refuse what was averaged already: the gradient would depend on how rows are split."""
+    """Refuse losses that are already averaged: the gradient would depend on how rows are split."""
     if not isinstance(values, Tensor) or values.shape != (count,):
         got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise ValueError(

@@ -1,7 +1,7 @@
 """Hindsight redistribution: the score of a finished episode, spread over its tokens.
 
-Each function takes a rollout and returns it with another "score" term; what an episode is paid in
-all stays the same. It needs the finished episode, so there is no wrapper for it.
+Each function takes a rollout and returns it with another "score" term; the total reward of an
+episode stays the same. It needs the finished episode, so there is no wrapper for it.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def attention_weights(rollout: Rollout, reward_model: ScalarRewardModel) -> Tens
 
 @contextmanager
 def _eager(trunk: PreTrainedModel) -> Iterator[None]:
-    """Let a model tell its attention; faster implementations never form it."""
+    """Make a model return its attention weights, which faster implementations never form."""
     before = attention_implementation(trunk.config)
     trunk.set_attn_implementation("eager")
     try:
@@ -133,7 +133,7 @@ def _totals(rollout: Rollout) -> Tensor:
 
 
 def _logprobs(rollout: Rollout, source: Policy | Tensor, name: str) -> Tensor:
-    """Return somebody's log-probabilities of the actions, [B, L] float64."""
+    """Return a model's log-probabilities of the actions, [B, L] float64."""
     if isinstance(source, Policy):
         return source.evaluate_episodes(rollout.tokens, rollout.is_action).logprobs.double()
     if source.shape != rollout.tokens.shape:

@@ -2,8 +2,8 @@
 
 Rows are episodes, columns are decisions (tokens, macro actions or whole responses): [B, D], padded
 on the right. ``mask`` is True where a decision was taken; values elsewhere never matter, not even
-NaN. Nothing here knows a model, a configuration or a file. Every function refuses shapes that do
-not fit with a ValueError that names them.
+NaN. Nothing here depends on a model, a configuration or a file. Every function raises a ValueError
+that names the shapes if they do not match.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def whiten(values: Tensor, mask: Tensor) -> Tensor:
 def scale_to_unit_variance(values: Tensor, mask: Tensor) -> Tensor:
     """Return (x − mean) / std + mean over the mask; 0 outside it.
 
-    For rewards, whose level says how long an episode should be: it stays where it was
+    For rewards, whose mean affects how long episodes should be and is therefore kept
     (arXiv:1909.08593).
     """
     whitened = whiten(values, mask)
@@ -177,7 +177,7 @@ def clipped_surrogate(
     −min(ρ A, clip(ρ, 1 − ε_low, 1 + ε_high) A),  ρ = π/π_old   (arXiv:1707.06347)
 
     Args:
-        log_ratio: log ρ; more than ±20 is cut before exp, so that loss and gradient stay finite.
+        log_ratio: log ρ, clamped to ±20 before exp so that loss and gradient stay finite.
         advantages: of the same shape.
         clip_low: ε below 1.
         clip_high: ε above 1.
@@ -236,9 +236,9 @@ def adaptive_kl_coef(
     β ← β (1 + clip(KL / target − 1, ±0.2) · episodes / horizon)   (arXiv:1909.08593)
 
     Args:
-        kl_coef: β now.
+        kl_coef: the current β.
         observed: the measured KL, in the unit of ``target`` (nats per sequence or per token).
-        target: the wanted KL, > 0.
+        target: the target KL, > 0.
         episodes: seen since the last call.
         horizon: episodes over which a full error changes β by 20 %.
 

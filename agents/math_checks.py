@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def check_shapes(function: str, ndim: int | None = None, **tensors: Tensor) -> None:
-    """Refuse tensors of different shapes, which would broadcast in silence.
+    """Refuse tensors of different shapes, which would broadcast silently.
 
     Args:
         function: its name, for the error message.
@@ -16,7 +16,7 @@ def check_shapes(function: str, ndim: int | None = None, **tensors: Tensor) -> N
             called ``group`` integers, and others floating-point.
 
     Raises:
-        ValueError: if shapes or types are other ones, naming all shapes.
+        ValueError: if shapes or types do not match; the message names all shapes.
     """
     shapes = {tuple(tensor.shape) for tensor in tensors.values()}
     if len(shapes) > 1 or ndim not in (None, *map(len, shapes)):

@@ -18,18 +18,18 @@ from rlhf_env.rollout import Rollout
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-# From here on drawing block by block takes less time than whole rows of the distribution do.
+# From this vocabulary size on, drawing block by block is faster than drawing from whole rows.
 _LARGE_VOCABULARY = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyOutput:
-    """What a policy says about finished episodes; 0 where there is no action."""
+    """A policy's outputs on finished episodes; 0 where there is no action."""
 
     logprobs: Tensor
     """[B, L] log pi(a|s), in nats."""
     entropy: Tensor
-    """[B, L] of pi(.|s), in nats."""
+    """[B, L] entropy of pi(.|s), in nats."""
     values: Tensor
     """[B, L] V(s) of the state in which the token was chosen."""
     last_values: Tensor
@@ -41,7 +41,7 @@ class PolicyOutput:
 
 
 def detached(description: PolicyOutput) -> PolicyOutput:
-    """Return a description without its gradient."""
+    """Return the outputs without their gradient."""
 
     def cut(value: Any) -> Any:
         if isinstance(value, Tensor):
@@ -68,7 +68,7 @@ class Policy(nn.Module):
     """A causal language model, sampled at a temperature, with a linear value head.
 
     The temperature belongs to the policy: sampling and log-probabilities both divide by it. The
-    value head stands on the policy's own trunk or on that of a critic, and starts at zero. Dropout
+    value head is on the policy's own trunk or on that of a critic, and starts at zero. Dropout
     stays off, in rollouts as in updates. One thread at a time runs the model; others wait for
     ``lock``, which may be held around several calls.
     """
@@ -92,13 +92,12 @@ class Policy(nn.Module):
             vocab_size: V.
             temperature: divides the logits.
             precision: "fp32", or "bf16" for `evaluate_tokens`: matrices are multiplied in 16 bits.
-            gradient_checkpointing: keep of each layer only what goes in, and run it again for the
-                gradient; also where the model itself has it switched on.
+            gradient_checkpointing: keep only each layer's input and recompute the layer for the
+                gradient; also done if the model itself has it switched on.
             shares_prompts: let `evaluate_tokens` run a prompt once for all its responses in a
                 batch, which rounds differently from running it for each.
             value_names: what the value head predicts, one output each.
-            critic: a language model whose trunk the value head stands on; the policy's own when
-                None.
+            critic: a language model whose trunk the value head uses; the policy's own when None.
         """
         super().__init__()
         self.model = model
@@ -128,7 +127,7 @@ class Policy(nn.Module):
 
         Args:
             tokens: [N, L] int64, padded on the right.
-            lengths: [N] how many of them count.
+            lengths: [N] how many of them are not padding.
             uniforms: [N] numbers in [0, 1), the only randomness there is; None takes the most
                 likely token.
 
@@ -192,13 +191,13 @@ class Policy(nn.Module):
         )
 
     def sampler_only(self, rollout: Rollout) -> PolicyOutput:
-        """Return a description that says nothing but the sampler's log-probabilities."""
+        """Return outputs with only the sampler's log-probabilities filled in."""
         return replace(self._blank(rollout.tokens), logprobs=rollout.logprobs)
 
     @_one_thread
     @torch.no_grad()
     def evaluate_episodes(self, tokens: Tensor, is_action: Tensor) -> PolicyOutput:
-        """Return the same of many episodes, in micro-batches and without gradient."""
+        """Return the same for many episodes, in micro-batches and without gradient."""
         whole = self._blank(tokens)
         for rows, _ in length_batches(is_action):
             _put(whole, self.evaluate_tokens(tokens[rows], is_action[rows]), rows)
@@ -261,7 +260,7 @@ def _sum(values: Mapping[str, Tensor]) -> Tensor:
 
 
 def _put(whole: PolicyOutput, part: PolicyOutput, rows: Tensor) -> None:
-    """Write a description of some rows into that of all."""
+    """Write the outputs of some rows into those of all."""
     for field in fields(PolicyOutput):
         target, source = getattr(whole, field.name), getattr(part, field.name)
         if isinstance(target, Tensor):

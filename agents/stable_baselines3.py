@@ -19,10 +19,10 @@ from rlhf_env.engine.language_model import LanguageModel
 class CausalLMPolicy(BasePolicy):
     """Actor and critic on one language model, for ``stable_baselines3.PPO`` and ``A2C``.
 
-    It reads the environment's own observation and chooses among all tokens. The agent optimizes
-    the environment's rewards. With ``kl_penalty="reference"`` and ``ent_coef`` = ``kl_coef`` it
-    comes near the RLHF objective but does not reach it: the bonus is in the loss, not in the values
-    (see ``docs/wrappers.md``). Every step reads the whole prefix anew, since the agent asks for
+    It reads the environment's own observation and chooses among all tokens. The agent optimizes the
+    environment's rewards. With ``kl_penalty="reference"`` and ``ent_coef`` = ``kl_coef`` it is
+    close to the RLHF objective but not equal to it: the bonus is in the loss, not in the values
+    (see ``docs/wrappers.md``). Every step reads the whole prefix again, since the agent needs
     values too; `agents.PPO` does not.
 
     Example:
@@ -46,15 +46,15 @@ class CausalLMPolicy(BasePolicy):
         optimizer_kwargs: Mapping[str, Any] | None = None,
         use_sde: bool = False,
     ) -> None:
-        """Copy a model and put a value head, which answers 0, on its trunk.
+        """Copy a model and add a value head, which starts at zero, to its trunk.
 
         Args:
             observation_space: of ``RLHF-v0``.
             action_space: ``Discrete(V)``.
             lr_schedule: learning rate by remaining progress.
-            model: a causal language model, such as the task's reference; it stays as it is.
+            model: a causal language model, such as the task's reference; it is not changed.
             temperature: divides the logits.
-            optimizer_class: what updates the weights.
+            optimizer_class: class of the optimizer.
             optimizer_kwargs: its settings; Adam's epsilon is 1e-5 unless given.
             use_sde: refused; noise that depends on the state is for continuous actions.
 

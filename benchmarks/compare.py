@@ -3,10 +3,10 @@
     python -m benchmarks.compare --trl-python ENV/bin/python --trl-ppo-python ENV12/bin/python \
         --model-dir stories260k --out comparison
 
-The first environment holds TRL 1.16, the second TRL 1.12, whose PPO has been taken out since;
-rows whose environment or model is not given are left out. All sides of a row train the same model
-on the same prompts, and take turns step by step, so that what else the machine does meets all of
-them. Ratios are medians over the turns. Writes comparison.json and comparison.md.
+The first environment holds TRL 1.16, the second TRL 1.12, whose PPO has since been removed; rows
+whose environment or model is not given are left out. All sides of a row train the same model on the
+same prompts, and take turns step by step, so that other load on the machine affects all of them.
+Ratios are medians over the turns. Writes comparison.json and comparison.md.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Settings:
     model_dir: Path | None = None
     """Folder of stories260k, for the PPO row."""
     rows: tuple[str, ...] = tuple(row.key for row in ROWS)
-    """Which rows."""
+    """The rows to time."""
     steps: int = 9
     """Timed steps of each side; one more comes first and is not counted."""
     threads: int = 2
     """Threads of PyTorch, for every side."""
     out: Path = Path("comparison")
-    """Where the results go, without ending."""
+    """Path of the results, without the extension."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +63,9 @@ class Result:
     row: Row
     """What was timed."""
     steps: dict[str, list[Step]]
-    """Of each side; this project's under "this project"."""
+    """Steps of each side; this project's under "this project"."""
     versions: dict[str, dict[str, str]]
-    """Of each side's libraries."""
+    """Versions of each side's libraries."""
 
 
 def main(settings: Settings) -> None:

@@ -3,7 +3,7 @@
     python benchmarks/report.py                  # 10,000 runs of 50 updates, two agents
     python benchmarks/report.py --seeds 1 --updates 500
 
-Makes a results folder of invented runs, scores and curves included, in a temporary place, and
+Makes a results folder of invented runs, scores and curves included, in a temporary folder, and
 times `studies.reporting.report.make_report` on it in this process: wall-clock and processor
 seconds.
 """
@@ -102,7 +102,7 @@ def invented_results(seeds: int) -> pd.DataFrame:
 
 
 def invented_curves(results: pd.DataFrame, updates: int) -> pd.DataFrame:
-    """Return one row per run and update: what is measured approaches the run's last numbers."""
+    """Return one row per run and update: the metrics approach the run's final values."""
     random = np.random.default_rng(1)
     update = np.tile(np.arange(1, updates + 1), len(results))
     rows = results.loc[results.index.repeat(updates)]
@@ -117,7 +117,7 @@ def invented_curves(results: pd.DataFrame, updates: int) -> pd.DataFrame:
 
 
 def episode(run_id: str) -> dict[str, object]:
-    """Return an example episode of the length that a task's are."""
+    """Return an example episode of typical length."""
     numbers = [0.1] * SAMPLE_TOKENS
     return {
         "run_id": run_id,

@@ -1,4 +1,4 @@
-"""The rows of the table: which pieces of work are timed on which sides, and what is wanted."""
+"""The rows of the table: which pieces of work are timed on which sides, and the targets."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Row:
     own: Work
     """This project's work."""
     others: tuple[tuple[str, Work], ...]
-    """Side and work of each program that it is compared with, the one that the target speaks of
+    """Side and work of each program that it is compared with, the one that the target refers to
     first.
     """
     target: float
-    """Wanted speed of this project relative to that one, in tokens per second."""
+    """Target speed of this project relative to that one, in tokens per second."""
 
 
 def _against(key: str, label: str, work: Work, peer: str, target: float) -> Row:

@@ -16,16 +16,16 @@ from benchmarks.works import Bell, Order, conversation
 
 
 class Steps(TrainerCallback):
-    """Times the trainer's steps and starts each when it is asked for."""
+    """Times the trainer's steps and starts each on request."""
 
     def __init__(self, bell: Bell) -> None:
-        """Take the other end's bell."""
+        """Take the channel to `benchmarks.compare`."""
         self.bell = bell
         self.tokens = 0
         self.begun = 0.0
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Wait until the step is wanted."""
+        """Wait until the step is requested."""
         if not self.bell.wait():
             raise SystemExit
         self.begun = time.perf_counter()
@@ -36,7 +36,7 @@ class Steps(TrainerCallback):
 
 
 def main() -> None:
-    """Train, a step whenever it is asked for."""
+    """Train, one step per request."""
     with conversation() as (order, bell), tempfile.TemporaryDirectory() as output:
         torch.set_num_threads(order.threads)
         trainer = make_trainer(order, Steps(bell), output)

@@ -22,16 +22,16 @@ from benchmarks.works import Bell, Order, conversation
 
 
 class Updates(TrainerCallback):
-    """Times the trainer's updates and starts each when it is asked for."""
+    """Times the trainer's updates and starts each on request."""
 
     def __init__(self, bell: Bell, tokens: int) -> None:
-        """Take the other end's bell and the response tokens of an update."""
+        """Take the channel to `benchmarks.compare` and the response tokens of an update."""
         self.bell = bell
         self.tokens = tokens
         self.begun = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Wait until the first update is wanted."""
+        """Wait until the first update is requested."""
         self._wait()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -46,8 +46,8 @@ class Updates(TrainerCallback):
 
 
 def main() -> None:
-    """Train, an update whenever it is asked for."""
-    # The package says whenever it is imported that it may change.
+    """Train, one update per request."""
+    # On import the package warns that it may change.
     os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
     with conversation() as (order, bell), tempfile.TemporaryDirectory() as output:
         torch.set_num_threads(order.threads)

@@ -13,7 +13,7 @@ from benchmarks.works import Order
 
 _ROOT = Path(__file__).parents[1]
 _QUIET = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-# Of what a program printed before it died.
+# Number of characters shown of what a failed program printed.
 _LAST_CHARACTERS = 2000
 
 
@@ -22,13 +22,13 @@ class Step:
     """One step of one side."""
 
     seconds: float
-    """It took."""
+    """Duration of the step."""
     tokens: int
-    """Of responses that it sampled or learned from."""
+    """Tokens of the responses that were sampled or learned from."""
 
     @property
     def seconds_per_token(self) -> float:
-        """What a response token cost."""
+        """Seconds per response token."""
         return self.seconds / self.tokens
 
 

@@ -1,12 +1,12 @@
-"""What a step of the vector environment costs beside the forward pass that it cannot avoid.
+"""What a step of the vector environment costs in addition to the unavoidable forward pass.
 
     python benchmarks/stepping.py                       # 32 rows, 15 M parameters, V = 32,000
     python benchmarks/stepping.py --new-tokens 992     # how the cost grows with the prefix
 
-Three ways to learn log pi_ref of 32 texts that grow by a token are timed in turn, step by step, in
-one process: the bare model with a Hugging Face cache and nothing else; the vector environment;
-and a Gymnasium environment as it is usually written, which runs the whole prefix of its one row
-at every step. Medians over steps.
+Three ways to compute log pi_ref of 32 texts that grow by a token are timed in turn, step by step,
+in one process: the bare model with a Hugging Face cache and nothing else; the vector environment;
+and a Gymnasium environment as it is usually written, which runs the whole prefix of its one row at
+every step. Medians over steps.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What is timed: each piece of work, the same for every side, and how a side is asked to do it.
 
-A side is a program of its own, in an environment of its own. It prepares a work, says so, and
-then does one step of it for every line it reads, answering each with the seconds and the response
-tokens of the step. Steps of several sides can so be timed in turn.
+A side is a separate program in its own environment. It prepares a work, reports that it is ready,
+and then does one step of it for every line it reads, answering each with the seconds and the
+response tokens of the step. Steps of several sides can thus be timed in turn.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Work:
     intermediate_size: int = 344
     """Width of its feed-forward layers."""
     layers: int = 5
-    """Of the model."""
+    """Number of layers."""
     heads: int = 4
-    """Of every layer."""
+    """Attention heads of every layer."""
     tied: bool = False
     """Whether the output embedding is the input embedding."""
     mean_tokens: float | None = None
@@ -44,13 +44,13 @@ class Work:
     group_size: int = 8
     """Responses to each."""
     prompt_tokens: int = 32
-    """Of every prompt."""
+    """Length of every prompt."""
     new_tokens: int = 64
     """Limit of a response."""
     epochs: int = 1
     """Passes over a rollout."""
     phase: str = "all"
-    """What of a step is timed: "all" of it, its "rollout" or its "update"."""
+    """The part of a step that is timed: "all" of it, its "rollout" or its "update"."""
 
     @property
     def episodes(self) -> int:
@@ -60,20 +60,20 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What a side is told when it starts."""
+    """The instructions that a side gets when it starts."""
 
     work: Work
     """What to do."""
     folder: Path
     """Model, tokenizer and prompts."""
     threads: int
-    """Of PyTorch."""
+    """Threads of PyTorch."""
     steps: int
-    """How many will be asked for at most."""
+    """Maximum number of steps."""
     learning_rate: float = 1e-6
-    """Small, so that the model and its lengths stay what they are."""
+    """Small, so that the model and its lengths hardly change."""
     kl_coef: float = 0.05
-    """Weight of the KL penalty, for which every side asks the reference."""
+    """Weight of the KL penalty, for which every side evaluates the reference."""
 
     def to_json(self) -> str:
         """Return the order as one line."""
@@ -91,7 +91,7 @@ class Order:
 
 
 class Bell:
-    """A side's end of the conversation with `benchmarks.compare`."""
+    """A side's channel to `benchmarks.compare`."""
 
     def __init__(self, answers: TextIO) -> None:
         """Answer to a stream that nothing else writes to."""
@@ -102,7 +102,7 @@ class Bell:
         self._say(facts)
 
     def wait(self) -> bool:
-        """Wait for the next step to be asked for; False when no more are wanted."""
+        """Wait for the next step to be requested; return False when there are no more."""
         return sys.stdin.readline().strip() == "step"
 
     def done(self, seconds: float, tokens: int) -> None:

@@ -1,8 +1,8 @@
 """Gymnasium wrappers for ``RLHF-v0``, each of which changes one thing; imported when first used.
 
 `wrappers.vector` holds their vector versions. A wrapper that changes rewards or time also has
-``rollout(rollout) -> rollout``: the same change, made to finished episodes. `wrappers.reward_terms`
-is what reward wrappers of your own are made of.
+``rollout(rollout) -> rollout``: the same change, applied to finished episodes.
+`wrappers.reward_terms` has the building blocks for reward wrappers of your own.
 """
 
 from __future__ import annotations

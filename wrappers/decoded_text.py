@@ -1,4 +1,4 @@
-"""The text besides its ids."""
+"""The decoded text, in the info."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class DecodedText(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             env: an ``RLHF-v0``.
 
         Raises:
-            TypeError: if it is another one.
+            TypeError: if it is another environment.
         """
         check_order(env, "DecodedText", VIEW)
         RecordConstructorArgs.__init__(self)

@@ -20,9 +20,9 @@ class EveryK(DensityWrapper, RecordConstructorArgs):
     """Give the score in parts: every k tokens, and at the end, the rise since the last part.
 
     The empty prefix counts as 0, so the parts add up to the score. Every part but the last is a
-    difference of prefix scores; the last is the environment's own reward for the whole response
-    (a penalty for a missing EOS included) minus the earlier parts. An episode that is truncated
-    by ``length_limit="bootstrap"`` has no last part: the value of its last state stands for it.
+    difference of prefix scores; the last is the environment's own reward for the whole response (a
+    penalty for a missing EOS included) minus the earlier parts. An episode that is truncated by
+    ``length_limit="bootstrap"`` has no last part: the value of its last state takes its place.
 
     Example:
         >>> import gymnasium as gym, rlhf_env

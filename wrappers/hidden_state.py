@@ -22,7 +22,7 @@ from wrappers.stack.vector_base import VectorBase
 class HiddenState(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Observe the reference's last hidden state at the last token, [H] float32.
 
-    So an agent that reads vectors only, such as an MLP, can act. The observation is computed from
+    An agent that reads only vectors, such as an MLP, can thus act. The observation is computed from
     the whole text at every step. Numbers beyond ±65,504, the largest of float16, are clipped there,
     so that agents may compute in half precision. Put it outside of wrappers that change rewards.
 
@@ -41,7 +41,7 @@ class HiddenState(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             env: an ``RLHF-v0``.
 
         Raises:
-            TypeError: if it is another one.
+            TypeError: if it is another environment.
         """
         mdp = check_order(env, "HiddenState", VIEW)
         RecordConstructorArgs.__init__(self)

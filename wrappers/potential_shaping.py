@@ -28,8 +28,8 @@ class PotentialShaping(DensityWrapper, RecordConstructorArgs):
     Put it outside of `wrappers.MacroAction` and `wrappers.SequenceBandit`: the potential is then
     read where their actions begin and end. Inside is the same at gamma = 1 and refused otherwise.
 
-    ``env.shaping_gamma`` is gamma: an agent that discounts by another one can find it by walking
-    the stack of wrappers, and say that the optimum has moved.
+    ``env.shaping_gamma`` is gamma: an agent with another discount can find it by walking the stack
+    of wrappers, and warn that the optimum has moved.
 
     Example:
         >>> import gymnasium as gym, rlhf_env

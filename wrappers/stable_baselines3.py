@@ -133,7 +133,7 @@ class VecEnv(StableBaselinesVecEnv):
         return [is_wrapped] * len(self._rows(indices))
 
     def get_images(self) -> Sequence[np.ndarray | None]:
-        """Return None for every row: rendering gives texts and no images."""
+        """Return None for every row: rendering gives texts, not images."""
         return [None] * self.num_envs
 
     @property

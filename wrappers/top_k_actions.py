@@ -27,7 +27,7 @@ from wrappers.stack.vector_base import VectorBase
 class TopKActions(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Choose among the k tokens that the reference finds most probable; action 0 is the best.
 
-    So an agent with a small discrete action space can write in a large vocabulary. EOS can only be
+    An agent with a small discrete action space can thus use a large vocabulary. EOS can only be
     chosen where it is among the k, unless ``always_eos`` reserves the last rank for it. The token
     is ``info["token"]``. Under ``kl_penalty="sampled"`` without a policy the action is
     ``{"token": rank, "logprob": log pi}``.
@@ -130,7 +130,7 @@ class VectorTopKActions(VectorBase, RecordConstructorArgs):
 
 @dataclass(frozen=True, kw_only=True)
 class TopK:
-    """The tokens that ranks stand for."""
+    """The mapping from ranks to tokens."""
 
     k: int
     """The number of tokens to choose from."""

@@ -119,7 +119,7 @@ def critic_advantages(
 def actor_critic_targets(
     rollout: Rollout, old: PolicyOutput, config: ActorCriticConfig
 ) -> ActorCriticTargets:
-    """Return generalized advantages over the critic's values, whitened if wanted.
+    """Return generalized advantages over the critic's values, whitened if ``config`` asks for it.
 
     Args:
         rollout: B episodes.

@@ -1,8 +1,8 @@
 """Best of n: the comparison that trains nothing. Of n responses the task's reward chooses one.
 
 Where all responses can be enumerated, the distribution of what is chosen is known exactly, and so
-are its log-probabilities and its KL. Elsewhere nobody knows them: figures that would need them are
-NaN, and ``kl_bound`` says how large the KL is at most.
+are its log-probabilities and its KL. Elsewhere they are unknown: metrics that need them are NaN,
+and ``kl_bound`` is an upper bound on the KL.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class BestOfN:
         return self._answers(self._choose(self.config.episodes_per_update, seed))
 
     def update(self, rollout: Rollout) -> dict[str, float]:
-        """Count the episodes and return what they say; nothing is learned."""
+        """Count the episodes and return their metrics; nothing is learned."""
         self.updates += 1
         self.episodes += len(rollout)
         drawn = self.policy.evaluate_episodes(rollout.tokens, rollout.is_action).logprobs
@@ -159,7 +159,7 @@ class BestOfN:
 
         Raises:
             ValueError: if it is not known, because a whole response is chosen and not a token; or
-                this is no observation of a vector environment.
+                this is not an observation of a vector environment.
         """
         check_observation(observation)
         tokens = torch.as_tensor(observation["input_ids"]).cpu()
@@ -199,7 +199,7 @@ class BestOfN:
         )
 
     def evaluate(self, episodes: int = 256) -> dict[str, float]:
-        """Return what the answers to the task's evaluation prompts are worth.
+        """Evaluate the answers to the task's evaluation prompts.
 
         Returns:
             The keys of `agents.evaluation.evaluate.evaluate`, and ``kl_bound`` (nats per sequence).
@@ -227,7 +227,7 @@ class BestOfN:
             save_checkpoint(self, Path(path))
 
     def restore(self, path: str | Path) -> None:
-        """Take over the state that `save` wrote, under the same settings.
+        """Restore the state that `save` wrote, under the same settings.
 
         Raises:
             ValueError: if the folder holds no complete checkpoint, or one of other settings.
@@ -287,7 +287,7 @@ class BestOfN:
         return estimated_kl(answers, "k1") if has_kl else answers
 
     def _kl_bound(self, chosen: Rollout) -> float:
-        """Return what choosing costs at most, and the KL of the policy that was chosen from."""
+        """Return the KL bound of choosing, plus the KL of the policy that was chosen from."""
         return best_of_n_kl_bound(self.config.n) + mean_kl(chosen, "sequence")
 
     def _entropy(self, rollout: Rollout) -> float:

@@ -1,4 +1,4 @@
-"""What choosing the best of n earns, from a pool of scored responses, and what it costs in KL.
+"""The gain of choosing the best of n, estimated from a pool of scored responses, and its KL.
 
 Pure functions, like those of `agents.math`; the exact answers of small tasks are in
 `rlhf_env.exact.best_of_n`.

@@ -18,7 +18,7 @@ def conjugate_gradient(
     Args:
         product: x [n] -> A x [n].
         right: b, [n].
-        iterations: most products to ask for; n solve the system but for rounding.
+        iterations: maximum number of products; n solve the system up to rounding.
         tolerance: stop when |b - A x|² is less than this share of |b|².
 
     Returns:
@@ -50,7 +50,7 @@ def step_scale(direction: Tensor, curved: Tensor, max_kl: float) -> float:
         max_kl: δ, in nats.
 
     Returns:
-        The scale; 0 where the direction has no length or is no number.
+        The scale; 0 where the direction has no length or is not a number.
     """
     curvature = float((direction * curved).sum())
     return (2.0 * max_kl / curvature) ** 0.5 if curvature > 0 else 0.0

@@ -1,7 +1,7 @@
-"""A critic against the truth: its values beside returns of episodes resumed from the same states.
+"""The accuracy of a critic: its values against returns of episodes resumed from the same states.
 
 The policy continues each of some visited prefixes many times; the mean return from there on is an
-unbiased estimate of the value that the critic should have said (VinePPO, arXiv:2410.01679).
+unbiased estimate of the value that the critic should predict (VinePPO, arXiv:2410.01679).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rlhf_env.rollout import Rollout
 
 @dataclass(frozen=True, kw_only=True)
 class CriticCheck:
-    """What a critic said of S states, and what they turned out to be worth."""
+    """A critic's values of S states, and Monte Carlo estimates of the true values."""
 
     values: Tensor
     """[S] of the critic."""
@@ -68,7 +68,7 @@ def check_critic(
     """Resume episodes from some of the states of a rollout and compare returns with values.
 
     Args:
-        agent: whose policy acts, and whose critic is asked; nothing of it changes.
+        agent: its policy acts and its critic is evaluated; it is not changed.
         rollout: of that policy, as ``agent.collect()`` returns it.
         states: S, drawn from all decisions of the rollout; all of them if there are fewer.
         samples: episodes per state, >= 2.

@@ -17,7 +17,7 @@ from rlhf_env.text.text_ids import plain_ids
 
 @dataclass(frozen=True, kw_only=True)
 class Demonstration:
-    """What is asked and what is answered."""
+    """A prompt and its response."""
 
     prompt: Tensor
     """Token ids, [n]."""
@@ -31,11 +31,12 @@ def encode_demonstrations(pairs: Sequence[tuple[Any, Any]], task: Task) -> list[
     Args:
         pairs: (prompt, response). A prompt is a text, a chat or token ids; a response is a text,
             to which the EOS token is added, or token ids, which are taken as they are.
-        task: whose tokenizer and limits count. What is too long for them is left out, and counted
+        task: gives the tokenizer and the limits. Pairs that are too long are left out, and counted
             in a warning.
 
     Raises:
-        ValueError: if a pair is none, cannot be encoded, has an empty response, or none fits.
+        ValueError: if an entry is not a pair, cannot be encoded, has an empty response, or none
+            fits.
     """
     found = [_encode(number, pair, task) for number, pair in enumerate(pairs)]
     fitting = [
@@ -74,17 +75,17 @@ def _encode(number: int, pair: Any, task: Task) -> Demonstration:
 
 
 def _continuation(prompt: Tensor, asked: Any, answer: str, name: str, task: Task) -> list[int]:
-    """Return the ids of an answer as they stand after its prompt."""
+    """Return the ids of an answer as tokenized after its prompt."""
     what = f"the response of {name}"
     alone = plain_ids(answer, what, task.tokenizer, add_special_tokens=False)
     if not isinstance(asked, str):
         return alone
-    # Many tokenizers treat the beginning of a text in a way of its own, so that an answer is read
-    # in its place where that leaves the prompt as it is.
+    # Many tokenizers treat the beginning of a text differently, so an answer is tokenized after its
+    # prompt if that leaves the prompt's ids unchanged.
     try:
         whole = plain_ids(asked + answer, what, task.tokenizer, add_special_tokens=False)
         head = plain_ids(asked, what, task.tokenizer, add_special_tokens=False)
     except ValueError:
-        # The last word of the prompt and the first of the answer make none that is known.
+        # The last word of the prompt and the first of the answer join to an unknown word.
         return alone
     return whole[len(head) :] if whole[: len(head)] == head and len(whole) > len(head) else alone

@@ -1,4 +1,4 @@
-"""Dynamic sampling (DAPO, arXiv:2503.14476): groups that teach nothing are drawn again."""
+"""Dynamic sampling (DAPO, arXiv:2503.14476): groups of equal scores are drawn again."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def next_penalty_coef(penalty_coef: float, observed: float, target: float) -> fl
     β/2 if d < d_targ / 1.5, 2β if d > 1.5 d_targ   (arXiv:1707.06347, section 4)
 
     Args:
-        penalty_coef: β now.
+        penalty_coef: the current β.
         observed: d, the KL(old || new) of the last update.
         target: d_targ, in the same unit.
 
@@ -93,7 +93,7 @@ class KLPenaltyPPOAlgorithm:
         return {"penalty_coef": self.penalty_coef}
 
     def load_state(self, state: dict[str, float]) -> None:
-        """Take over what `state` returned."""
+        """Restore what `state` returned."""
         self.penalty_coef = state["penalty_coef"]
 
 

@@ -1,6 +1,6 @@
 """REINFORCE with a choice of baselines, on decisions of any granularity.
 
-What a decision is still going to be paid, minus something that does not depend on it: nothing, the
+The return from each decision on, minus a baseline that does not depend on it: nothing, the
 rollout's mean, a critic's value, or the return of the most likely response to the same prompt
 (ReMax, arXiv:2310.10505).
 """
@@ -84,7 +84,7 @@ class ReinforceAlgorithm:
         """Return returns less their baseline; see `Algorithm.targets`.
 
         Raises:
-            ValueError: if an episode was truncated and the baseline is no critic to bootstrap
+            ValueError: if an episode was truncated and the baseline is not a critic to bootstrap
                 from.
         """
         config, mask = self.config, is_decision(rollout)
@@ -172,6 +172,6 @@ class Reinforce(Agent):
 
 
 def _mean_return(term: DiscountedTerm, mask: Tensor) -> Tensor:
-    """Return [B, D] the mean over all decisions of what each is still going to be paid."""
+    """Return [B, D] the mean over all decisions of the return from each on."""
     returns = discounted_returns(term.rewards, mask, term.gamma)
     return masked_mean(returns, mask).expand(mask.shape)

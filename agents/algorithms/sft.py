@@ -24,10 +24,10 @@ from rlhf_env.rollout import Rollout
 
 @dataclass(frozen=True, kw_only=True)
 class SFTTargets:
-    """What imitation needs to know."""
+    """The weights of the cross-entropy."""
 
     weight: Tensor
-    """[B] of each episode's sum over tokens in the mean over episodes."""
+    """[B] weight of each episode's sum over tokens in the mean over episodes."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class SFT(Agent):
         return generator.permutation(len(self.demonstrations)).tolist()
 
     def _as_rollout(self, chosen: Sequence[Demonstration]) -> Rollout:
-        """Return demonstrations as paid episodes, with what the policy says of them."""
+        """Return demonstrations as paid episodes, with the policy's outputs on them."""
         mdp = self.base.mdp
         tokens = torch.full((len(chosen), mdp.max_tokens), mdp.task.pad_id, device=mdp.device)
         for row, pair in zip(tokens, chosen, strict=True):

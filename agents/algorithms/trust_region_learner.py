@@ -72,7 +72,7 @@ class TrustRegionLearner(Learner):
             super().__init__(policy, algorithm, config, pretraining)
 
     def evaluate_rollout(self, rollout: Rollout) -> tuple[PolicyOutput, None]:
-        """Return what the policy that acted says; no gradient step can continue from its pass."""
+        """Return the acting policy's outputs; no gradient step can continue from its pass."""
         return self.policy.evaluate_episodes(rollout.tokens, rollout.is_action), None
 
     def update(
@@ -210,7 +210,7 @@ def _averages(parts: dict[str, list[Tensor]]) -> dict[str, float]:
 
 @contextmanager
 def _frozen(parameters: Sequence[Tensor]) -> Iterator[None]:
-    """Let weights be no one's to train for a while."""
+    """Temporarily freeze parameters."""
     for parameter in parameters:
         parameter.requires_grad_(False)
     try:

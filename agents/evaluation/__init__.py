@@ -1,1 +1,1 @@
-"""What a policy is worth."""
+"""Evaluation of policies: scores, KL and text statistics."""

@@ -1,4 +1,4 @@
-"""What a policy is worth: scores, distance from the reference, and text statistics."""
+"""Evaluation of a policy: scores, distance from the reference, and text statistics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 from rlhf_env.vector_env import RLHFVectorEnv
 
-# Of logits at once; fewer where the vocabulary is large.
+# Rows of logits held at once; fewer if the vocabulary is large.
 _MOST_ROWS = 1024
 
 
@@ -36,7 +36,7 @@ def evaluate(
 
     Args:
         envs: a vector environment of RLHF-v0.
-        policy: whose responses are judged.
+        policy: the policy to evaluate.
         episodes: how many; prompts are used in turn.
         seed: of the responses; the reference answers with the same random numbers.
         kl_coef: beta of ``return``; the environment's own when None.
@@ -77,12 +77,12 @@ def _exact_metrics(base: RLHFVectorEnv, policy: Policy, rollout: Rollout) -> dic
 
 
 def against_reference(rollout: Rollout, other: Rollout, task: Task) -> dict[str, float]:
-    """Return how responses fare against others to the same prompts.
+    """Compare responses with the reference's responses to the same prompts.
 
     Args:
         rollout: B episodes.
-        other: the reference's.
-        task: whose gold reward, if it has one, judges.
+        other: the reference's episodes.
+        task: its gold reward, if it has one, decides which response wins.
 
     Returns:
         ``win_rate``, ties counting half; ``reference_score``, ``reference_score_sd`` and, where

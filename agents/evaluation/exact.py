@@ -1,4 +1,4 @@
-"""How near the exact optimum a policy comes, on tasks whose optimum is known."""
+"""The distance of a policy from the exact optimum, on tasks whose optimum is known."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _FEW_RESPONSES = 4096
 def exact_metrics(rollout: Rollout, task: Task, policy: Policy, kl_coef: float) -> dict[str, float]:
     """Return ``regret`` (J* − J) and ``j_ratio`` (J / J*), estimated on episodes of a policy.
 
-    J is the mean score minus beta times the KL to the reference, undiscounted. Nothing is returned
+    J is the mean score minus beta times the KL to the reference, undiscounted. The result is empty
     where J* is not known: for tasks that are neither automata nor small, without a KL penalty, and
-    at another temperature than 1, which changes the reference too. ``j_ratio`` is left out where J*
+    at temperatures other than 1, which change the reference too. ``j_ratio`` is left out where J*
     is not positive.
 
     Args:
         rollout: B episodes that the policy drew; responses that reach the horizon are scored.
-        task: whose optimum is meant.
-        policy: whose distributions are compared with the optimal ones.
+        task: defines the optimum.
+        policy: its distributions are compared with the optimal ones.
         kl_coef: beta.
     """
     if kl_coef <= 0 or policy.temperature != 1.0 or not _is_solvable(task):

@@ -1,4 +1,4 @@
-"""What a rollout says about the policy that made it."""
+"""Metrics of a policy, computed from a rollout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def rollout_metrics(rollout: Rollout, task: Task) -> dict[str, float]:
 
     Args:
         rollout: B episodes.
-        task: whose gold reward, if it has one, is asked too.
+        task: its gold reward, if it has one, is computed too.
 
     Returns:
         ``score`` and ``gold`` (reward models' units), ``kl`` (nats per sequence, k1),
@@ -54,8 +54,7 @@ def mean_kl(rollout: Rollout, unit: str) -> float:
 def distinct_ngrams(rollout: Rollout, n: int) -> float:
     """Return the share of distinct n-grams among all of the responses, in [0, 1].
 
-    1 says that no n tokens in a row occur twice (arXiv:1510.03055); 0 where no response is that
-    long.
+    1 means that no n-gram occurs twice (arXiv:1510.03055); 0 where no response is that long.
     """
     grams = [
         tuple(ids[i : i + n])

@@ -1,8 +1,8 @@
 """Rollouts: finished episodes of a policy, decoded at once or stepped through the environment.
 
-Both ways give the same tokens under the same seed: prompts and the uniform numbers behind every
-token are drawn per episode, not per row. An episode that has begun is always finished, and rows
-are refilled in the order of episodes, so short responses are not over-represented.
+Both ways give the same tokens under the same seed: prompts and the uniform number of every token
+are drawn per episode, not per row. An episode that has begun is always finished, and rows are
+refilled in the order of episodes, so short responses are not over-represented.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def collect(
 
     Raises:
         ValueError: if the environment is not one of this project, the counts do not fit, a prompt
-            is empty or too long, or somebody else's agent is to be greedy.
+            is empty or too long, or ``greedy`` is set without a `Policy`.
     """
     base = base_environment(envs)
     if not isinstance(policy, Policy):
@@ -182,7 +182,7 @@ def _lock_of(policy: Policy | ActingAgent) -> AbstractContextManager[None]:
 
 
 def _prepare(base: RLHFVectorEnv, policy: Policy | ActingAgent) -> None:
-    """Make the rollout depend on its seed and the weights, and on nothing that was done before."""
+    """Make the rollout depend on its seed and the weights, and on nothing else."""
     base.mdp.reference.engine.reset_cache()
     if isinstance(policy, Policy):
         # The owner of the model may have switched dropout on.

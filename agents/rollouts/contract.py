@@ -1,4 +1,4 @@
-"""What an agent and the training loop owe each other, checked where it changes hands."""
+"""The interface between an agent and the training loop, and the checks of what they exchange."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rlhf_env.rollout import Rollout
 
-# Columns of metrics.jsonl that mean the same for every agent, and so are nobody else's to fill.
+# Columns of metrics.jsonl that mean the same for every agent, and are therefore reserved.
 LOOP_COLUMNS = frozenset(
     {
         "update",
@@ -34,7 +34,7 @@ _ROUNDING = 1e-5
 
 @runtime_checkable
 class ActingAgent(Protocol):
-    """Whoever can choose actions for a vector environment."""
+    """An object that chooses actions for a vector environment."""
 
     def act(self, observation: dict[str, Any]) -> tuple[Any, Any]:
         """Return the actions of all rows, [N] (or [N, n] tokens), and their [N] log pi(a|s)."""
@@ -51,7 +51,7 @@ class CollectingAgent(Protocol):
 
 
 class LearningAgent(ActingAgent, Protocol):
-    """Anybody's agent: it acts, and it learns from finished episodes."""
+    """Any agent: it acts, and it learns from finished episodes."""
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Learn from a rollout and return figures to be logged."""
@@ -59,7 +59,7 @@ class LearningAgent(ActingAgent, Protocol):
 
 
 def check_methods(name: str, value: Any, methods: tuple[str, ...], example: str) -> None:
-    """Raise ValueError unless a value is an object, no class, that has some methods.
+    """Raise ValueError unless a value is an object, not a class, with the given methods.
 
     Args:
         name: how the caller wrote the argument.
@@ -100,7 +100,7 @@ def check_observation(observation: Any) -> None:
 def checked_actions(
     answer: Any, space: spaces.Space[Any], num_envs: int, *, one_token_too: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what ``act`` answered, as arrays: tokens, and log-probabilities.
+    """Return what ``act`` returned, as arrays: tokens, and log-probabilities.
 
     Args:
         answer: a pair; an axis of length 1 that is not due is removed.
@@ -112,7 +112,7 @@ def checked_actions(
         [N] or [N, n] tokens; [N], or [N, n] log-probabilities, not yet checked for their range.
 
     Raises:
-        ValueError: if it is no pair, or one of the two has another shape or type.
+        ValueError: if it is not a pair, or one of the two has another shape or type.
     """
     shape = (num_envs, *(space.shape or ()))
     if not isinstance(answer, tuple | list) or len(answer) != 2:
@@ -139,10 +139,10 @@ def check_logprobs(logprobs: np.ndarray, episode: int) -> None:
 
 
 def checked_figures(told: Any) -> dict[str, float]:
-    """Return what ``update`` answered as plain numbers.
+    """Return what ``update`` returned as plain numbers.
 
     Raises:
-        ValueError: if it is no dictionary of numbers, or a name is one of `LOOP_COLUMNS`.
+        ValueError: if it is not a dictionary of numbers, or a name is one of `LOOP_COLUMNS`.
     """
     if not isinstance(told, Mapping):
         raise ValueError(

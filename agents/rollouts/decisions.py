@@ -1,6 +1,6 @@
 """From tokens to decisions: the one place that knows what a decision is.
 
-A decision is what the agent is held to have chosen at once: a token, a macro action, or a whole
+A decision is what the agent is treated as choosing at once: a token, a macro action, or a whole
 response. ``Rollout.decision`` numbers them; everything below is a sum or a pick by that number.
 """
 
@@ -24,7 +24,7 @@ def sum_per_decision(values: Tensor, rollout: Rollout, width: int | None = None)
     Args:
         values: [B, L] of the tokens.
         rollout: whose ``decision`` says which token belongs where.
-        width: D; the most decisions of a row when None.
+        width: D; the largest number of decisions in a row when None.
 
     Returns:
         [B, D] sums; 0 where there is no decision.
@@ -36,12 +36,12 @@ def sum_per_decision(values: Tensor, rollout: Rollout, width: int | None = None)
 
 
 def first_of_decision(values: Tensor, rollout: Rollout, width: int | None = None) -> Tensor:
-    """Pick what stands at the first token of each decision: the value of its state.
+    """Select the value at the first token of each decision: the value of its state.
 
     Args:
         values: [B, L] of the tokens.
         rollout: whose ``decision`` says which token belongs where.
-        width: D; the most decisions of a row when None.
+        width: D; the largest number of decisions in a row when None.
 
     Returns:
         [B, D] values; 0 where there is no decision.

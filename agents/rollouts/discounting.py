@@ -64,7 +64,7 @@ def discounted_terms(rollout: Rollout, gamma: Discount) -> list[DiscountedTerm]:
 def returns_to_go(
     rollout: Rollout, mask: Tensor, gamma: Discount, form: str = "standard"
 ) -> Tensor:
-    """Return [B, D] what each decision is still going to be paid, 0 outside the mask.
+    """Return [B, D] the return from each decision on, 0 outside the mask.
 
     Args:
         rollout: B episodes.
@@ -85,5 +85,5 @@ def apply_discount(values: Tensor, mask: Tensor, gamma: float, form: str) -> Ten
 
 
 def sum_of_terms(by_name: Mapping[str, Tensor]) -> Tensor:
-    """Return the sum of what stands under each name, all of one shape."""
+    """Return the sum of the tensors under all names, all of one shape."""
     return torch.stack(list(by_name.values())).sum(dim=0)

@@ -1,4 +1,4 @@
-"""The randomness of a rollout: prompts, groups, and the number that decides each token."""
+"""The randomness of a rollout: prompts, groups, and the uniform number for each token."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Seed = int | Sequence[int] | None
 class Stream(IntEnum):
     """What an agent's random numbers are for; each draws from (seed, stream, update).
 
-    A resumed run so needs no generator's state, and evaluation cannot disturb training.
+    A resumed run thus needs no generator's state, and evaluation cannot disturb training.
     """
 
     ROLLOUT = 0
@@ -39,10 +39,10 @@ class SamplingPlan:
     group: Tensor
     """[E] episodes with the same number share a prompt draw."""
     uniforms: Tensor | None
-    """[E, T] what decides each token; None where it is always the most likely one."""
+    """[E, T] a number in [0, 1) for each token; None under greedy decoding."""
 
     def uniforms_at(self, episode: Tensor, step: Tensor) -> Tensor | None:
-        """Return what decides the tokens at some steps [N] of some episodes [N]."""
+        """Return the uniform numbers at some steps [N] of some episodes [N]."""
         return None if self.uniforms is None else self.uniforms[episode, step]
 
 
@@ -58,12 +58,12 @@ def draw_episodes(
     """Return the prompts, groups and random numbers of some episodes.
 
     Args:
-        base: whose task has the prompts, and whose horizon counts the numbers.
+        base: its task has the prompts, its horizon is T.
         episodes: how many.
         group_size: consecutive episodes that share a prompt draw.
         seed: of everything; None draws one.
         prompts: use these in turn instead of drawing from the task's.
-        greedy: leave nothing to chance but the prompts.
+        greedy: draw prompts, but no random numbers.
 
     Raises:
         ValueError: if the counts do not fit, or a prompt is empty or too long.

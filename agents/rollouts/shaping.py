@@ -12,7 +12,7 @@ _TERM = "shaping"
 
 
 def warn_of_other_discount(envs: Any, gamma: Discount | None) -> None:
-    """Warn if a wrapper shapes rewards by another discount than the agent's.
+    """Warn if a wrapper shapes rewards with a discount other than the agent's.
 
     With gamma * Phi(s') - Phi(s) per decision the terms telescope, and the optimal policy stays
     what it was, only where returns are discounted by the same gamma (Ng, Harada and Russell,

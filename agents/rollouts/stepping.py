@@ -23,9 +23,9 @@ def step_through(
 ) -> Rollout:
     """Return the drawn episodes, each action taken by ``envs.step``.
 
-    What a decision of several tokens was paid stands at its last token, and so do its reference
-    log-probability and, where the agent gives only one per decision, its log-probability. A
-    reward that foreign wrappers changed without telling in ``info`` is the term "other".
+    The reward of a decision of several tokens is at its last token, and so are its reference
+    log-probability and, where the agent gives only one per decision, its log-probability. A reward
+    that foreign wrappers changed without saying so in ``info`` is the term "other".
     """
     tape = RolloutRecorder(envs, plan)
     while tape.is_active.any():
@@ -90,7 +90,7 @@ class RolloutRecorder:
         for _ in range(self._tokens_per_action()):
             step = (lengths - starts).clamp(0, horizon - 1)
             uniforms = self.sampling.uniforms_at(torch.as_tensor(episode).to(device), step)
-            # Rows that are full, idle or over are sampled all the same; nobody reads the result.
+            # Rows that are full, idle or over are sampled all the same; the result is not used.
             chosen, logprob = policy.sample(tokens, lengths, uniforms)
             actions.append(chosen)
             logprobs.append(logprob)
@@ -109,7 +109,7 @@ class RolloutRecorder:
         return {name: actions if name.startswith("token") else logprobs for name in space}
 
     def record(self, result: tuple[Any, ...], logprobs: Any) -> None:
-        """Write down one vector step, and start new episodes in the rows that ended."""
+        """Record one vector step, and start new episodes in the rows that ended."""
         observation, rewards, terminated, truncated, info = result
         given = _array(logprobs).astype(np.float64).reshape(self.envs.num_envs, -1)
         ended = _array(terminated) | _array(truncated)
@@ -178,7 +178,7 @@ class RolloutRecorder:
     def _final(
         self, observation: Any, info: dict[str, Any], row: int
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Return prompt and response of a row, and what it was told, before any reset."""
+        """Return the tokens of a row, and the info, as they were before any reset."""
         if "final_obs" in info and info["_final_obs"][row]:
             return _text(info["final_obs"][row]), info["final_info"]
         if isinstance(observation, dict) and "input_ids" in observation:
@@ -202,7 +202,7 @@ class RolloutRecorder:
         return self._reset(due)
 
     def _reset(self, rows: np.ndarray) -> Any:
-        # Idle rows need some prompt; nobody looks at their episodes.
+        # Idle rows need some prompt; their episodes are not used.
         episode = np.where(self.is_active, self.episode, 0)
         prompts = [self.sampling.prompts[e].tolist() for e in episode]
         return self.envs.reset(options={"reset_mask": rows, "prompt": prompts})[0]

@@ -17,9 +17,9 @@ def can_be_asked_again(observation: Any, space: spaces.Space[Any], vocab_size: i
     """Return True where the rest of an action can be asked for token by token.
 
     Args:
-        observation: what the agent is shown; it must be the text itself.
+        observation: what the agent observes; it must be the text itself.
         space: of the tokens in one row's action.
-        vocab_size: what one of them must be chosen among.
+        vocab_size: V, the number of tokens to choose from.
     """
     if not isinstance(space, spaces.MultiDiscrete) or not (space.nvec == vocab_size).all():
         return False
@@ -38,7 +38,7 @@ def ask_again(
 
     Args:
         agent: asked until every row is over or its action is full.
-        observation: what its first answer was to; left as it is.
+        observation: the one of its first answer; it is not changed.
         first: that answer, [N] tokens and [N] log-probabilities.
         size: n, tokens of an action.
         task: whose EOS ends a row.
@@ -62,7 +62,7 @@ def ask_again(
             seen["attention_mask"][row, int(lengths[row])] = 1
         lengths = lengths + is_open
         chosen, logprob = checked_actions(agent.act(seen), one_token, count)
-        # Nothing is appended to a text that is over; what is said of it is not used.
+        # Nothing is appended to a finished text; the agent's answer for it is not used.
         tokens[is_open, step], logprobs[is_open, step] = chosen[is_open], logprob[is_open]
     return tokens, logprobs
 

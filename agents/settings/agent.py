@@ -19,7 +19,7 @@ _CHOOSING = {"n", "episodes_per_update", "kl_coef", "temperature", "seed"}
 
 PRECISIONS = ("fp32", "bf16")
 _LARGEST_SEED = 2**63 - 1
-# Of difflib: with less, "value_coef" would be taken for a misspelled "kl_coef".
+# For difflib: with less, "value_coef" would be taken for a misspelled "kl_coef".
 _SIMILAR = 0.75
 # Logits up to 3e32 divided by it are finite in float32; the softmax is an argmax long before.
 _LOWEST_TEMPERATURE = 1e-6
@@ -36,7 +36,7 @@ class AgentConfig:
     """
 
     learning_rate: float = 1e-3
-    """Of Adam; 0 changes nothing."""
+    """Adam's learning rate; 0 leaves the weights unchanged."""
 
     episodes_per_update: int = 64
     """Episodes of each rollout."""
@@ -72,7 +72,7 @@ class AgentConfig:
     """
 
     kl_target: float | None = None
-    """Steers beta so that the KL comes near it, in nats; None leaves beta as it is."""
+    """Target KL in nats, to which beta is adapted; None leaves beta as it is."""
 
     kl_target_unit: str = "sequence"
     """Unit of ``kl_target`` and of the KL compared with it: nats per "sequence" or "token"."""
@@ -91,17 +91,17 @@ class AgentConfig:
     """Divides the logits of policy and reference, in sampling and in learning."""
 
     max_grad_norm: float = 1.0
-    """The gradient is scaled down to this Euclidean norm."""
+    """Maximum Euclidean norm of the gradient; a larger one is scaled down to it."""
 
     adam_epsilon: float = 1e-5
-    """Of Adam, at least 1e-30."""
+    """Adam's epsilon, at least 1e-30."""
 
     precision: str = "fp32"
     """"fp32", or "bf16" for the policy's forward and backward passes over finished episodes; the
     weights, and the softmax over the vocabulary, stay as they are."""
 
     gradient_checkpointing: bool = False
-    """Keeps only the input of each layer, and runs it again for the gradient: less memory, more
+    """Keeps only each layer's input and recomputes the layer for the gradient: less memory, more
     time."""
 
     lora_rank: int | None = None
@@ -111,7 +111,7 @@ class AgentConfig:
     """The adapter's output is scaled by lora_alpha / lora_rank."""
 
     seed: int = 0
-    """Of all the agent's randomness."""
+    """Seed of all the agent's randomness."""
 
     @property
     def is_single_step(self) -> bool:
@@ -192,7 +192,7 @@ def make_config(kind: type[Config], agent: str, settings: dict[str, Any]) -> Con
         if name not in known:
             hint = did_you_mean(name, known, similarity=_SIMILAR) or f"; there are {known}"
             raise ValueError(f"{agent} has no setting {name!r}{hint}")
-    # Grids are often made by NumPy, whose numbers JSON does not know.
+    # Grids are often made by NumPy, whose numbers are not JSON serializable.
     plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in settings.items()}
     if "seed" in plain and plain["seed"] is None:
         plain["seed"] = secrets.randbelow(2**32)
@@ -200,14 +200,14 @@ def make_config(kind: type[Config], agent: str, settings: dict[str, Any]) -> Con
 
 
 def upgraded_settings(agent: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings saved by an earlier version under the names of today.
+    """Return settings saved by an earlier version under today's names.
 
     Args:
         agent: the name of the class.
-        settings: by their names then.
+        settings: by their former names.
     """
     if agent == "BestOfN":
-        # It had all settings of learning once, at their defaults.
+        # It once had all settings of learning, at their defaults.
         return {name: settings[name] for name in settings.keys() & _CHOOSING}
     if settings.get("gradient_form") == FORMER_FORM:
         return {**settings, "gradient_form": "standard"}

@@ -25,7 +25,7 @@ class BestOfNConfig:
     """Divides the logits of policy and reference in sampling."""
 
     seed: int = 0
-    """Of all the agent's randomness."""
+    """Seed of all the agent's randomness."""
 
     @property
     def group_size(self) -> int:

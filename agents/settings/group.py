@@ -64,13 +64,13 @@ class GRPOConfig(GroupConfig):
     by the horizon T (Dr. GRPO)."""
 
     skip_unfinished: bool = False
-    """Learn nothing from responses that the length limit cut (DAPO's overlong filtering)."""
+    """Exclude responses cut off by the length limit from the loss (DAPO's overlong filtering)."""
 
     dynamic_sampling: bool = False
     """Draw further prompts in place of groups whose scores are all equal (DAPO)."""
 
     max_draws: int = 4
-    """Most rollouts to draw for one update under ``dynamic_sampling``."""
+    """Maximum number of rollouts to draw for one update under ``dynamic_sampling``."""
 
     @property
     def clip_ranges(self) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""How an agent pays and steers its KL penalty: seven settings, one record."""
+"""The KL penalty of an agent: seven settings in one record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KL_ESTIMATORS = ("k1", "k2", "k3")
 """Names of the estimators; `agents.rollouts.kl_reward` has the functions."""
 
 KL_TARGET_UNITS = ("sequence", "token")
-"""Of what the target KL is the mean."""
+"""Units of the target KL: the mean per sequence or per token."""
 
 LARGEST_KL_ERROR = 0.2
 """The relative error of the KL at which the controller is clipped (arXiv:1909.08593)."""

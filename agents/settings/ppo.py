@@ -45,7 +45,7 @@ class KLPenaltyPPOConfig(ActorCriticConfig):
     reference has no part in it."""
 
     penalty_target: float = 0.01
-    """The wanted KL(old || new) of one update, in nats, mean over decisions.
+    """The target KL(old || new) of one update, in nats, mean over decisions.
 
     The weight is halved when the KL was less than 2/3 of it, and doubled when it was more than
     3/2.

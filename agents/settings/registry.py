@@ -35,7 +35,7 @@ class BuiltInAgent:
     """The dataclass of its settings."""
 
     preset: Mapping[str, Any] = field(default_factory=dict)
-    """Settings that make this agent of its class."""
+    """Settings that turn its class into this agent."""
 
     @property
     def class_name(self) -> str:
@@ -44,7 +44,7 @@ class BuiltInAgent:
 
     @property
     def defaults(self) -> Any:
-        """Its settings where nothing else is given."""
+        """Its default settings."""
         return self.config_class(**self.preset)
 
     @property

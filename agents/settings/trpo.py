@@ -21,10 +21,10 @@ class TrustRegionConfig(AgentConfig):
     """Added to the diagonal of the Fisher matrix."""
 
     cg_iterations: int = 10
-    """Most conjugate gradient steps for the natural direction."""
+    """Maximum number of conjugate gradient steps for the natural direction."""
 
     max_backtracks: int = 10
-    """How often a step that is too long is shortened before it is given up."""
+    """How often a step that is too long is shortened before the search fails."""
 
     backtrack_factor: float = 0.5
     """The factor by which a step is shortened."""

@@ -1,7 +1,7 @@
-"""Checkpoints: a folder of safetensors and JSON that is either complete or not there.
+"""Checkpoints: a folder of safetensors and JSON that is either complete or absent.
 
 No pickle is written or read. A folder counts only with a manifest whose checksums agree; the
-manifest is written last, and the folder gets its name when all of it is on the disk.
+manifest is written last, and the folder gets its name when all of it is on disk.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FILES = ("optimizer.safetensors", "policy.safetensors", "state.json")
 
 
 class SavedAgent(Protocol):
-    """What of an agent a checkpoint holds."""
+    """The parts of an agent that a checkpoint holds."""
 
     policy: Policy
     base: RLHFVectorEnv
@@ -55,7 +55,7 @@ class SavedAgent(Protocol):
 
     @property
     def learner(self) -> Learner | None:
-        """What trains it; None of an agent that does not learn."""
+        """Its learner; None for an agent that does not learn."""
         ...
 
 
@@ -63,8 +63,8 @@ def save_checkpoint(agent: SavedAgent, path: Path) -> None:
     """Write an agent into a folder; a checkpoint of that name is replaced when all is written.
 
     Raises:
-        ValueError: if there is something else of that name, no folder can be made there, or the
-            policy does not answer with finite numbers; nothing is written then.
+        ValueError: if something else has that name, the folder cannot be created, or the policy's
+            outputs are not finite; nothing is written then.
     """
     _check_replaceable(path)
     _check_sound(agent)
@@ -102,7 +102,7 @@ def save_checkpoint(agent: SavedAgent, path: Path) -> None:
 
 
 def restore_checkpoint(agent: SavedAgent, path: Path) -> None:
-    """Take over weights, optimizer and counters; the settings must be those of the checkpoint.
+    """Restore weights, optimizer and counters; the settings must be those of the checkpoint.
 
     Raises:
         ValueError: if the checkpoint is damaged or was made with other settings.
@@ -168,7 +168,7 @@ def read_state(path: Path, agent: str) -> dict[str, Any]:
 
 
 def find_corruption(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint, or None if all of it is there and unchanged."""
+    """Return what is wrong with a checkpoint, or None if it is complete and unchanged."""
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         written, digests = manifest["format"], dict(manifest["files"])
@@ -194,13 +194,13 @@ def _saved_weights(agent: SavedAgent) -> dict[str, torch.nn.Parameter]:
 
 
 def _frozen_digest(agent: SavedAgent) -> str | None:
-    """Return what tells the weights that a checkpoint leaves out; None if it has all of them."""
+    """Return the digest of the weights that a checkpoint leaves out; None if it has all of them."""
     if getattr(agent.config, "lora_rank", None) is None:
         return None
     digest = hashlib.sha256()
     for name, parameter in agent.policy.named_parameters():
         if not parameter.requires_grad:
-            # As bytes first: NumPy does not know all of torch's types.
+            # As bytes first: NumPy does not have all of torch's types.
             raw = parameter.detach().contiguous().reshape(-1).view(torch.uint8).cpu()
             digest.update(name.encode())
             digest.update(raw.numpy().tobytes())
@@ -225,7 +225,7 @@ def _unreadable(path: Path) -> ValueError:
 
 
 def _check_sound(agent: SavedAgent) -> None:
-    """Refuse to save a policy that cannot act any more: it would push the good ones out."""
+    """Refuse to save a policy that can no longer act: it would displace usable checkpoints."""
     prompt = agent.base.task.prompts[0].to(agent.policy.lm.device)[None]
     length = torch.tensor([prompt.shape[1]], device=prompt.device)
     probabilities = agent.policy.token_probabilities(prompt, length)
@@ -278,7 +278,7 @@ def _former(path: Path) -> Path:
 def _optimizer_state(
     optimizer: torch.optim.Optimizer,
 ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    """Return the moments by "index.name", and what is no tensor beside them."""
+    """Return the moments by "index.name", and the entries that are not tensors."""
     tensors, scalars = {}, {}
     for index, moments in optimizer.state_dict()["state"].items():
         for name, value in moments.items():
@@ -303,6 +303,6 @@ def _restore_optimizer(
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file's content is on the disk."""
+    """Wait until a file's content is on disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

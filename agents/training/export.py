@@ -1,4 +1,4 @@
-"""From an agent to a folder that other software reads: a Hugging Face model, or a peft adapter."""
+"""Export of an agent for other software: a Hugging Face model, or a peft adapter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 class ExportedAgent(Protocol):
-    """What of an agent is exported."""
+    """The parts of an agent that are exported."""
 
     config: AgentConfig
     policy: Policy
@@ -33,8 +33,8 @@ class ExportedAgent(Protocol):
 def export_model(agent: ExportedAgent, folder: Path) -> None:
     """Write the policy with its tokenizer as a folder that ``from_pretrained`` reads.
 
-    Adapters are added to the weights; the value head is left out. The folder appears when all is
-    written.
+    Adapters are added to the weights; the value head is left out. The folder appears only once it
+    is complete.
 
     Args:
         agent: whose policy is a Hugging Face model.
@@ -57,7 +57,7 @@ def export_model(agent: ExportedAgent, folder: Path) -> None:
 def export_adapter(agent: ExportedAgent, folder: Path) -> None:
     """Write the adapter alone, with its tokenizer, as ``peft.PeftModel.from_pretrained`` reads it.
 
-    It belongs on the weights of the task's reference.
+    Its base model is the task's reference.
 
     Args:
         agent: trained with ``lora_rank``.
@@ -112,7 +112,7 @@ def _save_tokenizer(agent: ExportedAgent, folder: Path) -> None:
 
 
 def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder as a whole, under its name only when all is there."""
+    """Write a folder atomically: it gets its name only when it is complete."""
     is_taken = folder.is_symlink() or (
         any(folder.iterdir()) if folder.is_dir() else folder.exists()
     )

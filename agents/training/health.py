@@ -1,4 +1,4 @@
-"""Signs that a run is going wrong, said once each while it still can be stopped."""
+"""Warnings that a run is going wrong, each logged once while the run can still be stopped."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from rlhf_env.rollout import Rollout
 
 LOGGER = logging.getLogger("agents")
-# A sampled KL this many standard errors below 0 is no chance.
+# A sampled KL this many standard errors below 0 is not due to chance.
 _STANDARD_ERRORS = 4.0
-# Fewer episodes do not tell their own spread.
+# Fewer episodes are too few to estimate the spread.
 _FEW_EPISODES = 8
 _COLLAPSED_SHARE = 0.02
-# Samples of a policy that is so far away are practically never the reference's own.
+# A policy this far away samples responses that the reference practically never does.
 _FAR_PER_SEQUENCE, _FAR_PER_TOKEN = 20.0, 0.5
-# What a policy may have learned to do is a sign of trouble only where it has always been so.
+# A policy can learn to do these, so they count only at the first update.
 _FROM_THE_START = frozenset({"all_truncated", "no_signal"})
 
 
@@ -26,9 +26,9 @@ class Health:
     """Watches the updates of one run."""
 
     said: set[str] = field(default_factory=set)
-    """What has been said already."""
+    """The warnings already logged."""
     first_entropy: float | None = None
-    """Of the policy at the first update, nats per token."""
+    """Entropy of the policy at the first update, nats per token."""
 
     def examine(self, rollout: Rollout, metrics: dict[str, float]) -> None:
         """Log a warning for each sign that this update is the first to show.
@@ -54,7 +54,7 @@ def detect_anomalies(
 
     Args:
         rollout: B episodes.
-        metrics: figures of the update that learnt from them.
+        metrics: metrics of the update that learned from them.
         first_entropy: of the policy when the run began, nats per token; None if not known.
     """
     count = len(rollout)

@@ -11,12 +11,12 @@ from types import FrameType
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Hold back the first Ctrl-C or SIGTERM; a second one interrupts at once.
+    """Defer the first Ctrl-C or SIGTERM; a second one interrupts at once.
 
-    Outside the main thread, where Python delivers no signals, nothing is held back.
+    Outside the main thread, where Python delivers no signals, nothing is deferred.
 
     Yields:
-        A function that says whether one has come.
+        A function that returns whether a signal has been deferred.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():

@@ -11,14 +11,14 @@ from rlhf_env.vector_env import RLHFVectorEnv
 
 
 class KLCoefficient:
-    """Keeps an agent's coefficient; the environment is asked, and never written to."""
+    """Keeps an agent's coefficient; it reads the environment's and never changes it."""
 
     def __init__(self, config: AgentConfig, base: RLHFVectorEnv) -> None:
-        """Take over ``config.kl_coef``.
+        """Start from ``config.kl_coef``.
 
         Args:
             config: the agent's settings.
-            base: whose coefficient holds as long as the agent has none of its own.
+            base: its coefficient applies as long as the agent has none of its own.
 
         Raises:
             ValueError: if ``config.kl_target`` is to be reached from a coefficient of 0.

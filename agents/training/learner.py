@@ -19,7 +19,7 @@ from agents.training.pretraining import pretraining_loss
 from rlhf_env.engine.language_model import length_batches
 from rlhf_env.rollout import Rollout
 
-# Adam moves no weight by more learning rates than this in one step: with its betas of 0.9 and
+# In one step Adam moves a weight by at most this many learning rates: with its betas of 0.9 and
 # 0.999, |m| / sqrt(v) is at most 7.3 (Cauchy-Schwarz), whatever the gradients were.
 _LONGEST_STEP = 10.0
 
@@ -60,7 +60,7 @@ class Learner:
         )
 
     def evaluate_rollout(self, rollout: Rollout) -> tuple[PolicyOutput, PolicyOutput | None]:
-        """Return what the policy that acted says about a rollout, before any step.
+        """Return the acting policy's outputs on a rollout, before any step.
 
         Returns:
             The outputs without gradient, in the order of the episodes; and, where the first
@@ -85,8 +85,8 @@ class Learner:
 
         Args:
             rollout: B episodes.
-            old: what the policy that acted says about them.
-            targets: what the algorithm aims at.
+            old: outputs of the policy that acted.
+            targets: the algorithm's targets.
             generator: shuffles the episodes of each epoch.
             first_pass: of `evaluate_rollout` on the same episodes, if no step was taken since; the
                 first step continues from it instead of running another pass.
@@ -206,7 +206,7 @@ class Learner:
 
 
 def _check_single_process() -> None:
-    """Refuse to learn in one of several processes, which would each train a model of their own."""
+    """Refuse to learn in one of several processes, each of which would train its own model."""
     count = int(os.environ.get("WORLD_SIZE") or 1)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         count = torch.distributed.get_world_size()

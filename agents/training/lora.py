@@ -20,10 +20,10 @@ from rlhf_env.extras import importing
 def adapted(model: PreTrainedModel, rank: int, alpha: int, seed: int) -> nn.Module:
     """Return a model that shares a model's frozen weights and has a trainable adapter.
 
-    The adapter stands on all linear layers but the output embedding, and changes nothing at first.
+    The adapter is on all linear layers but the output embedding; at first it changes nothing.
 
     Args:
-        model: a Hugging Face language model; it stays as it is.
+        model: a Hugging Face language model; it is not changed.
         rank: of each adapter.
         alpha: the adapter's output is scaled by alpha / rank.
         seed: of the adapter's first factor; the second is zero.
@@ -68,7 +68,7 @@ def merged(model: nn.Module) -> nn.Module:
     """Return an ordinary model with the adapter added to the weights, to save or to share.
 
     Args:
-        model: what `adapted` returned; it stays as it is.
+        model: what `adapted` returned; it is not changed.
     """
     with importing("lora"):
         from peft.tuners.lora import LoraLayer

@@ -1,4 +1,4 @@
-"""The pretraining term of PPO-ptx (arXiv:2203.02155): stay good at ordinary text."""
+"""The pretraining term of PPO-ptx (arXiv:2203.02155): keep modeling ordinary text well."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from rlhf_env.task import Task
 def pretraining_texts(
     texts: Sequence[str] | Sequence[Tensor], task: Task, ptx_coef: float
 ) -> list[Tensor]:
-    """Return the token ids of texts, each [n] with n >= 2; what the model cannot hold is cut.
+    """Return the token ids of texts, each [n] with n >= 2, truncated to the context window.
 
     Args:
         texts: texts, or their token ids.
-        task: whose tokenizer and context window count.
-        ptx_coef: the weight that they are to have.
+        task: gives the tokenizer and the context window.
+        ptx_coef: the weight of their loss.
 
     Raises:
-        ValueError: if there is a weight without texts or texts without a weight, or a text is
-            too short to predict anything in.
+        ValueError: if a weight is given without texts or texts without a weight, or a text has
+            fewer than two tokens.
     """
     if bool(texts) != (ptx_coef > 0):
         raise ValueError(
@@ -49,7 +49,7 @@ def pretraining_loss(policy: Policy, texts: Sequence[Tensor], weight: float) -> 
     """Add the gradient of ``weight`` times the mean negative log-likelihood per token.
 
     Args:
-        policy: whose gradients grow.
+        policy: the gradient is added to those of its weights.
         texts: token ids.
         weight: of the loss.
 

@@ -1,4 +1,4 @@
-"""The checkpoints of one run: which is the newest, and which may go."""
+"""The checkpoints of one run: which is the newest, and which can be deleted."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class CheckpointedAgent(Protocol):
         ...
 
     def restore(self, path: str | Path) -> None:
-        """Take over the state that a folder holds."""
+        """Restore the state that a folder holds."""
         ...
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one run; an agent that cannot be saved, or no folder, has none."""
+    """The checkpoints of one run; there are none without a folder or a way to save the agent."""
 
     agent: CheckpointedAgent | None
     folder: Path | None
@@ -65,7 +65,7 @@ class Checkpoints:
     def hold(self, update: int) -> bool:
         """Return whether the newest complete checkpoint is of that update or a later one.
 
-        False where the agent cannot take it over.
+        False if the agent cannot restore it.
         """
         for path in reversed(self._paths() if self.agent is not None else []):
             if find_corruption(path) is None:

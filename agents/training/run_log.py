@@ -1,4 +1,4 @@
-"""What a run leaves behind as it goes: ``metrics.jsonl`` and TensorBoard files."""
+"""The log of a run: ``metrics.jsonl`` and TensorBoard files."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class RunLog:
         Args:
             log_dir: the run's folder.
             resume_after: the update that the run continues from; later lines, and a torn last one,
-                are dropped, so that no update is there twice.
+                are dropped, so that no update appears twice.
 
         Raises:
-            ValueError: if there is something else than a file of the log's name.
+            ValueError: if something other than a file has the log's name.
         """
         self._file = None
         self._board: Any = None
@@ -88,9 +88,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _checked_rows(path: Path, last: int) -> list[dict[str, Any]]:
-    """Return the rows up to an update, saying which are damaged or missing.
+    """Return the rows up to an update, and warn of damaged and missing ones.
 
-    The old file is kept where it holds more than can be read.
+    The old file is kept if some of its lines are left out.
     """
     found = list(_parsed(path))
     rows = {row["update"]: row for row in found if row is not None}
@@ -119,7 +119,7 @@ def _parsed(path: Path) -> Iterator[dict[str, Any] | None]:
     if not path.exists():
         return
     if not path.is_file():
-        # Opening a named pipe would wait for a writer for ever.
+        # Opening a named pipe would block until it has a writer.
         kind = "a folder" if path.is_dir() else "a special file"
         raise ValueError(
             f"{str(path)!r} must be a regular file, got {kind}; move it away, or choose another "

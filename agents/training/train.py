@@ -1,4 +1,4 @@
-"""The training loop: collect, update, write down, again. It knows no algorithm."""
+"""The training loop: collect, update, log, repeat. It works with any algorithm."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def train(
     """Train an agent until it has seen ``total_episodes``.
 
     The first Ctrl-C (or SIGTERM) lets the running update finish and saves a checkpoint before it
-    raises KeyboardInterrupt; a second one interrupts at once, and the last checkpoint stands.
+    raises KeyboardInterrupt; a second one interrupts at once, and the last checkpoint is kept.
 
     Args:
         agent: an agent of this package, or any object with ``act(observation)`` and
             ``update(rollout)``.
         envs: a vector environment of RLHF-v0, with or without wrappers.
         total_episodes: rounded up to whole updates; 0 trains nothing.
-        episodes_per_update: for an agent that does not say; the number of rows when None.
-        log_dir: gets ``metrics.jsonl``, TensorBoard files and checkpoints. A run that it holds
-            already is resumed where its last checkpoint stands.
+        episodes_per_update: for an agent that does not define it; the number of rows when None.
+        log_dir: gets ``metrics.jsonl``, TensorBoard files and checkpoints. A run that it already
+            holds is resumed from its last checkpoint.
         checkpoint_every: updates between checkpoints; the last update always gets one.
         seed: of the prompts that an agent without its own rollouts is shown.
         progress: show a progress bar on stderr.
@@ -61,8 +61,8 @@ def train(
         One dictionary of metrics per update of this call.
 
     Raises:
-        ValueError: if the counts, the environment or the folder cannot be used, the agent lacks
-            a method, or one of them answers with something else than it should.
+        ValueError: if the counts, the environment or the folder cannot be used, the agent lacks a
+            method, or one of them returns something invalid.
     """
     check_methods("agent", agent, ("act", "update"), "act(observation) and update(rollout)")
     check_count("total_episodes", total_episodes, minimum=0)
@@ -75,7 +75,7 @@ def train(
     checkpoints = Checkpoints.open(agent, log_dir)
     history: list[dict[str, float]] = []
     if checkpoints.hold(updates):
-        # A finished run is only read, so it may be on a disk that cannot be written.
+        # A finished run is only read, so it may be on a read-only disk.
         checkpoints.resume()
         return history
     with ExitStack() as stack:
@@ -122,7 +122,7 @@ def _learn_once(
 
 
 def _check_unused(agent: object, folder: Path) -> None:
-    """Refuse to write over a run that an agent without checkpoints could not go on with."""
+    """Refuse to overwrite a run that an agent without checkpoints could not continue."""
     if read_metrics(folder / METRICS):
         raise ValueError(
             f"log_dir {str(folder)!r} holds a run already, and {type(agent).__name__} has no "

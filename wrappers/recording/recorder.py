@@ -1,4 +1,4 @@
-"""From steps, or from the rows of a rollout, to records of episodes."""
+"""Builds records of episodes from steps, or from the rows of a rollout."""
 
 from __future__ import annotations
 

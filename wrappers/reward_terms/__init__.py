@@ -1,4 +1,4 @@
-"""Reward terms: what the wrappers that change rewards are made of, and how to write your own.
+"""Reward terms: the building blocks of wrappers that change rewards, and how to write your own.
 
 A term is written once, as a function of responses, and works for single environments, for vector
 environments and for finished rollouts. See ``docs/write-a-wrapper.md``.

@@ -1,7 +1,7 @@
 """The rows of a vector environment, each with the info and the text of a single environment.
 
-What happens to the info of one row is what happens to that of a single environment, so both kinds
-of wrapper share code.
+The info of one row is handled like that of a single environment, so both kinds of wrapper share
+code.
 """
 
 from __future__ import annotations
