@@ -117,21 +117,21 @@ def one_line(error: BaseException) -> str:
     return printable if len(printable) <= MAX_ERROR else printable[: MAX_ERROR - 1] + "…"
 
 
-def worker_main(pipe: Connection, pickled_runner: bytes, threads: int) -> None:
+def worker_main(pipe: Connection, threads: int) -> None:
     """Run what comes through the pipe until it ends; the body of a worker process.
 
     Args:
-        pipe: runs come in, outcomes go out.
-        pickled_runner: the runner; unpickling it imports torch, which reads its number of threads
-            at its import, so that is done here.
+        pipe: the runner comes in first and then runs, outcomes go out. Receiving the runner imports
+            torch, which reads its number of threads at its import; an argument of the process
+            would come too early for that.
         threads: of this process.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # A bar's usual lock is a semaphore of the system, which stays when a worker is killed.
     tqdm.set_lock(threading.RLock())
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    runner = pickle.loads(pickled_runner)
     with suppress(EOFError, BrokenPipeError):
+        runner = pipe.recv()
         while True:
             run = pipe.recv()
             outcome = attempt(runner, run)
@@ -141,13 +141,15 @@ def worker_main(pipe: Connection, pickled_runner: bytes, threads: int) -> None:
                 pipe.send(Outcome(run=run, result=None, seconds=0.0, error=one_line(error)))
 
 
-def spawn_worker(pickled_runner: bytes, threads: int) -> WorkerChannel:
+def spawn_worker(runner: Runner[Any, Any], threads: int) -> WorkerChannel:
     """Start a worker process; to be called with signals held, which it then never gets."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=worker_main, args=(theirs, pickled_runner, threads))
+    process = context.Process(target=worker_main, args=(theirs, threads))
     process.start()
     theirs.close()
+    with suppress(OSError):  # It has died; its pipe says so when it gets a run.
+        ours.send(runner)
     return WorkerChannel(process=process, pipe=ours)
 
 
@@ -156,7 +158,6 @@ def _drain(
 ) -> Generator[Outcome[Job, Result], None, list[Job]]:
     """Run everything; return the runs whose workers crashed."""
     waiting, crashed = deque(runs), []
-    pickled_runner = pickle.dumps(runner)
     workers: list[WorkerChannel] = []
     idle: list[WorkerChannel] = []
     busy: dict[WorkerChannel, Job] = {}
@@ -165,7 +166,7 @@ def _drain(
             while waiting and len(busy) < jobs:
                 if not idle:
                     with held():
-                        workers.append(spawn_worker(pickled_runner, threads))
+                        workers.append(spawn_worker(runner, threads))
                     idle.append(workers[-1])
                 worker = idle.pop()
                 busy[worker] = waiting.popleft()
