@@ -79,3 +79,19 @@ def test_every_page_is_reached_from_the_readme() -> None:
         waiting += list((targets & docs) - reached)
         reached |= targets
     assert sorted(path.name for path in docs - reached) == []
+
+
+def test_every_file_that_a_page_names_exists() -> None:
+    """The two lists of tests name theirs from the folder of the tests; see above."""
+    named = re.compile(
+        r"`((?:rlhf_env|agents|wrappers|studies|scripts|benchmarks|tests)/[\w/]+\.py)"
+    )
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    missing = [
+        f"{page.name}: {path}"
+        for page in pages
+        if page.name not in ("traps.md", "hostile-cases.md")
+        for path in named.findall(page.read_text(encoding="utf-8"))
+        if not (ROOT / path).is_file()
+    ]
+    assert missing == []
