@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -104,6 +105,22 @@ def test_a_horizon_of_512_equals_forward_evaluation() -> None:
     assert solution.kl == pytest.approx(kl, abs=TIGHT)
     assert solution.objective == pytest.approx(reward - 0.1 * kl, abs=TIGHT)
     assert evaluate(task, solution.policy, 0.1).objective == pytest.approx(solution.objective)
+
+
+@pytest.mark.slow
+def test_the_largest_task_is_solved_within_two_tables_of_values() -> None:
+    task = random_automaton(4, num_states=10_000, vocab_size=8, horizon=1024)
+    tracemalloc.start()
+    try:
+        solution = solve(task, 0.1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The values of the optimum and those of its evaluation; its policy would be V = 8 tables more.
+    table = 1024 * 10_000 * 8
+    assert 2 * table < peak < 2.2 * table
+    reward, kl = forward(task, solution.policy, 0.1)  # type: ignore[arg-type]
+    assert solution.objective == pytest.approx(reward - 0.1 * kl, abs=TIGHT)
 
 
 def test_needles_in_numbers() -> None:
