@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor, nn
 
+from agents.state_measures import StateMeasures
 from rlhf_env.engine.language_model import LanguageModel, length_batches
 from rlhf_env.engine.sampling import check_rows_finite, draw_tokens, inverse_cdf
 from rlhf_env.mdp.lock import PicklableRLock
@@ -38,6 +39,10 @@ class PolicyOutput:
     """[B, L] of each of the critic's outputs by name; ``values`` is their sum."""
     last_term_values: Mapping[str, Tensor]
     """[B] likewise."""
+    reference_kl: Tensor | None = None
+    """[B, L] KL(pi_ref(.|s) || pi(.|s)) in nats; None unless `Policy.measures` asks for it."""
+    log_collision: Tensor | None = None
+    """[B, L] log sum_v pi(v|s)^2; None unless `Policy.measures` asks for it."""
 
 
 def detached(description: PolicyOutput) -> PolicyOutput:
@@ -46,7 +51,7 @@ def detached(description: PolicyOutput) -> PolicyOutput:
     def cut(value: Any) -> Any:
         if isinstance(value, Tensor):
             return value.detach()
-        return {name: part.detach() for name, part in value.items()}
+        return value and {name: part.detach() for name, part in value.items()}
 
     cuts = {each.name: cut(getattr(description, each.name)) for each in fields(PolicyOutput)}
     return PolicyOutput(**cuts)
@@ -109,6 +114,7 @@ class Policy(nn.Module):
         self.precision = precision
         self.value_names = tuple(value_names)
         self.critic = critic
+        self.measures = StateMeasures()
         width = self._critic_lm.hidden_size
         self.value_head = nn.Linear(width, len(self.value_names)).to(self.lm.device)
         nn.init.zeros_(self.value_head.weight)
@@ -170,9 +176,9 @@ class Policy(nn.Module):
         hidden = self.lm.packed_hidden(texts, wanted)
         is_end = ends[wanted]
         is_before = ~is_end
-        logprobs, entropy = self.lm.logprob_and_entropy(
-            hidden[is_before], tokens[is_action], self.temperature
-        )
+        before = hidden[is_before]
+        logprobs, entropy = self.lm.logprob_and_entropy(before, tokens[is_action], self.temperature)
+        measured = self.measures(self.lm, before, texts, states, self.temperature)
         if self.critic is not None:
             hidden = self._critic_lm.packed_hidden(texts, wanted)
         zeros = torch.zeros(tokens.shape, device=tokens.device)
@@ -188,6 +194,7 @@ class Policy(nn.Module):
             last_values=_sum(last_values),
             term_values=values,
             last_term_values=last_values,
+            **{name: zeros.masked_scatter(is_action, each) for name, each in measured.items()},
         )
 
     def sampler_only(self, rollout: Rollout) -> PolicyOutput:
@@ -217,6 +224,7 @@ class Policy(nn.Module):
             last_values=per_episode(),
             term_values={name: per_token() for name in self.value_names},
             last_term_values={name: per_episode() for name in self.value_names},
+            **{name: per_token() for name in self.measures.names},
         )
 
     def _values(self, hidden: Tensor) -> dict[str, Tensor]:
@@ -265,6 +273,6 @@ def _put(whole: PolicyOutput, part: PolicyOutput, rows: Tensor) -> None:
         target, source = getattr(whole, field.name), getattr(part, field.name)
         if isinstance(target, Tensor):
             target[rows] = source
-        else:
+        elif target is not None:
             for name, values in source.items():
                 target[name][rows] = values

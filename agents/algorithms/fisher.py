@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from rlhf_env.engine.divergence import next_token_kl
 from rlhf_env.engine.language_model import LanguageModel, length_batches
-from rlhf_env.kl import exact_kl
 from rlhf_env.rollout import Rollout
 
 # Logits alive at once: 2^22 floats are 16 MiB, and a product holds several such arrays.
@@ -36,10 +36,8 @@ def summed_kl(
     """
     total = torch.zeros((), device=rollout.tokens.device)
     for rows, width in length_batches(rollout.is_action):
-        before = [_before_actions(lm, rollout, rows, width) for lm in (old, new)]
-        for part in zip(*(hidden.split(_chunk(new)) for hidden in before), strict=True):
-            logits = [lm.logits(hidden) for lm, hidden in zip((old, new), part, strict=True)]
-            total = total + exact_kl(logits[0] / temperature, logits[1] / temperature).sum()
+        was, now = (_before_actions(lm, rollout, rows, width) for lm in (old, new))
+        total = total + next_token_kl(old, new, was, now, temperature).sum()
     return total
 
 
