@@ -1,0 +1,1 @@
+"""Learning from comparisons of responses: losses, data and agents."""
