@@ -26,6 +26,7 @@ class Stream(IntEnum):
     EVALUATION = 2
     ACTING = 3
     DEMONSTRATIONS = 4
+    LABELS = 5
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from .judge.answers import NumberAnswer as NumberAnswer
 from .judge.answers import WordAnswer as WordAnswer
 from .judge.model import Judge as Judge
 from .judge.reward import JudgeReward as JudgeReward
+from .judge.reward import PairwiseJudge as PairwiseJudge
 from .judge.reward import PairwiseJudgeReward as PairwiseJudgeReward
 from .out_of_distribution import OutOfDistribution as OutOfDistribution
 from .own_randomness import OwnRandomness as OwnRandomness

@@ -11,7 +11,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import torch
 from torch import Tensor
@@ -99,17 +99,15 @@ class JudgeReward:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PairwiseJudgeReward:
-    """How a response does against another to the same prompt: 1 wins, 1/2 is a tie, 0 loses.
+class PairwiseJudge:
+    """Which of two responses to one prompt is better: 1 the first, 1/2 a tie, 0 the second.
 
     The judge sees each pair in both orders and the mean counts, so that a liking for a place
-    cancels: a judge that always answers A gives every response 1/2.
+    cancels: a judge that always answers A makes every pair a tie.
     """
 
     judge: Judge
     """The language model that judges."""
-    baseline: Callable[[list[str]], Sequence[str]]
-    """``baseline(prompts) -> responses``, texts; what responses are compared with."""
     template: str = COMPARISON_TEMPLATE
     """The question; it must hold {prompt}, {response_a} and {response_b}, once each."""
     answer: Answer = field(default_factory=lambda: WordAnswer(values=FIRST_WINS))
@@ -124,9 +122,44 @@ class PairwiseJudgeReward:
         check_template(self.template, ("prompt", "response_a", "response_b"))
         _check_answers(self.judge, self.answer, self.unreadable)
 
-    def with_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> PairwiseJudgeReward:
-        """Return the reward for ids of ``tokenizer``; itself if it knows the policy's already."""
+    def with_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> Self:
+        """Return the judge for ids of ``tokenizer``; itself if it knows the policy's already."""
         return self if self.policy_tokenizer else replace(self, policy_tokenizer=tokenizer)
+
+    def compare(self, prompts: list[Tensor], a: list[Tensor], b: list[Tensor]) -> Tensor:
+        """Return the share of a win of each response a over b, [P] in [0, 1].
+
+        Args:
+            prompts: P vectors of token ids.
+            a: P vectors of token ids.
+            b: P vectors of token ids.
+
+        Raises:
+            ValueError: if the policy's tokenizer is not known, a question is too long, or an
+                answer cannot be read and ``unreadable`` is None.
+        """
+        return self._compare(*(_texts(ids, self.policy_tokenizer) for ids in (prompts, a, b)))
+
+    def _compare(self, prompts: list[str], a: list[str], b: list[str]) -> Tensor:
+        first = self._first_values(prompts, a, b)
+        second = self._first_values(prompts, b, a)
+        return (first + 1.0 - second) / 2.0
+
+    def _first_values(self, prompts: list[str], a: list[str], b: list[str]) -> Tensor:
+        """Return how the responses shown first do, [B]."""
+        questions = [
+            filled(self.template, {"prompt": prompt, "response_a": one, "response_b": other})
+            for prompt, one, other in zip(prompts, a, b, strict=True)
+        ]
+        return torch.tensor(_values(self.judge, self.answer, questions, self.unreadable))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairwiseJudgeReward(PairwiseJudge):
+    """How a response does against a baseline's: 1 wins, 1/2 is a tie, 0 loses."""
+
+    baseline: Callable[[list[str]], Sequence[str]]
+    """``baseline(prompts) -> responses``, texts; what responses are compared with."""
 
     def __call__(self, prompts: list[Tensor], responses: list[Tensor]) -> Tensor:
         """Return the share of a win of each response, [B] in [0, 1].
@@ -143,17 +176,7 @@ class PairwiseJudgeReward:
             raise ValueError(
                 f"baseline must return {len(ours)} texts, one per prompt, got {len(theirs)}"
             )
-        first = self._first_values(asked, ours, theirs)
-        second = self._first_values(asked, theirs, ours)
-        return (first + 1.0 - second) / 2.0
-
-    def _first_values(self, prompts: list[str], a: list[str], b: list[str]) -> Tensor:
-        """Return how the responses shown first do, [B]."""
-        questions = [
-            filled(self.template, {"prompt": prompt, "response_a": one, "response_b": other})
-            for prompt, one, other in zip(prompts, a, b, strict=True)
-        ]
-        return torch.tensor(_values(self.judge, self.answer, questions, self.unreadable))
+        return self._compare(asked, ours, theirs)
 
 
 def check_template(template: str, names: tuple[str, ...]) -> None:
