@@ -6,7 +6,6 @@ each part belongs to, for ``wrappers.TokenReward``.
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 import string
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from rlhf_env.text.rows import unpacked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,10 +54,10 @@ class LexiconReward:
             tokenizer: turns responses into text.
 
         Raises:
-            ValueError: if a line has no such fields, naming it.
+            ValueError: if a line has no such fields, naming it, or the file unpacks to too much.
         """
         file = Path(path)
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        content = unpacked(file, "path")
         worth: dict[str, float] = {}
         for number, line in enumerate(content.decode("utf-8").splitlines(), start=1):
             try:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlhf_env.extras import importing
+from rlhf_env.limits import memory_limit
 
 ROW_KINDS = (".jsonl", ".json", ".parquet")
+
+MAX_UNPACKED = 1 << 30
+"""Bytes that a compressed file may unpack to, the decoded columns of a Parquet file included.
+
+A few kilobytes of gzip or of a Parquet dictionary can stand for gigabytes.
+"""
 
 
 def file_kind(path: Path) -> str:
@@ -31,9 +39,9 @@ def read_text(path: Path, option: str) -> str:
         ValueError: if it cannot be read as UTF-8 text.
     """
     try:
-        with _open(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
+        with io.TextIOWrapper(io.BytesIO(unpacked(path, option)), encoding="utf-8-sig") as text:
             return text.read()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ValueError(f"{option}: cannot read {str(path)!r} as UTF-8 text: {error}") from error
 
 
@@ -114,15 +122,47 @@ def _parquet_rows(path: Path, option: str) -> list[dict[str, Any]]:
     with importing("rewards"):
         from pyarrow import parquet
 
+    content = io.BytesIO(unpacked(path, option))
+    rows: list[dict[str, Any]] = []
+    size = 0
     try:
-        with _open(path) as file:
-            content = file.read()
-        return parquet.read_table(io.BytesIO(content)).to_pylist()
+        # Of few rows at a time, so that the size is known before much is decoded.
+        batches = parquet.ParquetFile(content).iter_batches(batch_size=256, use_threads=False)
+        with memory_limit(4 * MAX_UNPACKED):
+            for batch in batches:
+                size += batch.nbytes
+                if size > MAX_UNPACKED:
+                    raise MemoryError
+                rows += batch.to_pylist()
+    except MemoryError as error:
+        raise _too_large(path, option) from error
     except Exception as error:
         # For a damaged file Arrow raises almost any kind of error.
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"{option}: cannot read {str(path)!r} as Parquet: {reason}") from error
+    return rows
 
 
-def _open(path: Path) -> Any:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+def unpacked(path: Path, option: str) -> bytes:
+    """Return the content of a file, unpacked if its name ends in ".gz".
+
+    Raises:
+        ValueError: if it cannot be read, or unpacks to more than `MAX_UNPACKED`.
+    """
+    try:
+        if path.suffix != ".gz":
+            return path.read_bytes()
+        with gzip.open(path, "rb") as file:
+            content = file.read(MAX_UNPACKED + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{option}: cannot read {str(path)!r}: {error}") from error
+    if len(content) > MAX_UNPACKED:
+        raise _too_large(path, option)
+    return content
+
+
+def _too_large(path: Path, option: str) -> ValueError:
+    return ValueError(
+        f"{option}: {str(path)!r} must unpack to at most {MAX_UNPACKED} bytes, got more; if that "
+        "is meant, split the file, or raise rlhf_env.text.rows.MAX_UNPACKED"
+    )

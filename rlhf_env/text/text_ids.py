@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rlhf_env.text.chat_template import rendered_ids
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -29,19 +31,42 @@ def plain_ids(
     Raises:
         ValueError: if the tokenizer cannot encode it.
     """
+    options = {"add_special_tokens": add_special_tokens, "split_special_tokens": True}
+    return list(encoded(text, name, tokenizer, **options)["input_ids"])
+
+
+def encoded(text: str, name: str, tokenizer: PreTrainedTokenizerBase, **options: Any) -> Any:
+    """Return what a tokenizer makes of a text.
+
+    Args:
+        text: any text.
+        name: what error messages call it.
+        tokenizer: whose ids.
+        options: of the call.
+
+    Raises:
+        ValueError: if the tokenizer cannot encode it.
+    """
     try:
-        ids = tokenizer(
-            text, add_special_tokens=add_special_tokens, split_special_tokens=True, verbose=False
-        )["input_ids"]
+        return tokenizer(text, verbose=False, **options)
     except (TypeError, UnicodeEncodeError) as error:
         # Half of a surrogate pair is a legal Python character but not text.
         raise ValueError(f"{name} is not valid Unicode, got {reprlib.repr(text)}") from error
-    except Exception as error:
+    except BaseException as error:
+        if not _is_failure(error):
+            raise
         # The library has no exceptions of its own: a vocabulary that lacks a word raises this one.
         raise ValueError(
             f"{name} cannot be encoded, got {reprlib.repr(text)}: {str(error)[:120]}"
         ) from error
-    return list(ids)  # type: ignore[arg-type]
+
+
+def _is_failure(error: BaseException) -> bool:
+    """Return whether an error is the tokenizer's; a panic of its Rust code is no Exception.
+
+    Its regular expression may need more steps for a text than their library allows.
+    """
+    return isinstance(error, Exception) or type(error).__module__ == "pyo3_runtime"
 
 
 def is_chat(prompt: Any) -> bool:
@@ -69,7 +94,8 @@ def chat_ids(
         add_generation_prompt: end where the assistant's answer begins.
 
     Raises:
-        ValueError: if the tokenizer has no template, or the template refuses the messages.
+        ValueError: if the tokenizer has no template, or the template refuses the messages or goes
+            beyond the limits of `rlhf_env.text.chat_template`.
     """
     if tokenizer.chat_template is None:
         raise ValueError(
@@ -85,18 +111,17 @@ def chat_ids(
             )
     sanitizing = _sanitizing(messages, name, tokenizer)
     try:
-        ids = tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            add_generation_prompt=add_generation_prompt,
-            return_dict=False,
-            **sanitizing,
+        return rendered_ids(
+            messages, tokenizer, add_generation_prompt=add_generation_prompt, **sanitizing
         )
-    except Exception as error:
+    except BaseException as error:
+        if not _is_failure(error):
+            raise
         # Templates are programs: they raise what they like, mostly about the order of roles.
+        reason = "it takes too much memory" if isinstance(error, MemoryError) else str(error)[:200]
         raise ValueError(
-            f"{name} cannot be rendered by the tokenizer's chat template: {str(error)[:200]}"
+            f"{name} cannot be rendered by the tokenizer's chat template: {reason}"
         ) from error
-    return list(ids)  # type: ignore[arg-type]
 
 
 def _sanitizing(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from rlhf_env.text.text_ids import encoded
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -41,8 +43,8 @@ def span_token_labels(
         raise ValueError(
             f"tokenizer must be a fast one, which knows offsets, got {type(tokenizer).__name__}"
         )
-    encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
-    offsets = torch.tensor(encoded["offset_mapping"], dtype=torch.int64).reshape(-1, 2)
+    found = encoded(text, "text", tokenizer, return_offsets_mapping=True, add_special_tokens=False)
+    offsets = torch.tensor(found["offset_mapping"], dtype=torch.int64).reshape(-1, 2)
     labels, most = torch.zeros(len(offsets), dtype=torch.int64), torch.zeros(len(offsets))
     for span in spans:
         start, end, label = _checked(span, len(text), types)
