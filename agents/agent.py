@@ -151,9 +151,7 @@ class Agent:
                 step; or the algorithm returns something invalid.
         """
         with self._one_thread():
-            rollout = learned_kl(
-                self._with_provenance(rollout), self.config.kl_placement, self.config.kl_estimator
-            )
+            rollout = self.learned(rollout)
             self.policy.eval()
             old, first_pass = self._evaluate(rollout)
             targets = self.learner.algorithm.targets(rollout, old, self.base.mdp.reference)
@@ -168,6 +166,15 @@ class Agent:
             "return": float(rollout.rewards.sum(1).mean()),
             "kl_coef": kl_coef,
         }
+
+    def learned(self, rollout: Rollout) -> Rollout:
+        """Return paid episodes with the KL where the learning rule has it.
+
+        That is what ``algorithm.targets`` is given: the KL is in the rewards, or taken out of
+        them for the loss, and by the estimator of the settings.
+        """
+        rollout = self._with_provenance(rollout)
+        return learned_kl(rollout, self.config.kl_placement, self.config.kl_estimator)
 
     def act(self, observation: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Sample a token for every row.

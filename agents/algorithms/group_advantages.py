@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from agents.algorithms.surrogate import DecisionBatch, check_squarable, mean_over_decisions
+from agents.algorithms.surrogate import DecisionBatch, check_squarable
 from agents.policy import PolicyOutput
 from agents.rollouts.decisions import is_decision
 from agents.rollouts.discounting import returns_to_go
@@ -34,6 +35,7 @@ def group_advantages(
     config: GroupConfig,
     center: GroupFunction,
     scale: GroupFunction | None = None,
+    **used: Any,
 ) -> GroupTargets:
     """Compare the return of each episode with those of its group.
 
@@ -45,6 +47,7 @@ def group_advantages(
         config: the settings.
         center: the return less its baseline, such as `agents.math.group_centered`.
         scale: what it is divided by, such as `agents.math.group_deviation`; 1 when None.
+        **used: ``horizon`` and ``is_used`` of `DecisionBatch.of`.
 
     Raises:
         ValueError: if rewards are so large that their squares overflow.
@@ -62,6 +65,7 @@ def group_advantages(
         is_on_policy=config.is_single_step,
         advantages=decision_advantages(per_episode, to_go, mask, config.gradient_form, divisor),
         frac_reward_zero_std=are_equal(returns, rollout.group),
+        **used,
     )
 
 
@@ -84,31 +88,6 @@ def decision_advantages(
     return (per_episode[:, None] - paid_before).masked_fill(~mask, 0.0)
 
 
-def aggregation_weights(
-    aggregation: str, mask: Tensor, is_used: Tensor, max_new_tokens: int
-) -> Tensor:
-    """Return the [B] factors of each episode's sum over decisions in the mean over episodes.
-
-    GRPO (arXiv:2402.03300) takes "episode_mean", DAPO (arXiv:2503.14476) "decision_mean", and
-    Dr. GRPO (arXiv:2503.20783) "constant".
-
-    Args:
-        aggregation: "decision_mean", Σ over decisions / number of decisions; "episode_mean", mean
-            over episodes of their own means; "constant", mean over episodes of sum / T.
-        mask: [B, D] bool, where there is a decision.
-        is_used: [B] bool, the episodes that count; 0 for the others.
-        max_new_tokens: T.
-    """
-    if not is_used.any():
-        return torch.zeros(len(mask), device=mask.device)
-    if aggregation == "decision_mean":
-        return is_used * mean_over_decisions(mask & is_used[:, None])
-    divisor = torch.full((len(mask),), float(max_new_tokens), device=mask.device)
-    if aggregation == "episode_mean":
-        divisor = mask.sum(dim=1).to(divisor)
-    return is_used / divisor * (len(mask) / is_used.sum())
-
-
 def finished_responses(rollout: Rollout, eos_id: int) -> Tensor:
     """Return [B] bool, True where a response ends with EOS (DAPO's overlong filtering)."""
     finished = rollout.tokens[rollout.last_action] == eos_id
@@ -123,8 +102,13 @@ def finished_responses(rollout: Rollout, eos_id: int) -> Tensor:
 
 def are_equal(returns: Tensor, group: Tensor) -> Tensor:
     """Return [B] 1.0 where a group's returns are all the same, else 0.0."""
-    is_elsewhere = group[:, None] != group
-    return (is_elsewhere | (returns[:, None] == returns)).all(dim=1).to(returns.dtype)
+    _, members = group.unique(return_inverse=True)
+    blank = torch.zeros(int(members.max()) + 1, dtype=returns.dtype, device=returns.device)
+    lowest, highest = (
+        blank.scatter_reduce(0, members, returns, reduce, include_self=False)
+        for reduce in ("amin", "amax")
+    )
+    return (lowest == highest)[members].to(returns.dtype)
 
 
 def check_terminated(rollout: Rollout, agent: str) -> None:

@@ -6,17 +6,14 @@ and `GSPO` are the same rule with other settings.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from agents.agent import Agent
 from agents.algorithms.dynamic_sampling import sample_dynamically
 from agents.algorithms.group_advantages import (
     GroupTargets,
-    aggregation_weights,
     check_terminated,
     finished_responses,
     group_advantages,
@@ -59,12 +56,10 @@ class GRPOAlgorithm:
         check_terminated(rollout, "GRPO")
         config = self.config
         scale = group_deviation if config.scale_by_std else None
-        targets = group_advantages(rollout, old, config, group_centered, scale)
-        is_used = torch.ones_like(rollout.terminated)
-        if config.skip_unfinished:
-            is_used = finished_responses(rollout, self.eos_id)
-        weight = aggregation_weights(config.aggregation, targets.mask, is_used, self.horizon)
-        return dataclasses.replace(targets, weight=weight)
+        is_used = finished_responses(rollout, self.eos_id) if config.skip_unfinished else None
+        return group_advantages(
+            rollout, old, config, group_centered, scale, horizon=self.horizon, is_used=is_used
+        )
 
     def loss(
         self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: GroupTargets

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -17,7 +17,22 @@ from agents.policy import PolicyOutput
 from agents.rollouts.decisions import is_decision, sum_per_decision
 from agents.rollouts.kl_reward import KL_ESTIMATORS
 from agents.settings.agent import AgentConfig
+from agents.settings.kl import KLControl
 from rlhf_env.rollout import Rollout
+
+
+class LossSettings(Protocol):
+    """Settings of agents that follow a policy gradient."""
+
+    @property
+    def kl(self) -> KLControl:
+        """Where the KL is."""
+        ...
+
+    @property
+    def aggregation(self) -> str:
+        """One of `agents.settings.aggregation.AGGREGATIONS`."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +65,11 @@ class DecisionBatch:
         cls,
         rollout: Rollout,
         old: PolicyOutput,
-        config: AgentConfig,
+        config: LossSettings,
         *,
         is_on_policy: bool = False,
+        horizon: int | None = None,
+        is_used: Tensor | None = None,
         **targets: Any,
     ) -> Self:
         """Return the decisions of a rollout with some targets.
@@ -60,14 +77,14 @@ class DecisionBatch:
         Args:
             rollout: B episodes.
             old: what the policy that acted predicts for them.
-            config: whether the KL is in the loss.
+            config: whether the KL is in the loss, and how decisions are weighed.
             is_on_policy: the policy acts, learns one step, and acts again, so that all ratios
                 are 1.
-            **targets: ``advantages``, and the fields of a derived class; ``weight`` is that of
-                the mean over decisions unless it is among them.
+            horizon: T, where ``aggregation`` needs it.
+            is_used: [B] bool, the episodes that count; all when None.
+            **targets: ``advantages``, and the fields of a derived class.
         """
         mask = is_decision(rollout)
-        mean_weight = mean_over_decisions(mask)
         kl_coef = torch.zeros(len(rollout), device=mask.device)
         if config.kl.is_in_loss and rollout.kl_coef is not None:
             kl_coef = rollout.kl_coef
@@ -76,8 +93,9 @@ class DecisionBatch:
             ref_logprobs=sum_per_decision(rollout.ref_logprobs, rollout),
             kl_coef=kl_coef,
             mask=mask,
-            mean_weight=mean_weight,
-            **{"weight": mean_weight, **targets},
+            mean_weight=mean_over_decisions(mask),
+            weight=aggregation_weights(config.aggregation, mask, is_used, horizon),
+            **targets,
         )
 
     def of_decisions(self, logprobs: Tensor, rollout: Rollout) -> Tensor:
@@ -109,6 +127,36 @@ _LARGEST_RETURN = 1e15
 def mean_over_decisions(mask: Tensor) -> Tensor:
     """Return the [B] weights under which the mean over episodes is the mean over decisions."""
     return (mask.shape[0] / mask.sum()).expand(mask.shape[0])
+
+
+def aggregation_weights(
+    aggregation: str, mask: Tensor, is_used: Tensor | None = None, horizon: int | None = None
+) -> Tensor:
+    """Return the [B] factors of each episode's sum over decisions in the mean over episodes.
+
+    GRPO (arXiv:2402.03300) takes "episode_mean", DAPO (arXiv:2503.14476) "decision_mean", and
+    Dr. GRPO (arXiv:2503.20783) "constant".
+
+    Args:
+        aggregation: "decision_mean", Σ over decisions / number of decisions; "episode_mean", mean
+            over episodes of their own means; "sum", mean over episodes of their sums; "constant",
+            the same / T.
+        mask: [B, D] bool, where there is a decision.
+        is_used: [B] bool, the episodes that count; 0 for the others. All when None.
+        horizon: T, for "constant".
+    """
+    used = torch.ones_like(mask[:, 0]) if is_used is None else is_used
+    if not used.any():
+        return torch.zeros(len(mask), device=mask.device)
+    if aggregation == "decision_mean":
+        return used * mean_over_decisions(mask & used[:, None])
+    share = used * (len(mask) / used.sum())
+    if aggregation == "sum":
+        return share
+    if aggregation == "episode_mean":
+        return share / mask.sum(dim=1)
+    assert horizon is not None
+    return share / horizon
 
 
 def check_squarable(rollout: Rollout) -> None:

@@ -74,10 +74,35 @@ def collect(
         is_stepped = not fast or transforms is None or base.mdp.options.policy is not None
         if is_stepped or not isinstance(policy, Policy):
             return step_through(envs, policy, plan)
-        rollout = base.evaluate(decode(base, policy, plan))
-        for transform in transforms or ():
-            rollout = transform.rollout(rollout)
-        return rollout
+        return _paid(base, transforms or [], decode(base, policy, plan))
+
+
+def pay(
+    envs: VectorEnv[Any, Any, Any],
+    rollout: Rollout,
+    *,
+    kl_coef: float | None = None,
+    temperature: float | None = None,
+) -> Rollout:
+    """Return finished episodes with all rewards, those of the wrappers included.
+
+    Args:
+        envs: a vector environment of this project, with or without wrappers.
+        rollout: what was said; nothing of it is paid yet.
+        kl_coef: beta; the environment's own when None.
+        temperature: divides the reference's logits; the environment's own when None.
+
+    Raises:
+        ValueError: if a wrapper can only be stepped.
+    """
+    base, transforms = base_environment(envs), rollout_transforms(envs)
+    if transforms is None:
+        raise ValueError(
+            "every wrapper must be able to transform finished episodes, got one without a "
+            "rollout() method; leave it out, or give it one"
+        )
+    with base.overridden(kl_coef=kl_coef, temperature=temperature):
+        return _paid(base, transforms, rollout)
 
 
 def decode(base: RLHFVectorEnv, policy: Policy, plan: SamplingPlan) -> Rollout:
@@ -175,6 +200,13 @@ def rollout_transforms(envs: VectorEnv[Any, Any, Any]) -> list[RolloutTransform]
         transforms.insert(0, layer)
         layer = cast(Any, layer).env
     return transforms
+
+
+def _paid(base: RLHFVectorEnv, transforms: Sequence[RolloutTransform], rollout: Rollout) -> Rollout:
+    rollout = base.evaluate(rollout)
+    for transform in transforms:
+        rollout = transform.rollout(rollout)
+    return rollout
 
 
 def _lock_of(policy: Policy | ActingAgent) -> AbstractContextManager[None]:

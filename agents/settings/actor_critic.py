@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agents.settings.agent import AgentConfig
+from agents.settings.aggregation import check_aggregation
 from agents.settings.discount import Discount, check_discount, check_gradient_form
 from rlhf_env.checks import check_choice, check_number
 
@@ -34,6 +35,10 @@ class ActorCriticConfig(AgentConfig):
     whiten_rewards: bool = False
     """Divide the rewards of a rollout's decisions by their standard deviation."""
 
+    aggregation: str = "decision_mean"
+    """"decision_mean" weighs all decisions of a rollout alike, "episode_mean" all episodes, and
+    "sum" adds up an episode's decisions, as the policy gradient does."""
+
     critic: str = "shared"
     """"shared", a value head on the policy's trunk; or "separate", a copy of the model."""
 
@@ -42,6 +47,7 @@ class ActorCriticConfig(AgentConfig):
         super().__post_init__()
         check_discount(self.gamma)
         check_gradient_form(self)
+        check_aggregation(self.aggregation)
         check_choice("critic", self.critic, CRITICS)
         check_number("gae_lambda", self.gae_lambda, minimum=0.0, maximum=1.0)
         if self.value_clip_range is not None:

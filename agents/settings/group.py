@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agents.settings.agent import AgentConfig
+from agents.settings.aggregation import check_aggregation
 from agents.settings.discount import Discount, check_discount, check_gradient_form
 from rlhf_env.checks import check_choice, check_count, check_number
 
-AGGREGATIONS = ("decision_mean", "episode_mean", "constant")
 RATIOS = ("decision", "episode")
 
 
@@ -27,6 +27,12 @@ class GroupConfig(AgentConfig):
     group_size: int = 2
     """Responses to each drawn prompt, at least 2."""
 
+    aggregation: str = "decision_mean"
+    """"decision_mean" weighs all decisions of a rollout alike, "episode_mean" all episodes (the
+    original GRPO: decisions of long responses weigh less), "sum" adds up an episode's decisions,
+    as the policy gradient does, and "constant" divides that sum by the horizon T (Dr. GRPO;
+    `RLOO` does not have it)."""
+
     @property
     def can_bootstrap(self) -> bool:
         """False: without a critic a truncated return cannot be completed."""
@@ -38,6 +44,7 @@ class GroupConfig(AgentConfig):
         check_discount(self.gamma)
         check_gradient_form(self)
         check_count("group_size", self.group_size, minimum=2)
+        check_aggregation(self.aggregation, has_horizon=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +64,6 @@ class GRPOConfig(GroupConfig):
 
     scale_by_std: bool = True
     """Divide by the group's standard deviation (GRPO) or not (Dr. GRPO)."""
-
-    aggregation: str = "decision_mean"
-    """"decision_mean" weighs all decisions of a rollout alike, "episode_mean" all episodes (the
-    original GRPO: decisions of long responses weigh less), "constant" divides each episode's sum
-    by the horizon T (Dr. GRPO)."""
 
     skip_unfinished: bool = False
     """Exclude responses cut off by the length limit from the loss (DAPO's overlong filtering)."""
@@ -85,7 +87,6 @@ class GRPOConfig(GroupConfig):
         if self.clip_range_high is not None:
             check_number("clip_range_high", self.clip_range_high, minimum=1e-6)
         check_choice("ratio", self.ratio, RATIOS)
-        check_choice("aggregation", self.aggregation, AGGREGATIONS)
         check_count("max_draws", self.max_draws)
 
 
@@ -134,5 +135,6 @@ class RLOOConfig(GroupConfig):
     def __post_init__(self) -> None:
         """Refuse values outside their range, and groups that do not fill a rollout."""
         super().__post_init__()
+        check_aggregation(self.aggregation)
         if self.clip_range is not None:
             check_number("clip_range", self.clip_range, minimum=1e-6, maximum=1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agents.settings.agent import AgentConfig
+from agents.settings.aggregation import check_aggregation
 from agents.settings.discount import Discount, check_discount, check_gradient_form
 from rlhf_env.checks import check_choice, check_number
 
@@ -30,6 +31,10 @@ class ReinforceConfig(AgentConfig):
     head on the policy's trunk; or "greedy", the return of the most likely response to the same
     prompt, KL included, which has to be decoded too."""
 
+    aggregation: str = "decision_mean"
+    """"decision_mean" weighs all decisions of a rollout alike, "episode_mean" all episodes, and
+    "sum" adds up an episode's decisions, as the policy gradient does."""
+
     value_coef: float = 0.5
     """Weight of the value head's squared error, for ``baseline="value"``."""
 
@@ -43,5 +48,6 @@ class ReinforceConfig(AgentConfig):
         super().__post_init__()
         check_discount(self.gamma)
         check_gradient_form(self)
+        check_aggregation(self.aggregation)
         check_choice("baseline", self.baseline, BASELINES)
         check_number("value_coef", self.value_coef, minimum=0.0)

@@ -151,7 +151,7 @@ def evaluate(
         _check_prefix_policy(task)
     tree = enumerate_task(task, prompt_index)
     ref_logprobs = model_logprobs(tree, task.reference)
-    logprobs = _policy_logprobs(tree, policy)
+    logprobs = policy_logprobs(tree, policy)
     penalties = kl_coef * state_kl(logprobs, ref_logprobs) if kl_coef > 0 else None
     values = _expected(tree, logprobs, tree.scores, gamma=gamma, penalties=penalties)
     return Evaluation(
@@ -178,7 +178,13 @@ def _check_prefix_policy(task: Task) -> None:
         ) from None
 
 
-def _policy_logprobs(tree: EnumeratedTask, policy: Policy) -> Array:
+def policy_logprobs(tree: EnumeratedTask, policy: Policy) -> Array:
+    """Return [S, V] log-probabilities of the next token in every state, by any kind of policy.
+
+    Raises:
+        ValueError: if the policy does not answer with probabilities.
+        TypeError: if it is none of the kinds that `evaluate` takes.
+    """
     if isinstance(policy, TokenProbabilities):
         return agent_logprobs(tree, policy)
     if isinstance(policy, nn.Module):

@@ -1,0 +1,245 @@
+"""The expected gradient of an agent's update, its covariance, and the gradient it should be."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.agent import Agent
+from agents.algorithm import reads_old
+from agents.exact_gradients.derivatives import (
+    LossDerivatives,
+    as_double,
+    flat_outputs,
+    output_jacobian,
+)
+from agents.exact_gradients.responses import every_response
+from agents.exact_gradients.units import Units, count_groups, drawn_updates, every_group
+from agents.policy import PolicyOutput
+from rlhf_env.checks import check_count, check_number
+from rlhf_env.exact.solution import Policy as AnyPolicy
+from rlhf_env.rollout import Rollout
+
+# Of groups that are enumerated: the 319,770 of 8 out of 15 responses take seconds.
+_MOST_GROUPS = 400_000
+_LARGEST_COVARIANCE = 1024
+_PROBES = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExactGradients:
+    """The gradient of an agent's update, before clipping, and that of the objective.
+
+    Both point uphill, over the P trainable weights of the policy's language model. Distances are
+    Euclidean.
+    """
+
+    expected: Tensor
+    """[P] float64, the expectation over all updates."""
+    truth: Tensor
+    """[P] float64, the gradient of J."""
+    variance: Tensor
+    """[P] variances of one unit's gradient: of one group, or of one update if its groups are not
+    independent."""
+    covariance: Tensor | None
+    """[P, P] likewise; None for more than 1,024 weights."""
+    unit_episodes: int
+    """Episodes of one unit."""
+    mean_length: float
+    """Tokens of an episode on average."""
+    effective_sample_size: float
+    """1 / E[w²] for w = pi/mu of whole responses: the share of the episodes of the policy that
+    acted that is left after weighing them; 1 on-policy (Kong 1992)."""
+    standard_error: Tensor | None
+    """[P] of ``expected``, where updates were drawn; None where all were enumerated."""
+
+    @property
+    def scale(self) -> float:
+        """The factor of the truth that comes nearest to the expectation."""
+        return float(self.expected @ self.truth / self.truth.square().sum())
+
+    @property
+    def cosine(self) -> float:
+        """Of the angle between expectation and truth."""
+        return float(self.expected @ self.truth / self.expected.norm() / self.truth.norm())
+
+    @property
+    def relative_bias(self) -> float:
+        """|E − truth| / |truth|."""
+        return float((self.expected - self.truth).norm() / self.truth.norm())
+
+    @property
+    def direction_bias(self) -> float:
+        """|E − s·truth| / |s·truth| for the best factor s: what no learning rate mends."""
+        best = self.scale * self.truth
+        return float((self.expected - best).norm() / best.norm())
+
+    @property
+    def bias_error(self) -> float:
+        """The standard error of ``relative_bias`` that sampling leaves; 0 where enumerated."""
+        if self.standard_error is None:
+            return 0.0
+        return float(self.standard_error.norm() / self.truth.norm())
+
+    @property
+    def noise_to_signal(self) -> float:
+        """√(n · tr Cov) / |E| for units of n episodes: the noise of an episode's gradient."""
+        noise = math.sqrt(float(self.variance.sum()) * self.unit_episodes)
+        return noise / float(self.expected.norm())
+
+    @property
+    def noise_to_signal_per_token(self) -> float:
+        """The same for as many tokens as make one episode: times the root of its length."""
+        return self.noise_to_signal * math.sqrt(self.mean_length)
+
+
+def exact_gradients(
+    agent: Agent,
+    *,
+    behavior: AnyPolicy | None = None,
+    is_stale: bool = False,
+    gamma: float = 1.0,
+    draws: int = 4096,
+    seed: int = 0,
+) -> ExactGradients:
+    """Compute the expected gradient of an agent's first optimizer step on a rollout.
+
+    Responses, and groups of them, are enumerated with their probabilities. Where the groups of an
+    update depend on each other (whitening, means over the decisions of a batch) or are too many,
+    whole updates are drawn, and the standard error is part of the answer. The loss on pretraining
+    texts has no part in it.
+
+    Args:
+        agent: of any algorithm, in an environment with at most 4,096 responses; nothing about it
+            is changed.
+        behavior: the policy that acts, in any form that `rlhf_env.exact.evaluate` takes; the
+            agent's own when None.
+        is_stale: the behavior is the policy at the beginning of the update, as in its later steps,
+            and ratios are relative to it; otherwise it is a sampler that the agent takes for its
+            own policy.
+        gamma: discount of the objective J whose gradient is the truth.
+        draws: number of updates to draw, where they are drawn.
+        seed: of the draws.
+
+    Raises:
+        ValueError: if the responses cannot be enumerated, or a number is out of range.
+    """
+    check_count("draws", draws, minimum=2)
+    check_number("gamma", gamma, minimum=0.0, maximum=1.0)
+    responses = every_response(agent, behavior)
+    rollout = responses.rollout
+    said = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
+    rule = LossDerivatives(
+        agent=agent,
+        responses=responses,
+        old=as_double(_acted(agent, rollout, said, is_stale=is_stale)),
+        new=as_double(said),
+    )
+    units = _units(rule, draws, np.random.default_rng(seed))
+    slopes = [rule.of(rows) for rows, _ in units.chunks()]
+    truth = _objective_slope(agent, rollout, said, gamma)
+    columns = torch.cat([truth.nonzero()[:, 0], *(part.indices()[1] for part in slopes)]).unique()
+    jacobian = output_jacobian(agent, responses, columns)
+    moments = _Moments(jacobian.shape[1])
+    for part, (_, weight) in zip(slopes, units.chunks(), strict=True):
+        moments.add(part.index_select(1, columns).to_dense() @ jacobian, weight)
+    share = responses.probability / responses.prompts
+    ratio = _probability(said) / responses.probability
+    return ExactGradients(
+        expected=moments.mean,
+        truth=truth[columns] @ jacobian,
+        variance=moments.variance,
+        covariance=moments.covariance,
+        unit_episodes=units.rows.shape[1],
+        mean_length=float(share @ rollout.response_lengths.double()),
+        effective_sample_size=1 / float(share @ ratio.square()),
+        standard_error=(moments.variance / len(units)).sqrt() if units.is_drawn else None,
+    )
+
+
+def _acted(agent: Agent, rollout: Rollout, said: PolicyOutput, *, is_stale: bool) -> PolicyOutput:
+    """Return what the agent takes for the outputs of the policy that acted."""
+    if is_stale:
+        return dataclasses.replace(said, logprobs=rollout.logprobs)
+    return said if reads_old(agent.learner.algorithm) else agent.policy.sampler_only(rollout)
+
+
+def _units(rule: LossDerivatives, draws: int, generator: np.random.Generator) -> Units:
+    """Return the groups of an update, if its gradient is their mean; else updates."""
+    config = rule.agent.config
+    size, groups = config.group_size, config.episodes_per_update // config.group_size
+    if groups == 1 or _is_mean_of_groups(rule):
+        if count_groups(rule.responses, size) <= _MOST_GROUPS:
+            return every_group(rule.responses, size, is_joint=groups > 1)
+        groups = 1
+    return drawn_updates(rule.responses, groups, size, draws, generator)
+
+
+def _is_mean_of_groups(rule: LossDerivatives) -> bool:
+    """Return whether a loss treats groups alone as it treats them together, by trying some."""
+    generator = np.random.default_rng(0)
+    size = rule.agent.config.group_size
+    some = drawn_updates(rule.responses, 1, size, _PROBES, generator).rows
+    together = rule.of(some).to_dense()
+    alone = torch.cat([rule.of(rows[None]) for rows in some]).to_dense()
+    return torch.allclose(together, alone, rtol=1e-9, atol=1e-12)
+
+
+def _objective_slope(agent: Agent, rollout: Rollout, said: PolicyOutput, gamma: float) -> Tensor:
+    """Return the derivatives of J with respect to all outputs, [K] float64.
+
+    J = E[Σ_t gamma^t (r_t − beta log(pi/pi_ref))] of the environment without its wrappers, and
+    dJ / d log pi(a_t|s_t) = p(y) (G(y) − beta gamma^t), p(y) being the response's probability.
+    """
+    with agent.base.overridden(kl_coef=agent.kl_coef, temperature=agent.policy.temperature):
+        plain = as_double(agent.base.evaluate(rollout))
+    logprobs, mask = said.logprobs.double(), rollout.is_action
+    discount = gamma ** (mask.cumsum(dim=1) - 1).clamp(min=0) * mask
+    ratios = logprobs - plain.ref_logprobs
+    rewards = plain.reward_terms["score"] - agent.kl_coef * ratios
+    returns = (discount * rewards).sum(dim=1, keepdim=True)
+    prompts = int(rollout.prompt_index.max()) + 1
+    probability = _probability(said)[:, None] / prompts
+    slope = mask * probability * (returns - agent.kl_coef * discount)
+    blank = as_double(agent.policy.sampler_only(rollout))
+    zeros = dataclasses.replace(blank, logprobs=torch.zeros_like(slope))
+    flat = flat_outputs(zeros)
+    flat[: slope.numel()] = slope.flatten()
+    return flat
+
+
+def _probability(said: PolicyOutput) -> Tensor:
+    """Return [R] the probability of each response, float64."""
+    return said.logprobs.double().sum(dim=1).exp()
+
+
+class _Moments:
+    """Mean and covariance of weighted vectors that come in portions."""
+
+    def __init__(self, size: int) -> None:
+        self.mean = torch.zeros(size, dtype=torch.float64)
+        self._squares = torch.zeros(size, dtype=torch.float64)
+        is_small = size <= _LARGEST_COVARIANCE
+        self._products = torch.zeros(size, size, dtype=torch.float64) if is_small else None
+
+    def add(self, vectors: Tensor, weight: Tensor) -> None:
+        """Add vectors [n, P] with weights [n]; all weights together sum to 1."""
+        self.mean += weight @ vectors
+        self._squares += weight @ vectors.square()
+        if self._products is not None:
+            self._products += (weight[:, None] * vectors).T @ vectors
+
+    @property
+    def variance(self) -> Tensor:
+        return (self._squares - self.mean.square()).clamp(min=0)
+
+    @property
+    def covariance(self) -> Tensor | None:
+        if self._products is None:
+            return None
+        return self._products - self.mean[:, None] * self.mean

@@ -1,0 +1,111 @@
+"""All responses to the prompts of an enumerable task, as an agent would learn from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from agents.agent import Agent
+from agents.rollouts.collect import pay, unpaid_rollout
+from agents.rollouts.sampling_plan import SamplingPlan
+from rlhf_env.exact.enumerated import EnumeratedTask, enumerate_task
+from rlhf_env.exact.solution import Policy as AnyPolicy
+from rlhf_env.exact.solution import policy_logprobs
+from rlhf_env.rollout import Rollout
+from rlhf_env.vector_env import RLHFVectorEnv
+
+# Gradients are stored for every token of every response.
+_MOST_RESPONSES = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Responses:
+    """Every response to every prompt, R in all, and how often a policy gives it."""
+
+    rollout: Rollout
+    """R paid episodes, with the KL where the agent has it; ``logprobs`` are those of the policy
+    that acts."""
+    prompt: Tensor
+    """[R] the number of the prompt, ascending."""
+    probability: Tensor
+    """[R] float64, of the policy that acts; sums to 1 for each prompt."""
+
+    @property
+    def prompts(self) -> int:
+        """Number of prompts, each of which is drawn as often as the others."""
+        return int(self.prompt.max()) + 1
+
+
+def every_response(agent: Agent, behavior: AnyPolicy | None = None) -> Responses:
+    """Return all responses with what the environment and its wrappers pay for them.
+
+    Args:
+        agent: of an environment whose task can be enumerated.
+        behavior: the policy that acts, in any form that `rlhf_env.exact.evaluate` takes; the
+            agent's own when None.
+
+    Raises:
+        ValueError: if there are more than 4,096 responses, or a wrapper can only be stepped.
+    """
+    task = agent.base.task
+    trees = [enumerate_task(task, index) for index in range(len(task.prompts))]
+    count = sum(len(tree.scores) for tree in trees)
+    if count > _MOST_RESPONSES:
+        raise ValueError(
+            f"exact gradients need at most {_MOST_RESPONSES:,} responses, got {count:,}; take "
+            "fewer tokens, a shorter horizon or fewer prompts"
+        )
+    acts = agent if behavior is None else behavior
+    logprobs = [row for tree in trees for row in _token_logprobs(tree, acts)]
+    sizes = torch.tensor([len(tree.scores) for tree in trees])
+    prompt = torch.arange(len(trees)).repeat_interleave(sizes)
+    unpaid = _unpaid_rollout(agent.base, trees, logprobs, prompt)
+    paid = pay(agent.envs, unpaid, kl_coef=agent.kl_coef, temperature=agent.policy.temperature)
+    probability = torch.stack([row.sum() for row in logprobs]).exp()
+    # Rounded log-probabilities do not sum to one exactly, and groups multiply the error.
+    totals = probability.new_zeros(len(trees)).index_add(0, prompt, probability)
+    return Responses(
+        rollout=agent.learned(paid), prompt=prompt, probability=probability / totals[prompt]
+    )
+
+
+def responses_of(tree: EnumeratedTask) -> list[Tensor]:
+    """Return the ids of all responses, EOS included, in the order of ``tree.scores``."""
+    ended = [pad(level, (0, 1), value=tree.eos_id) for level in tree.tokens[:-1]]
+    return [row for level in (*ended, tree.tokens[-1]) for row in level.unbind()]
+
+
+def _token_logprobs(tree: EnumeratedTask, policy: AnyPolicy) -> list[Tensor]:
+    """Return log pi of every token of every response, float64."""
+    table = torch.from_numpy(policy_logprobs(tree, policy))
+    rank = {token: number for number, token in enumerate(tree.continuing, start=1)}
+    found = []
+    for response in responses_of(tree):
+        states = [0]
+        for token in response[:-1].tolist():
+            states.append(states[-1] * len(rank) + rank[token])
+        found.append(table[torch.tensor(states), response])
+    return found
+
+
+def _unpaid_rollout(
+    base: RLHFVectorEnv, trees: list[EnumeratedTask], logprobs: list[Tensor], prompt: Tensor
+) -> Rollout:
+    """Return all responses as sampled episodes; those to one prompt are a group."""
+    texts = [(tree.prompt, response) for tree in trees for response in responses_of(tree)]
+    shape = (len(texts), base.mdp.max_tokens)
+    tokens = torch.full(shape, base.task.pad_id, dtype=torch.int64)
+    said = torch.zeros(shape)
+    for row, (asked, answer) in enumerate(texts):
+        tokens[row, : len(asked) + len(answer)] = torch.cat([asked, answer])
+        said[row, len(asked) : len(asked) + len(answer)] = logprobs[row]
+    starts = torch.tensor([len(asked) for asked, _ in texts])
+    lengths = starts + torch.tensor([len(answer) for _, answer in texts])
+    plan = SamplingPlan(prompts=[], prompt_index=prompt, group=prompt, uniforms=None)
+    device = base.mdp.device
+    return unpaid_rollout(
+        tokens.to(device), starts.to(device), lengths.to(device), said.to(device), plan
+    )
