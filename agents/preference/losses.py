@@ -314,13 +314,13 @@ def lipo(ranking: Ranking, *, beta: float) -> Tensor:
     gains = torch.exp2(labels.to(scores))
     weights = (_differences(gains) * _differences(discounts)).abs()
     losses = weights * -logsigmoid(_differences(scores))
-    return losses[_differences(labels) > 0].sum()
+    return torch.where(_differences(labels) > 0, losses, 0.0).sum()
 
 
 def rrhf(ranking: Ranking, *, sft_coef: float = 1.0) -> Tensor:
     """Σ_{ψ_i < ψ_j} max(0, m_i − m_j) − a log π(best)   (RRHF, arXiv:2304.05302)."""
     ahead = _differences(ranking.mean_logprobs).relu()
-    misplaced = ahead[_differences(ranking.labels) < 0].sum()
+    misplaced = torch.where(_differences(ranking.labels) < 0, ahead, 0.0).sum()
     return misplaced - sft_coef * ranking.logprobs[ranking.labels.argmax()]
 
 
