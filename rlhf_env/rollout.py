@@ -6,6 +6,7 @@ This module holds no model, no sampling and no learning.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -56,6 +57,12 @@ class Rollout:
     """[B] bool, False where the KL term holds the reference's part alone, beta log pi_ref(a|s), and
     the learner has to add -beta log pi(a|s); None before rewards are computed.
     """
+    preference: Tensor | None = None
+    """[B, K] column k is the probability that this response is better than the k-th of its group,
+    whose rows are consecutive: 1/2 for itself, NaN where the two were not compared or the group has
+    fewer responses. In a group of one, column 0 is the probability that the response is good. None
+    where nothing was compared.
+    """
 
     def __post_init__(self) -> None:
         """Refuse a record whose fields disagree in shape or whose rows hold no action."""
@@ -83,6 +90,8 @@ class Rollout:
         for name, field in per_episode.items():
             if field.shape != shape[:1]:
                 raise ValueError(f"{name} must be [B] = {list(shape[:1])}, got {list(field.shape)}")
+        if self.preference is not None:
+            _check_preference(self.preference, shape[0])
         if not self.is_action.any(dim=1).all():
             raise ValueError("every episode must hold at least one action, got a row with none")
 
@@ -154,6 +163,19 @@ class Rollout:
         return self.replace(reward_terms=terms, rewards=total)
 
 
+def _check_preference(preference: Tensor, count: int) -> None:
+    if preference.dim() != 2 or preference.shape[0] != count or preference.shape[1] == 0:
+        raise ValueError(
+            f"preference must be [B, K] with B = {count}, got {list(preference.shape)}"
+        )
+    bad = preference[(preference < 0) | (preference > 1)]
+    if len(bad):
+        raise ValueError(
+            "preference must hold probabilities in [0, 1], or NaN where two responses were not "
+            f"compared, got {float(bad[0]):g}"
+        )
+
+
 def join(rollouts: Sequence[Rollout], pad_id: int) -> Rollout:
     """Return the episodes of several rollouts as one, the groups numbered anew.
 
@@ -161,14 +183,15 @@ def join(rollouts: Sequence[Rollout], pad_id: int) -> Rollout:
         rollouts: at least one, all with the same reward terms.
         pad_id: fills up the rows of narrower rollouts.
     """
-    width = max(rollout.tokens.shape[1] for rollout in rollouts)
 
     def stack(parts: Sequence[Tensor], fill: float) -> Tensor:
         if parts[0].dim() == 2:
-            parts = [pad(part, (0, width - part.shape[1]), value=fill) for part in parts]
+            # Preferences have a column for each response, everything else one for each token.
+            columns = max(part.shape[1] for part in parts)
+            parts = [pad(part, (0, columns - part.shape[1]), value=fill) for part in parts]
         return torch.cat(list(parts))
 
-    fills = {"tokens": pad_id, "decision": -1}
+    fills = {"tokens": pad_id, "decision": -1, "preference": math.nan}
     groups, first_group = [], 0
     for rollout in rollouts:
         numbers = rollout.group.unique(return_inverse=True)[1]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rlhf_env.task import Task
 from rlhf_env.text.prompts import encode_prompt
-from rlhf_env.text.text_ids import plain_ids
+from rlhf_env.text.responses import response_ids
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,26 +66,9 @@ def _encode(number: int, pair: Any, task: Task) -> Demonstration:
     asked, answer = pair
     prompt = encode_prompt(asked, f"the prompt of {name}", task.tokenizer)
     if isinstance(answer, str):
-        response = torch.tensor([*_continuation(prompt, asked, answer, name, task), task.eos_id])
+        response = response_ids(answer, f"the response of {name}", task.tokenizer, asked)
     else:
         response = torch.as_tensor(answer, dtype=torch.int64)
     if len(response) == 0 or (isinstance(answer, str) and not answer.strip()):
         raise ValueError(f"the response of {name} must not be empty, got {answer!r:.60}")
     return Demonstration(prompt=prompt, response=response)
-
-
-def _continuation(prompt: Tensor, asked: Any, answer: str, name: str, task: Task) -> list[int]:
-    """Return the ids of an answer as tokenized after its prompt."""
-    what = f"the response of {name}"
-    alone = plain_ids(answer, what, task.tokenizer, add_special_tokens=False)
-    if not isinstance(asked, str):
-        return alone
-    # Many tokenizers treat the beginning of a text differently, so an answer is tokenized after its
-    # prompt if that leaves the prompt's ids unchanged.
-    try:
-        whole = plain_ids(asked + answer, what, task.tokenizer, add_special_tokens=False)
-        head = plain_ids(asked, what, task.tokenizer, add_special_tokens=False)
-    except ValueError:
-        # The last word of the prompt and the first of the answer join to an unknown word.
-        return alone
-    return whole[len(head) :] if whole[: len(head)] == head and len(whole) > len(head) else alone

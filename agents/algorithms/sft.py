@@ -15,8 +15,8 @@ from torch import Tensor
 from agents.agent import Agent
 from agents.algorithms.demonstrations import Demonstration, encode_demonstrations
 from agents.policy import PolicyOutput
-from agents.rollouts.collect import unpaid_rollout
-from agents.rollouts.sampling_plan import SamplingPlan, Stream
+from agents.rollouts.given import given_rollout
+from agents.rollouts.sampling_plan import Stream
 from agents.settings.sft import SFTConfig
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.rollout import Rollout
@@ -115,18 +115,11 @@ class SFT(Agent):
 
     def _as_rollout(self, chosen: Sequence[Demonstration]) -> Rollout:
         """Return demonstrations as paid episodes, with the policy's outputs on them."""
-        mdp = self.base.mdp
-        tokens = torch.full((len(chosen), mdp.max_tokens), mdp.task.pad_id, device=mdp.device)
-        for row, pair in zip(tokens, chosen, strict=True):
-            text = torch.cat([pair.prompt, pair.response])
-            row[: len(text)] = text.to(mdp.device)
-        starts = torch.tensor([len(pair.prompt) for pair in chosen], device=mdp.device)
-        lengths = starts + torch.tensor([len(pair.response) for pair in chosen], device=mdp.device)
-        number = torch.arange(len(chosen))
-        draw = SamplingPlan(
-            prompts=[], prompt_index=torch.full_like(number, -1), group=number, uniforms=None
+        silent = given_rollout(
+            self.base.mdp,
+            [pair.prompt for pair in chosen],
+            [pair.response for pair in chosen],
+            torch.arange(len(chosen)),
         )
-        logprobs = torch.zeros(tokens.shape, device=mdp.device)
-        silent = unpaid_rollout(tokens, starts, lengths, logprobs, draw)
         said = self.policy.evaluate_episodes(silent.tokens, silent.is_action)
         return self.base.evaluate(silent.replace(logprobs=said.logprobs))

@@ -50,6 +50,15 @@ class CollectingAgent(Protocol):
         ...
 
 
+@runtime_checkable
+class MeasuringAgent(Protocol):
+    """An agent whose rollouts are not all sampled and scored: it says what is logged of them."""
+
+    def measure(self, rollout: Rollout) -> dict[str, float]:
+        """Return some of `LOOP_COLUMNS`, as means over the episodes."""
+        ...
+
+
 class LearningAgent(ActingAgent, Protocol):
     """Any agent: it acts, and it learns from finished episodes."""
 

@@ -27,6 +27,7 @@ class Stream(IntEnum):
     ACTING = 3
     DEMONSTRATIONS = 4
     LABELS = 5
+    PREFERENCES = 6
 
 
 @dataclass(frozen=True, kw_only=True)

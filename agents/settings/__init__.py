@@ -14,6 +14,17 @@ from agents.settings.group import (
 )
 from agents.settings.kl import KL_ESTIMATORS, KL_PLACEMENTS, KL_TARGET_UNITS, KLControl
 from agents.settings.ppo import KLPenaltyPPOConfig, PPOConfig
+from agents.settings.preference import (
+    CPOConfig,
+    IPOConfig,
+    LiPOConfig,
+    ORPOConfig,
+    PreferenceConfig,
+    RDPOConfig,
+    SimPOConfig,
+    SPPOConfig,
+    TDPOConfig,
+)
 from agents.settings.registry import BUILT_IN_AGENTS, BuiltInAgent
 from agents.settings.reinforce import BASELINES, ReinforceConfig
 from agents.settings.sft import SFTConfig
@@ -30,18 +41,27 @@ __all__ = [
     "AgentConfig",
     "BestOfNConfig",
     "BuiltInAgent",
+    "CPOConfig",
     "DAPOConfig",
     "Discount",
     "DrGRPOConfig",
     "GRPOConfig",
     "GSPOConfig",
     "GroupConfig",
+    "IPOConfig",
     "KLControl",
     "KLPenaltyPPOConfig",
+    "LiPOConfig",
+    "ORPOConfig",
     "PPOConfig",
+    "PreferenceConfig",
+    "RDPOConfig",
     "RLOOConfig",
     "ReinforceConfig",
     "SFTConfig",
+    "SPPOConfig",
+    "SimPOConfig",
+    "TDPOConfig",
     "TRPOConfig",
     "TrustRegionConfig",
 ]

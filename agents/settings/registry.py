@@ -18,6 +18,17 @@ from agents.settings.group import (
     RLOOConfig,
 )
 from agents.settings.ppo import KLPenaltyPPOConfig, PPOConfig
+from agents.settings.preference import (
+    CPOConfig,
+    IPOConfig,
+    LiPOConfig,
+    ORPOConfig,
+    PreferenceConfig,
+    RDPOConfig,
+    SimPOConfig,
+    SPPOConfig,
+    TDPOConfig,
+)
 from agents.settings.reinforce import BASELINES, ReinforceConfig
 from agents.settings.trpo import TRPOConfig
 
@@ -58,8 +69,8 @@ class BuiltInAgent:
 
     @property
     def compares_groups(self) -> bool:
-        """Whether the other responses to a prompt are its baseline."""
-        return issubclass(self.config_class, GroupConfig)
+        """Whether the responses to a prompt are compared."""
+        return issubclass(self.config_class, GroupConfig | PreferenceConfig)
 
     @property
     def minibatches(self) -> int:
@@ -94,6 +105,19 @@ BUILT_IN_AGENTS: Mapping[str, BuiltInAgent] = {
     "dapo": BuiltInAgent(path="agents:DAPO", config_class=DAPOConfig),
     "gspo": BuiltInAgent(path="agents:GSPO", config_class=GSPOConfig),
     "rloo": BuiltInAgent(path="agents:RLOO", config_class=RLOOConfig),
+    "dpo": BuiltInAgent(path="agents:DPO", config_class=PreferenceConfig),
+    "ipo": BuiltInAgent(path="agents:IPO", config_class=IPOConfig),
+    "simpo": BuiltInAgent(path="agents:SimPO", config_class=SimPOConfig),
+    "orpo": BuiltInAgent(path="agents:ORPO", config_class=ORPOConfig),
+    "cpo": BuiltInAgent(path="agents:CPO", config_class=CPOConfig),
+    "rdpo": BuiltInAgent(path="agents:RDPO", config_class=RDPOConfig),
+    "tdpo": BuiltInAgent(path="agents:TDPO", config_class=TDPOConfig),
+    "sppo": BuiltInAgent(path="agents:SPPO", config_class=SPPOConfig),
+    "lipo": BuiltInAgent(path="agents:LiPO", config_class=LiPOConfig),
     "best_of_n": BuiltInAgent(path="agents:BestOfN", config_class=BestOfNConfig),
 }
-"""Agents that learn, or choose, by rewards. `SFT` is not among them: it needs demonstrations."""
+"""Agents that learn, or choose, by rewards. `SFT` is not among them: it needs demonstrations.
+
+Those of preference optimization compare their own responses by the reward unless they are given
+data.
+"""

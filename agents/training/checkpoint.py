@@ -6,7 +6,6 @@ manifest is written last, and the folder gets its name when all of it is on disk
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from agents.policy import Policy
 from agents.settings.agent import upgraded_settings
 from agents.settings.best_of_n import BestOfNConfig
 from agents.training.learner import Learner
+from agents.training.weights_digest import weights_digest
 from rlhf_env.files import sha256, sync_folder, write_atomically
 from rlhf_env.vector_env import RLHFVectorEnv
 
@@ -140,7 +140,7 @@ def restore_checkpoint(agent: SavedAgent, path: Path) -> None:
 def load_checkpoint(kind: Any, path: Path, envs: Any, arguments: dict[str, Any]) -> Any:
     """Return a new agent of a class, with the settings and the state of a checkpoint."""
     state = read_state(path, kind.__name__)
-    agent = kind(envs, **arguments, **state["config"])
+    agent = kind(envs, **{**state["config"], **arguments})
     restore_checkpoint(agent, path)
     return agent
 
@@ -197,14 +197,8 @@ def _frozen_digest(agent: SavedAgent) -> str | None:
     """Return the digest of the weights that a checkpoint leaves out; None if it has all of them."""
     if getattr(agent.config, "lora_rank", None) is None:
         return None
-    digest = hashlib.sha256()
-    for name, parameter in agent.policy.named_parameters():
-        if not parameter.requires_grad:
-            # As bytes first: NumPy does not have all of torch's types.
-            raw = parameter.detach().contiguous().reshape(-1).view(torch.uint8).cpu()
-            digest.update(name.encode())
-            digest.update(raw.numpy().tobytes())
-    return digest.hexdigest()
+    named = agent.policy.named_parameters()
+    return weights_digest((name, p) for name, p in named if not p.requires_grad)
 
 
 def _algorithm_state(algorithm: Any) -> dict[str, float]:

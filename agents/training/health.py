@@ -90,7 +90,8 @@ def detect_anomalies(
             "no response ended by itself, all were cut by the length limit; raise "
             "max_new_tokens, or check the task's EOS token",
         )
-    if count > 1 and bool((rollout.score == rollout.score[0]).all()):
+    is_compared = rollout.preference is not None
+    if count > 1 and not is_compared and bool((rollout.score == rollout.score[0]).all()):
         yield (
             "no_signal",
             f"all {count} responses have the score {float(rollout.score[0]):g}, so there is "

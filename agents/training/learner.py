@@ -102,7 +102,7 @@ class Learner:
         """
         totals: dict[str, list[float]] = defaultdict(list)
         for _ in range(self.config.epochs):
-            for rows in self._minibatches(len(rollout), generator):
+            for rows in self._minibatches(rollout, generator):
                 texts = self._texts(len(rows), generator)
                 self.optimizer.zero_grad(set_to_none=True)
                 sums = self._add_gradients(rollout, old, targets, rows, first_pass)
@@ -121,11 +121,17 @@ class Learner:
         }
         return metrics | {"optimizer_steps": float(len(totals["gradient_norm"]))}
 
-    def _minibatches(self, count: int, generator: np.random.Generator) -> Iterator[Tensor]:
+    def _minibatches(self, rollout: Rollout, generator: np.random.Generator) -> Iterator[Tensor]:
+        """Return the rows of each optimizer step of a pass."""
+        count = len(rollout)
         if self.config.minibatches == 1:
             return iter([torch.arange(count)])
         order = torch.from_numpy(generator.permutation(count))
         return iter(order.tensor_split(self.config.minibatches))
+
+    def _micro_batches(self, rollout: Rollout, rows: Tensor) -> Iterator[Tensor]:
+        """Return the rows of each forward and backward pass of an optimizer step."""
+        return (rows[batch] for batch, _ in length_batches(rollout.is_action[rows]))
 
     def _texts(self, count: int, generator: np.random.Generator) -> list[Tensor]:
         """Draw pretraining texts; none, and no random number, where they have no weight."""
@@ -150,12 +156,11 @@ class Learner:
         sums: dict[str, Tensor] = {}
         # Relative to the whole rollout's lengths, so that the split does not matter.
         mean_weight = len(rollout) / rollout.is_action.sum()
-        for batch, _ in length_batches(rollout.is_action[rows]):
-            part = rows[batch]
+        for part in self._micro_batches(rollout, rows):
             episodes = take_rows(rollout, part)
             new, first_pass = first_pass, None
             if new is None:
-                new = self.policy.evaluate_tokens(episodes.tokens, episodes.is_action)
+                new = self._outputs(episodes)
             answer = self.algorithm.loss(
                 episodes, new, take_rows(old, part), take_rows(targets, part)
             )
@@ -163,10 +168,18 @@ class Learner:
             check_finite(losses, episodes, new, part)
             if self.config.entropy_coef:
                 losses = losses - self.config.entropy_coef * mean_weight * new.entropy.sum(dim=1)
-            (losses.sum() / len(rows)).backward()
+            self._backward(losses.sum() / len(rows), episodes, new)
             entropy = new.entropy.detach().sum(dim=1) * mean_weight
             _accumulate(sums, {**metrics, "entropy": entropy})
         return sums
+
+    def _outputs(self, episodes: Rollout) -> PolicyOutput:
+        """Return the outputs of the policy being trained on a micro-batch, with gradient."""
+        return self.policy.evaluate_tokens(episodes.tokens, episodes.is_action)
+
+    def _backward(self, loss: Tensor, episodes: Rollout, new: PolicyOutput) -> None:
+        """Add the gradient of a micro-batch's loss to that of the weights."""
+        loss.backward()
 
     def _take_step(self) -> float:
         """Clip the gradient, step, and return the gradient's norm before clipping."""

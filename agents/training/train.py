@@ -14,7 +14,13 @@ from tqdm import tqdm
 
 from agents.evaluation.metrics import rollout_metrics
 from agents.rollouts.collect import base_environment, collect
-from agents.rollouts.contract import CollectingAgent, LearningAgent, check_methods, checked_figures
+from agents.rollouts.contract import (
+    CollectingAgent,
+    LearningAgent,
+    MeasuringAgent,
+    check_methods,
+    checked_figures,
+)
 from agents.training.health import Health
 from agents.training.interrupt import interruptible
 from agents.training.run_checkpoints import Checkpoints
@@ -25,6 +31,8 @@ from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 
 Callback = Callable[[Any, dict[str, float]], None]
+# What the progress bar shows, of what an agent has.
+SHOWN = ("score", "kl", "accuracy")
 
 
 def train(
@@ -97,7 +105,8 @@ def train(
             if callback is not None:
                 callback(agent, metrics)
             bar.update()
-            bar.set_postfix(score=f"{metrics['score']:.3f}", kl=f"{metrics['kl']:.3f}")
+            shown = {name: metrics[name] for name in SHOWN if name in metrics}
+            bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()})
             stop = is_interrupted()
             if update % checkpoint_every == 0 or update == updates or stop:
                 checkpoints.save(update)
@@ -113,9 +122,11 @@ def _learn_once(
     begun = time.perf_counter()
     rollout = collector()
     learned = checked_figures(agent.update(rollout))
+    is_measuring = isinstance(agent, MeasuringAgent)
+    measured = agent.measure(rollout) if is_measuring else rollout_metrics(rollout, task)
     tokens = int(rollout.is_action.sum())
     return rollout, {
-        **rollout_metrics(rollout, task),
+        **measured,
         **learned,
         "tokens_per_second": tokens / (time.perf_counter() - begun),
     }

@@ -29,8 +29,9 @@ from rlhf_env.rewards.metrics.single import (
     thumb_figures,
 )
 from rlhf_env.rewards.protocol import as_reward, score
-from rlhf_env.rewards.training.elements import prompt_ids, response_ids
+from rlhf_env.rewards.training.elements import prompt_ids
 from rlhf_env.rewards.training.trained import TrainedReward
+from rlhf_env.text.responses import response_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -99,7 +100,10 @@ def text_scores(reward: Any, tokenizer: PreTrainedTokenizerBase) -> TextScores:
         for start in range(0, len(order), BATCH_SIZE):
             rows = order[start : start + BATCH_SIZE]
             asked = [prompt_ids(prompts[row], f"prompt {row}", tokenizer) for row in rows]
-            said = [response_ids(responses[row], f"response {row}", tokenizer) for row in rows]
+            said = [
+                response_ids(responses[row], f"response {row}", tokenizer, prompts[row])
+                for row in rows
+            ]
             found += score(judge, asked, said).tolist()
         place = {row: number for number, row in enumerate(order)}
         return [found[place[row]] for row in range(len(responses))]
@@ -123,7 +127,7 @@ def token_suspicions(reward: TrainedReward) -> TokenScores:
         found = []
         for prompt, response in zip(prompts, responses, strict=True):
             asked = prompt_ids(prompt, "prompt", reward.tokenizer)
-            said = response_ids(response, "response", reward.tokenizer)
+            said = response_ids(response, "response", reward.tokenizer, None)
             is_ended = reward.tokenizer.eos_token_id is not None
             scores = reward.token_scores([asked], [said])[0]
             found.append((-scores[: len(said) - is_ended]).tolist())

@@ -12,14 +12,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_env.rewards.ensemble import Ensemble
 from rlhf_env.rewards.feedback.data import PreferenceData
+from rlhf_env.rewards.feedback.prompt_and_response import Prompt
 from rlhf_env.rewards.feedback.records import Comparison
 from rlhf_env.rewards.protocol import Reward, score
-from rlhf_env.rewards.training.elements import prompt_ids, response_ids
+from rlhf_env.rewards.training.elements import prompt_ids
 from rlhf_env.rewards.training.settings import RewardSettings
 from rlhf_env.rewards.training.train import train
 from rlhf_env.rewards.training.trained import TrainedReward
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
+from rlhf_env.text.responses import response_ids
 from studies.feedback_rounds.settings import Settings
 
 LearnedReward = TrainedReward | Ensemble
@@ -94,13 +96,16 @@ def accuracy(
     decided = [pair for pair in comparisons if pair.is_decided]
     if not decided:
         return None
-    prompts = [prompt_ids(pair.prompt, "prompt", tokenizer) for pair in decided]
+    prompts = [pair.prompt for pair in decided]
     chosen = _scores(reward, prompts, [pair.chosen for pair in decided], tokenizer)
     rejected = _scores(reward, prompts, [pair.rejected for pair in decided], tokenizer)
     return float(np.heaviside((chosen - rejected).numpy(), 0.5).mean())
 
 
 def _scores(
-    reward: Reward, prompts: list[Tensor], texts: list[str], tokenizer: PreTrainedTokenizerBase
+    reward: Reward, prompts: list[Prompt], texts: list[str], tokenizer: PreTrainedTokenizerBase
 ) -> Tensor:
-    return score(reward, prompts, [response_ids(text, "response", tokenizer) for text in texts])
+    pairs = list(zip(prompts, texts, strict=True))
+    asked = [prompt_ids(prompt, "prompt", tokenizer) for prompt, _ in pairs]
+    said = [response_ids(text, "response", tokenizer, prompt) for prompt, text in pairs]
+    return score(reward, asked, said)

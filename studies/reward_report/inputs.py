@@ -12,11 +12,12 @@ from rlhf_env.rewards.feedback.data import PreferenceData
 from rlhf_env.rewards.feedback.files import read_preferences
 from rlhf_env.rewards.feedback.prompt_and_response import prompt_text
 from rlhf_env.rewards.feedback.records import Record
-from rlhf_env.rewards.training.elements import prompt_ids, response_ids
+from rlhf_env.rewards.training.elements import place_of, prompt_ids
 from rlhf_env.rewards.training.fresh_model import make_fresh_model
 from rlhf_env.rewards.training.train import train
 from rlhf_env.rewards.training.trained import TrainedReward, load_reward
 from rlhf_env.text.prompts import read_prompts
+from rlhf_env.text.responses import response_ids
 from studies.reward_report.settings import Settings
 
 
@@ -113,5 +114,8 @@ def subsets(path: Path, column: str, kind: str) -> dict[str, PreferenceData]:
 
 def _longest(record: Record, reward: TrainedReward) -> int:
     """Return the tokens of a record's prompt with its longest response."""
-    responses = [response_ids(text, "response", reward.tokenizer) for text in record.responses]
+    responses = [
+        response_ids(text, "response", reward.tokenizer, place_of(record))
+        for text in record.responses
+    ]
     return len(prompt_ids(record.prompt, "prompt", reward.tokenizer)) + max(map(len, responses))

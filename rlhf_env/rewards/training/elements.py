@@ -11,9 +11,9 @@ from torch import Tensor
 
 from rlhf_env.rewards.bradley_terry import padded
 from rlhf_env.rewards.feedback.prompt_and_response import Prompt
-from rlhf_env.rewards.feedback.records import Record
+from rlhf_env.rewards.feedback.records import MarkedResponse, Record
 from rlhf_env.text.prompts import encode_prompt
-from rlhf_env.text.text_ids import plain_ids
+from rlhf_env.text.responses import response_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -64,8 +64,8 @@ def encode_records(
 ) -> list[Element[Target]]:
     """Return the elements of records.
 
-    Prompt and response are encoded apart, as an agent meets them; a response ends with the end
-    token, if the tokenizer has one.
+    Prompts and responses have the ids that an agent meets; a response ends with the end token, if
+    the tokenizer has one.
 
     Args:
         records: of one kind.
@@ -80,7 +80,8 @@ def encode_records(
         prompt = prompt_ids(record.prompt, f"prompt of record {number}", tokenizer)
         name = f"response of record {number}"
         responses = [
-            response_ids(text, name, tokenizer) for text in dict.fromkeys(record.responses)
+            response_ids(text, name, tokenizer, place_of(record))
+            for text in dict.fromkeys(record.responses)
         ]
         elements.append(
             Element(
@@ -97,11 +98,12 @@ def prompt_ids(prompt: Prompt, name: str, tokenizer: PreTrainedTokenizerBase) ->
     return encode_prompt(list(prompt) if isinstance(prompt, tuple) else prompt, name, tokenizer)
 
 
-def response_ids(text: str, name: str, tokenizer: PreTrainedTokenizerBase) -> Tensor:
-    """Return the ids of a finished response, [T], its end token included."""
-    ids = plain_ids(text, name, tokenizer, add_special_tokens=False)
-    end = tokenizer.eos_token_id
-    return torch.tensor(ids if end is None else [*ids, end], dtype=torch.int64)
+def place_of(record: Record) -> Prompt | None:
+    """Return what a record's responses continue, for `response_ids`.
+
+    None for marked responses: their spans are counted in the characters of the response itself.
+    """
+    return None if isinstance(record, MarkedResponse) else record.prompt
 
 
 def collate(elements: Sequence[Element[Target]], device: torch.device) -> Batch:

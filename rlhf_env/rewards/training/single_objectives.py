@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlhf_env.rewards.feedback.records import MarkedResponse, Rating, Record, Thumb
 from rlhf_env.rewards.feedback.spans import span_token_labels
-from rlhf_env.rewards.training.elements import Batch, Element, response_ids
+from rlhf_env.rewards.training.elements import Batch, Element, place_of
 from rlhf_env.rewards.training.objective import Agreement
 from rlhf_env.rewards.training.preference_losses import (
     ordinal_losses,
@@ -19,6 +19,7 @@ from rlhf_env.rewards.training.preference_losses import (
     thumb_losses,
     token_losses,
 )
+from rlhf_env.text.responses import response_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -141,7 +142,7 @@ class TokenObjective:
         spans = [{"start": s.start, "end": s.end, "type": s.type} for s in record.spans]
         types = sorted({span.type for span in record.spans})
         labels = span_token_labels(record.response, spans, tokenizer, types)
-        count = len(response_ids(record.response, "response", tokenizer))
+        count = len(response_ids(record.response, "response", tokenizer, place_of(record)))
         if count - len(labels) not in (0, 1):
             raise ValueError(
                 "marked responses must spell out no special token, got "

@@ -19,8 +19,9 @@ from rlhf_env.rewards.bradley_terry import ScalarRewardModel
 from rlhf_env.rewards.ensemble import Ensemble
 from rlhf_env.rewards.feedback.prompt_and_response import Prompt
 from rlhf_env.rewards.protocol import Reward, TextReward
-from rlhf_env.rewards.training.elements import prompt_ids, response_ids
+from rlhf_env.rewards.training.elements import prompt_ids
 from rlhf_env.rewards.training.header import read_header, sync_tree, write_header
+from rlhf_env.text.responses import response_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -93,7 +94,10 @@ class TrainedReward:
         """
         rows = list(enumerate(zip(prompts, responses, strict=True)))
         asked = [prompt_ids(p, f"prompt {i}", self.tokenizer) for i, (p, _) in rows]
-        said = [response_ids(text, f"response {i}", self.tokenizer) for i, (_, text) in rows]
+        said = [
+            response_ids(text, f"response {i}", self.tokenizer, prompt)
+            for i, (prompt, text) in rows
+        ]
         return self(asked, said).float().cpu()
 
     def normalize(self, prompts: list[Tensor], responses: list[Tensor]) -> None:
