@@ -98,6 +98,25 @@ def test_on_sampled_episodes_it_agrees_within_its_interval(kind: str) -> None:
         assert abs(mean - expected) < 3.5 * error
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["table", "timed_table", "transformer", "lora"])
+def test_its_interval_of_95_percent_holds_the_truth_that_often(kind: str) -> None:
+    """Of 20 policies; fewer than 16 would have a probability of 0.003.
+
+    With 512 episodes it is 0.87 of 60 transformers: their regrets are skewed.
+    """
+    held = 0
+    for seed in range(100, 120):
+        task, model = policies(seed)[kind]
+        policy = Policy(model, task.vocab_size)
+        rollout = collect(make_envs(task, 64), policy, 2048, seed=seed)
+        mean, error = regret(task, rollout, policy, BETA)
+        best = solve(task, BETA).objective
+        expected = best - evaluate(as_plain_task(task), model, BETA).objective
+        held += abs(mean - expected) < 1.96 * error
+    assert held >= 16, held
+
+
 def test_all_forms_of_a_policy_give_the_same() -> None:
     task, model = policies()["timed_table"]
     policy = Policy(model, task.vocab_size)

@@ -87,8 +87,8 @@ def cached_numbers(model: AutomatonLM, vocab_size: int, horizon: int) -> int:
         cached.next_logits(tokens, torch.tensor([length]))
     handle.remove()
     assert read[-horizon:] == [1] * horizon and len(set(map(id, caches[-horizon:]))) == 1
-    held = [tensor for layer in caches[-1].layers for tensor in (layer.keys, layer.values)]
-    return sum(tensor.numel() for tensor in held if tensor is not None)
+    layers = caches[-1].layers
+    return sum(getattr(layer, name).numel() for layer in layers for name in ("keys", "values"))
 
 
 @pytest.mark.parametrize("kind", POLICIES)
