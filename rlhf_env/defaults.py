@@ -22,3 +22,6 @@ HORIZONS = {"reviews": 40, "toy15": 3}
 
 ENSEMBLE_RULES = ("mean", "worst", "uncertainty")
 """How the scores of several reward models become one; see `rlhf_env.rewards.Ensemble`."""
+
+POLICIES = ("table", "timed_table", "transformer")
+"""What copies of an automaton task's reference learn; see `rlhf_env.tasks.automaton_task`."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "automaton_task",
+    "family_and_horizon",
+    "family_options",
     "is_task_name",
     "load_task",
     "register_task",
@@ -58,7 +60,22 @@ def task_families() -> list[str]:
 
 def is_task_name(name: str) -> bool:
     """Return whether `load_task` knows a name."""
-    return name in _FACTORIES or _OF_FAMILY.fullmatch(str(name)) is not None
+    return name in _FACTORIES or family_and_horizon(name) is not None
+
+
+def family_and_horizon(name: str) -> tuple[str, int] | None:
+    """Return the two parts of a name such as "delay-64"; None for other names."""
+    found = _OF_FAMILY.fullmatch(str(name))
+    return None if found is None else (found[1], int(found[2]))
+
+
+def family_options(family: str) -> list[str]:
+    """Return the options of a family's tasks, such as "policy"; see `rlhf_env.tasks.families`."""
+    import inspect
+
+    from rlhf_env.tasks.families import FAMILIES
+
+    return list(inspect.signature(FAMILIES[family]).parameters)[1:]
 
 
 def register_task(name: str, factory: Callable[[], Task]) -> None:
@@ -82,8 +99,8 @@ def load_task(name: str, **options: Any) -> Task:
     Raises:
         ValueError: if no task has that name, or it has no such option.
     """
-    if (of_family := _OF_FAMILY.fullmatch(str(name))) is not None:
-        return _load_of_family(of_family[1], int(of_family[2]), options)
+    if (of_family := family_and_horizon(name)) is not None:
+        return _load_of_family(*of_family, options)
     if name not in _FACTORIES:
         hint = did_you_mean(name, _FACTORIES)
         families = ", ".join(f"{family}-T" for family in _FAMILIES)
@@ -97,11 +114,9 @@ def load_task(name: str, **options: Any) -> Task:
 
 
 def _load_of_family(family: str, horizon: int, options: dict[str, Any]) -> Task:
-    import inspect
-
     from rlhf_env.tasks.families import FAMILIES
 
-    known = list(inspect.signature(FAMILIES[family]).parameters)[1:]
+    known = family_options(family)
     if unknown := sorted(options.keys() - set(known)):
         raise ValueError(f"{family} tasks have no option {unknown[0]!r}; there are {known}")
     return FAMILIES[family](horizon, **options)

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from rlhf_env.defaults import POLICIES
 from rlhf_env.exact.automaton import EOS, Automaton
 from rlhf_env.task import Task
-from rlhf_env.tasks.automaton_corrections import POLICIES, AutomatonConfig
+from rlhf_env.tasks.automaton_corrections import AutomatonConfig
 from rlhf_env.tasks.automaton_lm import AutomatonLM
 from rlhf_env.tasks.automaton_tables import StateRows, StateScores, make_automaton
 from rlhf_env.tasks.table import table_tokenizer

@@ -10,8 +10,6 @@ from transformers import LlamaConfig, LlamaModel, PretrainedConfig
 
 from rlhf_env.exact.automaton import digits_of
 
-POLICIES = ("table", "timed_table", "transformer")
-
 
 class AutomatonConfig(PretrainedConfig):
     """The sizes of an `AutomatonLM`, and what it adds to the reference's logits."""

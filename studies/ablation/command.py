@@ -15,9 +15,9 @@ from studies.execution.failure import CommandFailed
 from studies.execution.interrupts import interruptions
 from studies.execution.pool import outcomes
 from studies.execution.ray_cluster import cluster_outcomes, connect
-from studies.experiment.build import run_task
+from studies.experiment.build import check_family_tasks, run_task
 from studies.experiment.custom_checks import check_custom_parts
-from studies.experiment.grid import RunSettings, grid
+from studies.experiment.grid import RunSettings, grid, task_budgets
 from studies.experiment.inputs import read_inputs
 from studies.reporting.report import make_report
 from studies.reporting.tables import as_text
@@ -37,9 +37,10 @@ def run(settings: Settings, runner: Runner | None = None) -> int:
         The exit status.
 
     Raises:
-        ValueError: if a file, a model, the cluster or the folder cannot be used.
+        ValueError: if a task, a file, a model, the cluster or the folder cannot be used.
         CommandFailed: if a result cannot be written.
     """
+    check_family_tasks(task_budgets(settings.axes, settings.budget))
     asked = grid_settings(settings.axes, settings.budget, file_digests(settings))
     executor = make_executor(settings, runner)
     try:

@@ -40,7 +40,11 @@ def execute(run: RunSettings) -> RunResult:
     episodes = run.budget.eval_episodes
     evaluated = _numbers(evaluate(agent, envs, episodes))
     return RunResult(
-        row=evaluated | (truth.measure(agent) or truth.estimate(evaluated, episodes)),
+        row={
+            **evaluated,
+            **(truth.measure(agent) or truth.estimate(evaluated, episodes)),
+            **truth.landmarks,
+        },
         curve=[_numbers(point) | truth.points.get(int(point["update"]), {}) for point in metrics],
         samples=[*before, *example_episodes(agent, envs, "after")],
     )

@@ -47,8 +47,13 @@ def grid_settings(axes: Axes, budget: Budget, digests: Mapping[str, str]) -> dic
         digests: SHA-256 of each file that a task is made of, by option.
     """
     fields = {**dataclasses.asdict(axes), **dataclasses.asdict(budget)}
-    del fields["model"], fields["own"]
-    names = [one.task if one.model is None else one.model for one in task_budgets(axes, budget)]
+    del fields["model"], fields["own"], fields["family_options"]
+    # Grids of other tasks have none of these, as in earlier versions.
+    if not axes.horizon:
+        del fields["horizon"]
+    budgets = task_budgets(axes, budget)
+    fields |= budgets[0].family_options.to_json()
+    names = [one.task if one.model is None else one.model for one in budgets]
     fields |= {"format": FORMAT, "task": ", ".join(names)}
     fields |= {"max_new_tokens": budget.own.max_new_tokens}
     if axes.model:

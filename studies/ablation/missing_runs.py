@@ -92,15 +92,16 @@ def command(run: RunSettings, folder: Path, threads: int) -> str:
     It gives the same figures to the last bit, if machine and libraries are the same.
     """
     budget = dict(vars(run.budget))
+    of_family = budget.pop("family_options").to_json()
     own, usual = budget.pop("own").to_json(), OwnTask().to_json()
     options: dict[str, Any] = {"agent": run.agent, "task": budget.pop("task") or None}
     options |= {name: getattr(run, name) for name in VARIED}
     options |= {"seeds": 1, "first_seed": run.seed, **budget}
     options |= {name: value for name, value in own.items() if value != usual[name]}
-    options |= {"jobs": 1, "threads": threads}
+    options |= {**of_family, "jobs": 1, "threads": threads}
     options |= {"out": folder.with_name(f"{folder.name}-{run.run_id}")}
-    given = {name: str(value) for name, value in options.items() if value is not None}
-    words = [word for name, value in given.items() for word in (_flag(name), value)]
+    given = {name: value for name, value in options.items() if value is not None}
+    words = [word for name, value in given.items() for word in (_flag(name), *_words(value))]
     return shlex.join(["python", "scripts/ablate.py", *words])
 
 
@@ -123,6 +124,10 @@ def _line(record: Record, done: int, total: int) -> str:
         return f"{head}  FAILED: {record.error}"
     numbers = [f"{name} {record.row[name]:.3f}" for name in SHOWN if name in record.row]
     return "  ".join([head, *numbers, f"{record.seconds:.1f} s"])
+
+
+def _words(value: object) -> list[str]:
+    return [str(part) for part in value] if isinstance(value, list) else [str(value)]
 
 
 def _flag(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -16,10 +16,12 @@ import rlhf_env  # noqa: F401  (registers RLHF-v0)
 from agents.settings import BUILT_IN_AGENTS
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.task import Task
-from rlhf_env.tasks import load_task
+from rlhf_env.tasks import family_and_horizon, family_options, load_task
 from studies.experiment.agent_names import custom_class, is_custom, settings_of
 from studies.experiment.custom_task import learn_reward, load_custom_task
-from studies.experiment.grid import RunSettings
+from studies.experiment.family_checks import ELSEWHERE
+from studies.experiment.family_spec import FamilyOptions
+from studies.experiment.grid import Budget, RunSettings
 from studies.experiment.inputs import TaskInputs, read_inputs
 from studies.experiment.names import entropy_threshold, tokens_per_action
 from studies.experiment.references import import_object
@@ -28,7 +30,8 @@ from wrappers import boundaries, vector
 
 MAX_ENVS = 64
 # Tables of logits learn with far larger steps than transformers do.
-LEARNING_RATES = {"toy15": 0.05}
+TABLE_LEARNING_RATE = 0.05
+LEARNING_RATES = {"toy15": TABLE_LEARNING_RATE}
 # At the agents' own step size, pretrained models move far from their reference in one update.
 # PPO takes many steps per update, the others one.
 MODEL_LEARNING_RATES = {"ppo": 3e-5, "kl_penalty_ppo": 3e-5}
@@ -41,7 +44,8 @@ def run_task(run: RunSettings) -> Task:
     """Return the task of a run: that of its model, or the one it names."""
     budget = run.budget
     if budget.model is None:
-        return shortened(make_task(budget.task), budget.own.max_new_tokens)
+        task = make_task(budget.task, budget.family_options)
+        return shortened(task, budget.own.max_new_tokens)
     # Folders load in a moment; their bar would appear between the lines of finished runs.
     disable_progress_bar()
     inputs, learned = custom_inputs(budget.own)
@@ -62,14 +66,42 @@ def shortened(task: Task, max_new_tokens: int | None) -> Task:
     return dataclasses.replace(task, max_new_tokens=max_new_tokens)
 
 
-def make_task(name: str) -> Task:
-    """Return a built-in task, or what ``module:function`` returns."""
+def make_task(name: str, options: FamilyOptions | None = None) -> Task:
+    """Return a built-in task, a family's with its options, or what ``module:function`` returns.
+
+    Raises:
+        ValueError: if the options do not fit together, or the function returns something else.
+    """
+    if (parts := family_and_horizon(name)) is not None:
+        return load_task(name, **({} if options is None else options.of(parts[0])))
     if not is_custom(name):
         return load_task(name)
     made = import_object(name, "task")()
     if not isinstance(made, Task):
         raise ValueError(f"task must return a rlhf_env.Task, got a {type(made).__name__}")
     return made
+
+
+def check_family_tasks(budgets: Iterable[Budget]) -> None:
+    """Build every task of a family once, which takes milliseconds.
+
+    Raises:
+        ValueError: if options do not fit together, or no family of the grid has one of them.
+    """
+    of_families = [own for own in budgets if family_and_horizon(own.task) is not None]
+    for own in of_families:
+        try:
+            make_task(own.task, own.family_options)
+        except ValueError as error:
+            raise ValueError(f"task {own.task!r} cannot be made: {error}") from error
+    named = dict.fromkeys(own.task.partition("-")[0] for own in of_families)
+    known = {name: [o for o in family_options(name) if o not in ELSEWHERE] for name in named}
+    for text in of_families[0].family_options.task_options if of_families else ():
+        if not any(text.partition("=")[0] in options for options in known.values()):
+            have = "; ".join(f"{name} has {', '.join(options)}" for name, options in known.items())
+            raise ValueError(
+                f"task_options must be options of a family of the grid, got {text!r}, but {have}"
+            )
 
 
 def make_envs(run: RunSettings, task: Task, device: str = "auto") -> VectorEnv[Any, Any, Any]:
@@ -139,4 +171,6 @@ def learning_rate(run: RunSettings) -> float | None:
         return run.budget.learning_rate
     if run.budget.model is not None:
         return MODEL_LEARNING_RATES.get(run.agent, MODEL_LEARNING_RATE)
+    if run.budget.family_options.is_table:
+        return TABLE_LEARNING_RATE
     return LEARNING_RATES.get(run.budget.task)

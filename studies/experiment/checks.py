@@ -10,7 +10,7 @@ from typing import Any
 from agents.settings import BUILT_IN_AGENTS, KL_ESTIMATORS, KL_PLACEMENTS
 from rlhf_env.checks import did_you_mean
 from rlhf_env.defaults import HORIZONS, MAX_NEW_TOKENS
-from rlhf_env.tasks import is_task_name, task_names
+from rlhf_env.tasks import family_and_horizon, is_task_name, task_families, task_names
 from studies.experiment.agent_names import (
     agent_fields,
     custom_class,
@@ -18,6 +18,7 @@ from studies.experiment.agent_names import (
     parameters,
     settings_of,
 )
+from studies.experiment.family_checks import check_families, check_needs_no_horizon
 from studies.experiment.grid import Axes, Budget, count_runs, task_budgets
 from studies.experiment.names import (
     DENSITIES,
@@ -45,6 +46,7 @@ def check_grid(axes: Axes, budget: Budget) -> None:
     check_axes(axes)
     check_budget(budget)
     check_custom_task(budget.own, axes.model)
+    check_families(axes, budget)
     _check_size(axes, budget)
     for agent in axes.agent:
         if "group_size" in agent_fields(agent):
@@ -70,7 +72,7 @@ def check_axes(axes: Axes) -> None:
     """Refuse axes that are empty, repeat a value, or hold a value out of range."""
     for name in ("agent", "gamma", "density", "granularity", "gae_lambda", "group_size"):
         _check_values(name, getattr(axes, name), may_be_empty=False)
-    for name in ("task", "model", "kl_coef", "kl_placement", "kl_estimator"):
+    for name in ("task", "horizon", "model", "kl_coef", "kl_placement", "kl_estimator"):
         _check_values(name, getattr(axes, name), may_be_empty=True)
     for name in ("gamma", "gae_lambda"):
         for value in getattr(axes, name):
@@ -165,7 +167,10 @@ def known_horizon(budget: Budget) -> int | None:
     """Return the tokens of a task's longest response, for a task without a model."""
     if budget.model is not None:
         return budget.own.max_new_tokens or MAX_NEW_TOKENS
-    return budget.own.max_new_tokens or HORIZONS.get(budget.task)
+    if budget.own.max_new_tokens is not None:
+        return budget.own.max_new_tokens
+    parts = family_and_horizon(budget.task)
+    return HORIZONS.get(budget.task) if parts is None else parts[1]
 
 
 def check_task(task: str) -> None:
@@ -173,8 +178,9 @@ def check_task(task: str) -> None:
     if is_custom(task):
         _check_callable(import_object(task, "task"), task)
     elif not is_task_name(task):
-        hint = did_you_mean(task, task_names())
-        names = ", ".join(task_names())
+        check_needs_no_horizon(task)
+        hint = did_you_mean(task, [*task_names(), *task_families()])
+        names = ", ".join([*task_names(), *(f"{family}-T" for family in task_families())])
         raise ValueError(f"task must be one of {names} or module:function, got {task!r}{hint}")
 
 

@@ -15,7 +15,9 @@ from typing import Annotated, Any
 
 import tyro
 
+from rlhf_env.tasks import family_and_horizon
 from studies.experiment.agent_names import AGENT_AXES, agent_fields
+from studies.experiment.family_spec import FamilyOptions
 from studies.experiment.names import tokens_between_payments
 from studies.experiment.task_spec import OwnTask
 
@@ -42,7 +44,12 @@ class Axes:
     task: Annotated[
         tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: toy15 if there is no model)")
     ] = ()
-    """Built-in tasks (toy15, reviews), or module:function that returns a Task."""
+    """Built-in tasks (toy15, reviews, delay-64), or module:function that returns a Task; with
+    --horizon families (brackets, chain, delay, lock, needles)."""
+    horizon: Annotated[
+        tuple[int, ...], tyro.conf.arg(help_behavior_hint="(default: the tasks' own)")
+    ] = ()
+    """Longest responses in tokens: each family is run at each of them."""
     model: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: none)")] = ()
     """Folders or hub ids of language models, each a task with --prompts, and --ratings or
     --reward."""
@@ -86,6 +93,10 @@ class Budget:
     model: tyro.conf.Suppress[str | None] = None
     """The language model, where the task is made of one."""
     own: tyro.conf.OmitArgPrefixes[OwnTask] = field(default_factory=OwnTask)
+    # Identifiers of runs are hashes of what is printed: those of other tasks stay what they were.
+    family_options: tyro.conf.OmitArgPrefixes[FamilyOptions] = field(
+        default_factory=FamilyOptions, repr=False
+    )
     updates: int = 50
     """Updates of the policy per run; 0 evaluates untrained agents."""
     episodes_per_update: int = 32
@@ -120,6 +131,11 @@ class RunSettings:
         return self.budget.task if self.budget.model is None else self.budget.model
 
     @property
+    def family_and_horizon(self) -> tuple[str, int] | None:
+        """The family and the horizon of the task; None where it is of no family."""
+        return None if self.budget.model else family_and_horizon(self.budget.task)
+
+    @property
     def every_k(self) -> int | None:
         """Tokens between two payments; None where the density has no such number."""
         return tokens_between_payments(self.density, self.budget.every_k)
@@ -128,6 +144,8 @@ class RunSettings:
     def run_id(self) -> str:
         """A readable name, unique within a grid: letters, digits, dot, underscore, hyphen."""
         parts = [] if self.task_name == Budget().task else [self.task_name]
+        options = self.budget.family_options
+        parts += [part for part in (options.policy, *options.task_options) if part is not None]
         parts += [self.agent]
         parts += [f"g{self.gamma:g}"] if self.gamma is not None else []
         parts += [self.density, self.granularity]
@@ -142,24 +160,34 @@ class RunSettings:
         if safe == plain and len(safe) <= MAX_ID and not shortened:
             return safe
         # The readable part may coincide for two runs then, the hash of the settings may not.
-        digest = hashlib.sha256(repr(self).encode()).hexdigest()[:8]
+        every = repr(self) + (repr(options) if options.is_given else "")
+        digest = hashlib.sha256(every.encode()).hexdigest()[:8]
         return f"{safe[: MAX_ID - 9]}-{digest}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain values."""
         fields = dataclasses.asdict(self)
-        return fields | {"budget": fields["budget"] | {"own": self.budget.own.to_json()}}
+        budget = fields["budget"] | {"own": self.budget.own.to_json()}
+        # Absent where there are none, as in the records of earlier versions.
+        del budget["family_options"]
+        if (options := self.budget.family_options).is_given:
+            budget["family_options"] = options.to_json()
+        return fields | {"budget": budget}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> RunSettings:
         """Return the settings that `to_json` described."""
         budget = {**fields["budget"], "own": OwnTask.from_json(fields["budget"]["own"])}
-        return cls(**{**fields, "budget": Budget(**budget)})
+        options = FamilyOptions.from_json(budget.pop("family_options", {}))
+        return cls(**{**fields, "budget": Budget(**budget, family_options=options)})
 
 
 def task_budgets(axes: Axes, budget: Budget) -> list[Budget]:
-    """Return the budget for each task of a grid, those of models last."""
+    """Return the budget for each task of a grid: families by horizon, those of models last."""
     named = axes.task or (() if axes.model else (budget.task,))
+    if axes.horizon:
+        named = [f"{family}-{horizon}" for family in named for horizon in axes.horizon]
+        budget = dataclasses.replace(budget, family_options=budget.family_options.or_default())
     tasks = [dataclasses.replace(budget, task=name) for name in named]
     return tasks + [dataclasses.replace(budget, task="", model=name) for name in axes.model]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,23 @@ class Record:
         budget = fields.pop("budget") | {"every_k": self.run.every_k, "task": self.run.task_name}
         # The prompts and the reward are the same for all runs, and are in settings.json.
         del budget["own"], budget["model"]
+        budget |= _of_family(self.run, budget.pop("family_options", {}))
         head = {"run_id": self.run.run_id, "status": self.status, "error": self.error}
         numbers = {name: value for name, value in self.row.items() if name not in head}
         return head | fields | budget | numbers | {"seconds": self.seconds, "command": self.command}
+
+
+def _of_family(run: RunSettings, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a run on a family's task; none for other tasks."""
+    if (parts := run.family_and_horizon) is None:
+        return {}
+    written = " ".join(options.get("task_options", []))
+    return {
+        "family": parts[0],
+        "horizon": parts[1],
+        "policy": options.get("policy"),
+        "task_options": written or None,
+    }
 
 
 def write_record(folder: Path, record: Record) -> None:
