@@ -70,7 +70,7 @@ def collect(
     temperature = policy.temperature if isinstance(policy, Policy) else None
     # First the environment's lock, then the policy's: everywhere in this order.
     with base.overridden(kl_coef=kl_coef, temperature=temperature), _lock_of(policy):
-        _prepare(base, policy)
+        prepare(base, policy)
         is_stepped = not fast or transforms is None or base.mdp.options.policy is not None
         if is_stepped or not isinstance(policy, Policy):
             return step_through(envs, policy, plan)
@@ -213,7 +213,7 @@ def _lock_of(policy: Policy | ActingAgent) -> AbstractContextManager[None]:
     return policy.lock if isinstance(policy, Policy) else nullcontext()
 
 
-def _prepare(base: RLHFVectorEnv, policy: Policy | ActingAgent) -> None:
+def prepare(base: RLHFVectorEnv, policy: Policy | ActingAgent) -> None:
     """Make the rollout depend on its seed and the weights, and on nothing else."""
     base.mdp.reference.engine.reset_cache()
     if isinstance(policy, Policy):
