@@ -14,22 +14,26 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from agents.algorithm import StatefulAlgorithm
 from agents.config import AgentConfig
 from agents.policy import Policy
 from agents.settings.agent import upgraded_settings
 from agents.settings.best_of_n import BestOfNConfig
+from agents.training.checkpoint_files import (
+    FILES,
+    FORMAT,
+    MANIFEST,
+    find_corruption,
+    load_tensors,
+    save_tensors,
+    sync,
+    unreadable,
+)
 from agents.training.learner import Learner
 from agents.training.weights_digest import weights_digest
 from rlhf_env.files import sha256, sync_folder, write_atomically
 from rlhf_env.vector_env import RLHFVectorEnv
-
-FORMAT = 1
-MANIFEST = "manifest.json"
-FILES = ("optimizer.safetensors", "policy.safetensors", "state.json")
 
 
 class SavedAgent(Protocol):
@@ -70,11 +74,27 @@ def save_checkpoint(agent: SavedAgent, path: Path) -> None:
     _check_sound(agent)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     _make_empty(partial, path)
+    try:
+        _write_files(agent, partial)
+    except BaseException:
+        # On a full disk, what was written is in the way.
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    former = _former(path)
+    if path.exists():
+        shutil.rmtree(former, ignore_errors=True)
+        path.rename(former)
+    partial.rename(path)
+    sync_folder(path.parent)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _write_files(agent: SavedAgent, partial: Path) -> None:
     learner = agent.learner
     tensors, scalars = _optimizer_state(learner.optimizer) if learner else ({}, {})
     policy = {name: p.detach().contiguous() for name, p in _saved_weights(agent).items()}
-    save_file(policy, partial / "policy.safetensors")
-    save_file(tensors, partial / "optimizer.safetensors")
+    save_tensors(policy, partial / "policy.safetensors")
+    save_tensors(tensors, partial / "optimizer.safetensors")
     state = {
         "agent": type(agent).__name__,
         "config": asdict(agent.config),
@@ -91,14 +111,7 @@ def save_checkpoint(agent: SavedAgent, path: Path) -> None:
     manifest = {"format": FORMAT, "files": {name: sha256(partial / name) for name in FILES}}
     write_atomically(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
     for name in FILES:
-        _sync(partial / name)
-    former = _former(path)
-    if path.exists():
-        shutil.rmtree(former, ignore_errors=True)
-        path.rename(former)
-    partial.rename(path)
-    sync_folder(path.parent)
-    shutil.rmtree(former, ignore_errors=True)
+        sync(partial / name)
 
 
 def restore_checkpoint(agent: SavedAgent, path: Path) -> None:
@@ -115,7 +128,7 @@ def restore_checkpoint(agent: SavedAgent, path: Path) -> None:
                 f"{str(path)!r} was made with {name} = {saved.get(name)!r}, got {value!r}; "
                 "use the same settings to go on, or another folder"
             )
-    weights = _load_tensors(path / "policy.safetensors")
+    weights = load_tensors(path / "policy.safetensors")
     own = _saved_weights(agent)
     if state["frozen"] != _frozen_digest(agent):
         raise ValueError(
@@ -126,7 +139,7 @@ def restore_checkpoint(agent: SavedAgent, path: Path) -> None:
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(weights[name])
-    tensors = _load_tensors(path / "optimizer.safetensors")
+    tensors = load_tensors(path / "optimizer.safetensors")
     if agent.learner is not None:
         _restore_optimizer(agent.learner.optimizer, tensors, state["optimizer"])
     agent.updates, agent.episodes = state["updates"], state["episodes"]
@@ -161,29 +174,10 @@ def read_state(path: Path, agent: str) -> dict[str, Any]:
     try:
         state = json.loads((path / "state.json").read_text())
     except ValueError as error:
-        raise _unreadable(path / "state.json") from error
+        raise unreadable(path / "state.json") from error
     if state["agent"] != agent:
         raise ValueError(f"{str(path)!r} was written by {state['agent']}, got {agent}.load")
     return {**state, "config": upgraded_settings(agent, state["config"])}
-
-
-def find_corruption(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint, or None if it is complete and unchanged."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        written, digests = manifest["format"], dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"{MANIFEST} is missing or unreadable"
-    if written != FORMAT:
-        return f"its format is {written!r}, this version reads {FORMAT}"
-    if set(digests) != set(FILES):
-        return f"{MANIFEST} must name {list(FILES)}, got {sorted(digests)}"
-    for name in FILES:
-        if not (path / name).is_file():
-            return f"{name} is missing"
-        if sha256(path / name) != digests[name]:
-            return f"the checksum of {name} differs"
-    return None
 
 
 def _saved_weights(agent: SavedAgent) -> dict[str, torch.nn.Parameter]:
@@ -203,19 +197,6 @@ def _frozen_digest(agent: SavedAgent) -> str | None:
 
 def _algorithm_state(algorithm: Any) -> dict[str, float]:
     return algorithm.state() if isinstance(algorithm, StatefulAlgorithm) else {}
-
-
-def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise _unreadable(path) from error
-
-
-def _unreadable(path: Path) -> ValueError:
-    return ValueError(
-        f"checkpoint {str(path.parent)!r} is damaged: {path.name} is unreadable; use an earlier one"
-    )
 
 
 def _check_sound(agent: SavedAgent) -> None:
@@ -294,9 +275,3 @@ def _restore_optimizer(
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file's content is on disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

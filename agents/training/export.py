@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from safetensors import SafetensorError
 from torch import nn
 from transformers import CONFIG_MAPPING, PreTrainedModel
 
 from agents.config import AgentConfig
 from agents.policy import Policy
+from agents.training.checkpoint_files import save_tensors
 from agents.training.lora import merged
 from rlhf_env.extras import importing
 from rlhf_env.vector_env import RLHFVectorEnv
@@ -72,7 +74,6 @@ def export_adapter(agent: ExportedAgent, folder: Path) -> None:
         )
     with importing("lora"):
         from peft import get_peft_model_state_dict
-        from safetensors.torch import save_file
 
     model = agent.policy.model
     # The adapter's own settings, as they were injected.
@@ -85,7 +86,7 @@ def export_adapter(agent: ExportedAgent, folder: Path) -> None:
 
     def write(target: Path) -> None:
         config.save_pretrained(target)
-        save_file(prefixed, target / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+        save_tensors(prefixed, target / ADAPTER_WEIGHTS, metadata={"format": "pt"})
         _save_tokenizer(agent, target)
 
     _write_folder(folder, write)
@@ -126,5 +127,8 @@ def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     try:
         write(partial)
         os.replace(partial, folder)
+    except SafetensorError as error:
+        # What the library says of a full disk.
+        raise OSError(f"cannot write {str(folder)!r}: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from agents.training.checkpoint import find_corruption
+from agents.training.checkpoint_files import find_corruption
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,9 +43,12 @@ class RunLog:
         self.rows = _checked_rows(path, resume_after)
         write_atomically(path, "".join(f"{json.dumps(row)}\n" for row in self.rows).encode())
         self._file = path.open("a", encoding="utf-8")
-        from torch.utils.tensorboard import SummaryWriter
+        from agents.training.events import PREFIX, EventWriter
 
-        self._board = SummaryWriter(str(folder), purge_step=resume_after + 1)
+        now = time.time()
+        # Without a buffer, closing has nothing left to write that could fail again.
+        self._events = (folder / f"{PREFIX}{time.time_ns()}").open("xb", buffering=0)
+        self._board = EventWriter(self._events, now, first_step=resume_after + 1)
 
     def write(self, metrics: dict[str, float]) -> None:
         """Append an update's metrics; a number that is not finite is written as null."""
@@ -53,8 +57,8 @@ class RunLog:
         finite = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
         self._file.write(json.dumps(finite) + "\n")
         self._file.flush()
-        for name, value in metrics.items():
-            self._board.add_scalar(name, value, int(metrics["update"]))
+        values = {name: value for name, value in metrics.items() if name != "update"}
+        self._board.write(int(metrics["update"]), values, time.time())
 
     def __enter__(self) -> Self:
         """Return the open log."""
@@ -68,8 +72,8 @@ class RunLog:
     ) -> None:
         """Close the files."""
         if self._file is not None:
+            self._events.close()
             self._file.close()
-            self._board.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -6,18 +6,12 @@ import io
 import time
 from pathlib import Path
 
-# Generated code, which type checkers do not see through.
-from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
-from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
-from tensorboard.summary.writer.record_writer import RecordWriter
-
+from agents.training.events import PREFIX, EventWriter
 from rlhf_env.files import write_atomically
 from studies.results.folder import EVENTS
 from studies.results.records import Record
 
-# TensorBoard goes by this part of a file's name, and by this first entry.
-NAME = "events.out.tfevents.0"
-VERSION = "brain.Event:2"
+NAME = f"{PREFIX}0"
 
 
 def write_events(folder: Path, record: Record) -> None:
@@ -37,14 +31,8 @@ def as_events(curve: list[dict[str, float]], wall_time: float) -> bytes:
         wall_time: in seconds since 1970, the same for all: the file is written at the run's end.
     """
     content = io.BytesIO()
-    writer = RecordWriter(content)
-    writer.write(Event(wall_time=wall_time, file_version=VERSION).SerializeToString())
+    writer = EventWriter(content, wall_time)
     for point in curve:
-        values = [
-            Summary.Value(tag=name, simple_value=value)
-            for name, value in point.items()
-            if name != "update"
-        ]
-        event = Event(wall_time=wall_time, step=int(point["update"]), summary=Summary(value=values))
-        writer.write(event.SerializeToString())
+        values = {name: value for name, value in point.items() if name != "update"}
+        writer.write(int(point["update"]), values, wall_time)
     return content.getvalue()

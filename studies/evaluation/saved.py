@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import agents
-from agents.training.checkpoint import find_corruption
+from agents.training.checkpoint_files import find_corruption
 from studies.experiment.task_spec import Problem
 from studies.results.folder import read_settings
 from studies.results.run_folder import WORKING_FOLDER

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from agents import GRPO, PPO, Agent
-from agents.training.checkpoint import FILES, find_corruption
+from agents.training.checkpoint_files import FILES, find_corruption
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
+from tests.full_disk import files_of_at_most
 from tests.toys import tiny_gpt2_task, tiny_llama_task
 
 
@@ -204,14 +205,16 @@ def test_a_save_killed_between_old_and_new_loses_nothing(
 
 
 def test_a_save_that_fails_leaves_the_old_checkpoint(
-    saved: tuple[Agent, Path], copied: Path, monkeypatch: pytest.MonkeyPatch
+    saved: tuple[Agent, Path], copied: Path
 ) -> None:
-    """The disk is full."""
-
-    def full(*arguments: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("agents.training.checkpoint.save_file", full)
-    with pytest.raises(OSError, match="No space left"):
+    """As on a full disk: files cannot grow."""
+    with files_of_at_most(1000), pytest.raises(OSError, match=r"cannot write .* too large"):
         saved[0].save(copied)
     assert find_corruption(copied) is None
+    assert not list(copied.parent.glob(".*partial*"))
+
+
+def test_an_export_that_fails_leaves_nothing(saved: tuple[Agent, Path], tmp_path: Path) -> None:
+    with files_of_at_most(1000), pytest.raises(OSError, match="too large"):
+        saved[0].export(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents.training.run_log import RunLog, read_metrics
+from tests.full_disk import files_of_at_most
 
 ROWS = [json.dumps({"update": float(n), "score": n / 2}) for n in range(1, 6)]
 
@@ -105,3 +108,29 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     RunLog(tmp_path).__exit__(None, None, None)
     assert not left.exists()
     assert other.exists()
+
+
+def test_a_full_disk_is_one_error_of_the_writer(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """TensorBoard's own writer has a thread for it, whose traceback would come first."""
+    threads = threading.active_count()
+    with pytest.raises(OSError, match="too large") as told, RunLog(tmp_path) as log:
+        assert threading.active_count() == threads
+        with files_of_at_most(2000):
+            for update in range(1, 100):
+                log.write({"update": float(update), "score": 0.5})
+    assert told.value.errno == errno.EFBIG
+    assert capsys.readouterr().err == ""
+    assert 10 < len(read_metrics(tmp_path / "metrics.jsonl")) < 100
+
+
+def test_tensorboard_reads_a_run_that_was_resumed(tmp_path: Path) -> None:
+    for start, values in ((0, (0.1, 0.2, 0.3)), (2, (0.7, 0.8))):
+        with RunLog(tmp_path, resume_after=start) as log:
+            for update, value in enumerate(values, start=start + 1):
+                log.write({"update": float(update), "score": value, "kl": float("nan")})
+    curves = EventAccumulator(str(tmp_path)).Reload()
+    assert sorted(curves.Tags()["scalars"]) == ["kl", "score"]
+    found = [(point.step, round(point.value, 6)) for point in curves.Scalars("score")]
+    assert found == [(1, 0.1), (2, 0.2), (3, 0.7), (4, 0.8)]

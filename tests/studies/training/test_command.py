@@ -17,6 +17,7 @@ from studies.cli.commands.train import main
 from studies.experiment.inputs import first_sentences
 from studies.reporting.console import evaluation_table, print_samples
 from studies.training.settings import spell
+from tests.full_disk import files_of_at_most
 from tests.toys import tiny_llama, tiny_tokenizer
 
 ROOT = Path(__file__).parents[3]
@@ -121,6 +122,21 @@ def test_more_episodes_continue_a_run_as_if_it_had_not_stopped(tmp_path: Path):
     for out in (straight, twice):
         assert main([*TOY, "--out", str(out), "--episodes", "32"]) == 0
     assert (straight / "evaluation.json").read_bytes() == (twice / "evaluation.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "size"), [([*TOY, "--out", "out"], 600), ([*TOY, "--out", "out"], 900), (None, 9000)]
+)
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
+    files: Path, capsys: pytest.CaptureFixture, words: list[str] | None, size: int
+):
+    """It meets the settings, the log, or a checkpoint."""
+    words = words or model_run("--reward", "rewards.py:longest")
+    with files_of_at_most(size):
+        assert main(words) == 1
+    told = capsys.readouterr().err.split("update/s")[-1].partition("train:")[2]
+    assert re.fullmatch(r" cannot write to out: .* too large.*\n", told), told
+    assert main(words) == 0
 
 
 def test_a_folder_with_other_settings_is_refused_by_the_field(
