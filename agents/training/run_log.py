@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from agents.training.events import PREFIX, EventWriter
 from rlhf_env.files import remove_partial_files, write_atomically
 
 METRICS = "metrics.jsonl"
@@ -43,8 +44,6 @@ class RunLog:
         self.rows = _checked_rows(path, resume_after)
         write_atomically(path, "".join(f"{json.dumps(row)}\n" for row in self.rows).encode())
         self._file = path.open("a", encoding="utf-8")
-        from agents.training.events import PREFIX, EventWriter
-
         now = time.time()
         # Without a buffer, closing has nothing left to write that could fail again.
         self._events = (folder / f"{PREFIX}{time.time_ns()}").open("xb", buffering=0)
