@@ -151,9 +151,9 @@ class Agent:
                 step; or the algorithm returns something invalid.
         """
         with self._one_thread():
-            rollout = self.learned(rollout)
             self.policy.eval()
             old, first_pass = self._evaluate(rollout)
+            rollout = self.learned(rollout, old)
             targets = self.learner.algorithm.targets(rollout, old, self.base.mdp.reference)
             check_targets(targets, len(rollout))
             generator = np.random.default_rng([self.config.seed, Stream.SHUFFLE, self.updates])
@@ -167,14 +167,20 @@ class Agent:
             "kl_coef": kl_coef,
         }
 
-    def learned(self, rollout: Rollout) -> Rollout:
+    def learned(self, rollout: Rollout, old: PolicyOutput) -> Rollout:
         """Return paid episodes with the KL where the learning rule has it.
 
         That is what ``algorithm.targets`` is given: the KL is in the rewards, or taken out of
         them for the loss, and by the estimator of the settings.
+
+        Args:
+            rollout: what `collect` returned.
+            old: outputs of the policy at the beginning of the update. The KL is that of the policy
+                that sampled, unless the settings tell the two apart.
         """
-        rollout = self._with_provenance(rollout)
-        return learned_kl(rollout, self.config.kl_placement, self.config.kl_estimator)
+        rollout, kl = self._with_provenance(rollout), self.config.kl
+        logprobs = old.logprobs if self.config.corrects_sampler else None
+        return learned_kl(rollout, kl.placement, kl.estimator, logprobs)
 
     def act(self, observation: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Sample a token for every row.

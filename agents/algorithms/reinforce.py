@@ -75,8 +75,9 @@ class ReinforceAlgorithm:
 
     @property
     def reads_old(self) -> bool:
-        """Whether values are needed, or the update leaves the policy that acted."""
-        return self.config.baseline == "value" or not self.config.is_single_step
+        """Whether values or ratios are needed, or the update leaves the policy that acted."""
+        config = self.config
+        return config.baseline == "value" or config.corrects_sampler or not config.is_single_step
 
     def targets(
         self, rollout: Rollout, old: PolicyOutput, reference: LanguageModel

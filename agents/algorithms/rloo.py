@@ -31,7 +31,7 @@ class RLOOAlgorithm:
     @property
     def reads_old(self) -> bool:
         """Whether the update leaves the policy that acted; see `Algorithm`."""
-        return not self.config.is_single_step
+        return self.config.corrects_sampler or not self.config.is_single_step
 
     def targets(
         self, rollout: Rollout, old: PolicyOutput, reference: LanguageModel

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
+from agents.algorithms.importance import ImportanceSettings, importance_weights
 from agents.math import clipped_surrogate, is_clipped
 from agents.policy import PolicyOutput
 from agents.rollouts.decisions import is_decision, sum_per_decision
@@ -21,7 +22,7 @@ from agents.settings.kl import KLControl
 from rlhf_env.rollout import Rollout
 
 
-class LossSettings(Protocol):
+class LossSettings(ImportanceSettings, Protocol):
     """Settings of agents that follow a policy gradient."""
 
     @property
@@ -30,8 +31,13 @@ class LossSettings(Protocol):
         ...
 
     @property
+    def corrects_sampler(self) -> bool:
+        """Whether ratios to the sampler weigh the episodes."""
+        ...
+
+    @property
     def aggregation(self) -> str:
-        """One of `agents.settings.aggregation.AGGREGATIONS`."""
+        """One of `agents.settings.policy_gradient.AGGREGATIONS`."""
         ...
 
 
@@ -60,6 +66,12 @@ class DecisionBatch:
     weight: Tensor
     """[B] factor of an episode's sum over decisions; the learner then averages over episodes."""
 
+    importance: Tensor | None = None
+    """[B, D] weights of the decisions where another policy sampled them; None where all are 1."""
+
+    is_limited: Tensor | None = None
+    """[B, D] bool, where these weights are not the ratios; None likewise."""
+
     @classmethod
     def of(
         cls,
@@ -85,16 +97,23 @@ class DecisionBatch:
             **targets: ``advantages``, and the fields of a derived class.
         """
         mask = is_decision(rollout)
+        acted = sum_per_decision(old.logprobs, rollout)
+        importance = None
+        if config.corrects_sampler:
+            sampled = sum_per_decision(rollout.logprobs, rollout)
+            importance = importance_weights(acted, sampled, mask, config)
         kl_coef = torch.zeros(len(rollout), device=mask.device)
         if config.kl.is_in_loss and rollout.kl_coef is not None:
             kl_coef = rollout.kl_coef
         return cls(
-            logprobs=None if is_on_policy else sum_per_decision(old.logprobs, rollout),
+            logprobs=None if is_on_policy else acted,
             ref_logprobs=sum_per_decision(rollout.ref_logprobs, rollout),
             kl_coef=kl_coef,
             mask=mask,
             mean_weight=mean_over_decisions(mask),
             weight=aggregation_weights(config.aggregation, mask, is_used, horizon),
+            importance=None if importance is None else importance.weights,
+            is_limited=None if importance is None else importance.is_limited,
             **targets,
         )
 
@@ -109,6 +128,8 @@ class DecisionBatch:
 
     def weighted_sum(self, values: Tensor) -> Tensor:
         """Return [b] sums of [b, D] over each episode's decisions, as the loss weighs them."""
+        if self.importance is not None:
+            values = values * self.importance
         return values.masked_fill(~self.mask, 0.0).sum(dim=1) * self.weight
 
     def mean_part(self, values: Tensor) -> Tensor:
@@ -194,10 +215,14 @@ def policy_loss(
         ratio: of each "decision", or of the whole "episode".
 
     Returns:
-        [b] losses, and the diagnostics of `surrogate_loss`.
+        [b] losses, and the diagnostics of `surrogate_loss`; where another policy sampled,
+        ``importance_max`` and ``importance_limited``, the share of decisions whose ratio was cut.
     """
     logprobs = targets.of_decisions(new.logprobs, rollout)
     loss, metrics = surrogate_loss(logprobs, targets, *clip_ranges, ratio=ratio)
+    if targets.importance is not None and targets.is_limited is not None:
+        metrics["importance_max"] = targets.importance.amax(dim=1)
+        metrics["importance_limited"] = targets.mean_part(targets.is_limited.to(loss.dtype))
     return loss + kl_loss(logprobs, targets, config), metrics
 
 

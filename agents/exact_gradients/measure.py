@@ -134,10 +134,11 @@ def exact_gradients(
     responses = every_response(agent, behavior)
     rollout = responses.rollout
     said = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
+    old = _acted(agent, rollout, said, is_stale=is_stale)
     rule = LossDerivatives(
         agent=agent,
-        responses=responses,
-        old=as_double(_acted(agent, rollout, said, is_stale=is_stale)),
+        responses=dataclasses.replace(responses, rollout=agent.learned(rollout, old)),
+        old=as_double(old),
         new=as_double(said),
     )
     units = _units(rule, draws, np.random.default_rng(seed))

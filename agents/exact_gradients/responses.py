@@ -26,8 +26,7 @@ class Responses:
     """Every response to every prompt, R in all, and how often a policy gives it."""
 
     rollout: Rollout
-    """R paid episodes, with the KL where the agent has it; ``logprobs`` are those of the policy
-    that acts."""
+    """R paid episodes; ``logprobs`` are those of the policy that acts."""
     prompt: Tensor
     """[R] the number of the prompt, ascending."""
     probability: Tensor
@@ -40,7 +39,7 @@ class Responses:
 
 
 def every_response(agent: Agent, behavior: AnyPolicy | None = None) -> Responses:
-    """Return all responses with what the environment and its wrappers pay for them.
+    """Return all responses, and what the environment and its wrappers pay for them.
 
     Args:
         agent: of an environment whose task can be enumerated.
@@ -67,9 +66,7 @@ def every_response(agent: Agent, behavior: AnyPolicy | None = None) -> Responses
     probability = torch.stack([row.sum() for row in logprobs]).exp()
     # Rounded log-probabilities do not sum to one exactly, and groups multiply the error.
     totals = probability.new_zeros(len(trees)).index_add(0, prompt, probability)
-    return Responses(
-        rollout=agent.learned(paid), prompt=prompt, probability=probability / totals[prompt]
-    )
+    return Responses(rollout=paid, prompt=prompt, probability=probability / totals[prompt])
 
 
 def responses_of(tree: EnumeratedTask) -> list[Tensor]:

@@ -22,39 +22,47 @@ __getattr__ = renamed(__name__, {"close_kl": "add_policy_logprob"})
 KL_ESTIMATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"k1": k1, "k2": k2, "k3": k3}
 
 
-def add_policy_logprob(rollout: Rollout, kl_coef: float | None = None) -> Rollout:
+def add_policy_logprob(
+    rollout: Rollout, kl_coef: float | None = None, *, logprobs: Tensor | None = None
+) -> Rollout:
     """Return the rollout whose KL term holds the policy's part too, ``-kl_coef * log pi(a|s)``.
 
     With the environment's ``kl_coef * log pi_ref(a|s)`` the penalty becomes the unbiased
     ``-kl_coef * (log pi - log pi_ref)``, so that maximizing the reward is the RLHF objective.
-    Episodes that include it already are returned as they are.
+    Of episodes that include it already only a difference to ``logprobs`` is paid.
 
     Args:
         rollout: paid episodes of any environment of this project.
         kl_coef: the coefficient that the environment paid with; the rollout's own when None.
+        logprobs: [B, L] log pi of the policy that learns; the rollout's, those of the policy that
+            sampled, when None.
 
     Raises:
         ValueError: if neither says what the coefficient is.
     """
     coefficient = _column(rollout) if kl_coef is None else kl_coef
-    owed = coefficient * rollout.logprobs
+    learns = rollout.logprobs if logprobs is None else logprobs
+    owed = coefficient * learns
     includes = rollout.includes_policy_logprob
     if includes is not None:
-        owed = torch.where(includes[:, None], 0.0, owed)
+        paid_for = torch.where(includes[:, None], rollout.logprobs, 0.0)
+        owed = coefficient * (learns - paid_for)
     paid = rollout.with_term("kl", rollout.reward_terms["kl"] - owed)
     return _complete(paid)
 
 
-def estimated_kl(rollout: Rollout, estimator: str) -> Rollout:
+def estimated_kl(rollout: Rollout, estimator: str, logprobs: Tensor | None = None) -> Rollout:
     """Pay the KL by an estimator in place of what the environment paid for it.
 
     Args:
         rollout: paid episodes of any environment of this project.
         estimator: of `KL_ESTIMATORS`, applied to the log-ratio of a whole decision; the penalty
             is paid at the decision's last token.
+        logprobs: [B, L] log pi of the policy that learns; the rollout's when None.
     """
+    learns = rollout.logprobs if logprobs is None else logprobs
     estimate = KL_ESTIMATORS[estimator](
-        sum_per_decision(rollout.logprobs, rollout), sum_per_decision(rollout.ref_logprobs, rollout)
+        sum_per_decision(learns, rollout), sum_per_decision(rollout.ref_logprobs, rollout)
     )
     following = rollout.decision.roll(-1, dims=1)
     following[:, -1] = -1
@@ -68,17 +76,22 @@ def without_kl(rollout: Rollout) -> Rollout:
     return rollout.with_term("kl", torch.zeros_like(rollout.rewards))
 
 
-def learned_kl(rollout: Rollout, placement: str, estimator: str) -> Rollout:
+def learned_kl(
+    rollout: Rollout, placement: str, estimator: str, logprobs: Tensor | None = None
+) -> Rollout:
     """Return the rollout with the KL term that a learner is to maximize.
 
     Args:
         rollout: paid episodes.
         placement: "reward", or "loss", where the reward holds no KL.
         estimator: of `KL_ESTIMATORS`.
+        logprobs: [B, L] log pi of the policy that learns, where it is not the one that sampled.
     """
     if placement == "loss":
         return without_kl(rollout)
-    return add_policy_logprob(rollout) if estimator == "k1" else estimated_kl(rollout, estimator)
+    if estimator == "k1":
+        return add_policy_logprob(rollout, logprobs=logprobs)
+    return estimated_kl(rollout, estimator, logprobs)
 
 
 def _complete(rollout: Rollout) -> Rollout:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agents.settings.agent import AgentConfig
-from agents.settings.aggregation import check_aggregation
-from agents.settings.discount import Discount, check_discount, check_gradient_form
+from agents.settings.discount import check_gradient_form
+from agents.settings.policy_gradient import PolicyGradientConfig
 from rlhf_env.checks import check_choice, check_number
 
 CRITICS = ("shared", "separate")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActorCriticConfig(AgentConfig):
-    """Settings of agents with a critic, besides those of `AgentConfig`."""
+class ActorCriticConfig(PolicyGradientConfig):
+    """Settings of agents with a critic, besides those of `PolicyGradientConfig`.
 
-    gamma: Discount = 1.0
-    """Discount per decision, in [0, 1]; or one for each reward term by name, each with an output
-    of the critic of its own."""
+    Each discount has an output of the critic of its own.
+    """
 
     gradient_form: str = "standard"
     """"standard", or "discounted", which weighs the t-th decision by gamma^t."""
@@ -35,19 +33,14 @@ class ActorCriticConfig(AgentConfig):
     whiten_rewards: bool = False
     """Divide the rewards of a rollout's decisions by their standard deviation."""
 
-    aggregation: str = "decision_mean"
-    """"decision_mean" weighs all decisions of a rollout alike, "episode_mean" all episodes, and
-    "sum" adds up an episode's decisions, as the policy gradient does."""
-
     critic: str = "shared"
     """"shared", a value head on the policy's trunk; or "separate", a copy of the model."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         super().__post_init__()
-        check_discount(self.gamma)
         check_gradient_form(self)
-        check_aggregation(self.aggregation)
+        self._refuse_constant()
         check_choice("critic", self.critic, CRITICS)
         check_number("gae_lambda", self.gae_lambda, minimum=0.0, maximum=1.0)
         if self.value_clip_range is not None:

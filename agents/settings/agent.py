@@ -119,6 +119,11 @@ class AgentConfig:
         return self.epochs * self.minibatches == 1
 
     @property
+    def corrects_sampler(self) -> bool:
+        """Whether the policy that learns is told apart from the one that sampled."""
+        return False
+
+    @property
     def can_bootstrap(self) -> bool:
         """Whether episodes may be truncated: a critic predicts the rest of their return."""
         return True

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agents.settings.agent import AgentConfig
-from agents.settings.aggregation import check_aggregation
-from agents.settings.discount import Discount, check_discount, check_gradient_form
+from agents.settings.discount import check_gradient_form
+from agents.settings.policy_gradient import PolicyGradientConfig
 from rlhf_env.checks import check_choice, check_count, check_number
 
 RATIOS = ("decision", "episode")
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupConfig(AgentConfig):
-    """Settings of agents whose baseline is the group, besides those of `AgentConfig`."""
-
-    gamma: Discount = 1.0
-    """Discount per decision, in [0, 1], or one for each reward term by name."""
+class GroupConfig(PolicyGradientConfig):
+    """Settings of agents whose baseline is the group, besides those of `PolicyGradientConfig`."""
 
     gradient_form: str = "discounted"
     """"discounted" gives all decisions of an episode its discounted return, which follows the
@@ -27,12 +23,6 @@ class GroupConfig(AgentConfig):
     group_size: int = 2
     """Responses to each drawn prompt, at least 2."""
 
-    aggregation: str = "decision_mean"
-    """"decision_mean" weighs all decisions of a rollout alike, "episode_mean" all episodes (the
-    original GRPO: decisions of long responses weigh less), "sum" adds up an episode's decisions,
-    as the policy gradient does, and "constant" divides that sum by the horizon T (Dr. GRPO;
-    `RLOO` does not have it)."""
-
     @property
     def can_bootstrap(self) -> bool:
         """False: without a critic a truncated return cannot be completed."""
@@ -41,10 +31,8 @@ class GroupConfig(AgentConfig):
     def __post_init__(self) -> None:
         """Refuse values outside their range, and groups that do not fill a rollout."""
         super().__post_init__()
-        check_discount(self.gamma)
         check_gradient_form(self)
         check_count("group_size", self.group_size, minimum=2)
-        check_aggregation(self.aggregation, has_horizon=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +123,6 @@ class RLOOConfig(GroupConfig):
     def __post_init__(self) -> None:
         """Refuse values outside their range, and groups that do not fill a rollout."""
         super().__post_init__()
-        check_aggregation(self.aggregation)
+        self._refuse_constant()
         if self.clip_range is not None:
             check_number("clip_range", self.clip_range, minimum=1e-6, maximum=1.0)

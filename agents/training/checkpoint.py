@@ -121,11 +121,12 @@ def restore_checkpoint(agent: SavedAgent, path: Path) -> None:
         ValueError: if the checkpoint is damaged or was made with other settings.
     """
     state = read_state(path, type(agent).__name__)
-    saved, present = state["config"], asdict(agent.config)
-    for name, value in present.items():
-        if saved.get(name) != value:
+    # A setting that is newer than the checkpoint was at its default.
+    saved = _as_json(type(agent.config)()) | state["config"]
+    for name, value in _as_json(agent.config).items():
+        if saved[name] != value:
             raise ValueError(
-                f"{str(path)!r} was made with {name} = {saved.get(name)!r}, got {value!r}; "
+                f"{str(path)!r} was made with {name} = {saved[name]!r}, got {value!r}; "
                 "use the same settings to go on, or another folder"
             )
     weights = load_tensors(path / "policy.safetensors")
@@ -156,6 +157,11 @@ def load_checkpoint(kind: Any, path: Path, envs: Any, arguments: dict[str, Any])
     agent = kind(envs, **{**state["config"], **arguments})
     restore_checkpoint(agent, path)
     return agent
+
+
+def _as_json(config: Any) -> dict[str, Any]:
+    """Return settings as a checkpoint holds them, where a tuple is a list."""
+    return json.loads(json.dumps(asdict(config)))
 
 
 def read_state(path: Path, agent: str) -> dict[str, Any]:

@@ -259,9 +259,10 @@ def test_a_hundred_thousand_groups_agree(
     )
     algorithm, sampled = agent.learner.algorithm, torch.zeros_like(found.expected)
     for draw in range(draws):
-        rollout = agent.learned(agent.resample(draw))
+        rollout = agent.resample(draw)
         new = agent.policy.evaluate_tokens(rollout.tokens, rollout.is_action)
         old = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
+        rollout = agent.learned(rollout, old)
         targets = algorithm.targets(rollout, old, agent.base.mdp.reference)
         losses, _ = algorithm.loss(rollout, new, old, targets)
         slopes = torch.autograd.grad(-losses.mean(), trained_weights(agent))

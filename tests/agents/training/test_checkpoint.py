@@ -15,6 +15,7 @@ from torch import Tensor
 
 from agents import GRPO, PPO, Agent
 from agents.training.checkpoint_files import FILES, find_corruption
+from rlhf_env.files import sha256
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
 from tests.full_disk import files_of_at_most
@@ -218,3 +219,21 @@ def test_an_export_that_fails_leaves_nothing(saved: tuple[Agent, Path], tmp_path
     with files_of_at_most(1000), pytest.raises(OSError, match="too large"):
         saved[0].export(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_setting_newer_than_the_checkpoint_was_at_its_default(
+    toy15: Task, tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoint"
+    agent = GRPO(make_envs(toy15), episodes_per_update=8)
+    agent.save(path)
+    state = json.loads((path / "state.json").read_text())
+    del state["config"]["importance"]
+    (path / "state.json").write_text(json.dumps(state))
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"]["state.json"] = sha256(path / "state.json")
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    agent.restore(path)
+    other = GRPO(make_envs(toy15), episodes_per_update=8, importance="token")
+    with pytest.raises(ValueError, match="importance = 'none', got 'token'"):
+        other.restore(path)
