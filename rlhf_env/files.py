@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from pathlib import Path
 
 _PARTIAL = ".partial"
+_IS_PARTIAL = re.compile(rf"\..+\.[0-9a-f]{{16}}{re.escape(_PARTIAL)}", re.DOTALL)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -31,11 +33,10 @@ def write_atomically(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def remove_partial_files(path: Path) -> None:
-    """Remove what killed processes left of `write_atomically`; no other may be writing ``path``."""
-    for partial in path.parent.iterdir():
-        name = partial.name
-        if name.startswith(f".{path.name}.") and name.endswith(_PARTIAL) and partial.is_file():
+def remove_partial_files(folder: Path) -> None:
+    """Remove what killed processes left of `write_atomically`; no other may be writing there."""
+    for partial in folder.glob(f".*{_PARTIAL}"):
+        if _IS_PARTIAL.fullmatch(partial.name) and partial.is_file():
             partial.unlink()
 
 

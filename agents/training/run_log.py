@@ -40,7 +40,7 @@ class RunLog:
         folder = Path(log_dir)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / METRICS
-        remove_partial_files(path)
+        remove_partial_files(folder)
         self.rows = _checked_rows(path, resume_after)
         write_atomically(path, "".join(f"{json.dumps(row)}\n" for row in self.rows).encode())
         self._file = path.open("a", encoding="utf-8")

@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from rlhf_env.files import write_atomically
+from rlhf_env.files import remove_partial_files, write_atomically
 from studies.experiment.grid import Axes, Budget, task_budgets
 from studies.results.folder import (
     ABLATE,
@@ -80,6 +80,8 @@ def claim(folder: Path, asked: dict[str, Any]) -> AcquireReturnProxy:
         _check_contents(folder, asked)
         folder.mkdir(parents=True, exist_ok=True)
         lock = _lock(folder)
+        for place in (folder, folder / RECORDS):
+            remove_partial_files(place)
         # Another ablation may have started and ended since the first check.
         if _check_contents(folder, asked) != asked:
             write_atomically(folder / SETTINGS, f"{json.dumps(asked, indent=2)}\n".encode())

@@ -10,7 +10,7 @@ INTERRUPTED = {
     "report": "nothing was changed",
     "reward_report": "nothing was changed",
     "rounds": "finished rounds are kept, the same command continues from there",
-    "train": "the same command continues from the last checkpoint",
+    "train": "what is saved is kept, the same command continues from there",
     "train_reward": "nothing was written",
     "variance": "the same command starts again",
 }

@@ -9,7 +9,7 @@ from studies.feedback_rounds import session
 from studies.feedback_rounds.labels import LabelsMissing
 from studies.feedback_rounds.settings import Settings
 from studies.results.folder import ROUNDS
-from studies.results.run_folder import check_folder
+from studies.results.run_folder import check_folder, check_writable
 
 LABELS_WANTED = 3
 
@@ -23,6 +23,7 @@ def run(settings: Settings) -> None:
     """
     asked = settings.to_json()
     check_folder(settings.out, asked, ROUNDS)
+    check_writable(settings.out)
     task = session.prepare(settings)
     try:
         session.run(settings, task, asked, Console(highlight=False, soft_wrap=True))

@@ -20,7 +20,7 @@ from typing import Any
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from rlhf_env.files import write_atomically
+from rlhf_env.files import remove_partial_files, write_atomically
 from studies.results.folder import SAMPLES, SETTINGS, check_command, read_settings
 from studies.results.json_values import finite_or_null
 
@@ -33,7 +33,7 @@ FREE = ("episodes", "eval_episodes", "samples", "device", WORKING_FOLDER)
 
 
 def check_folder(folder: Path, asked: Mapping[str, object], command: str) -> None:
-    """Refuse a folder that cannot hold this run; nothing is made or changed.
+    """Refuse a folder that holds something else; nothing is made or changed.
 
     Args:
         folder: where the results are to go.
@@ -41,10 +41,9 @@ def check_folder(folder: Path, asked: Mapping[str, object], command: str) -> Non
         command: the one that is asked to write.
 
     Raises:
-        ValueError: if it is a file, cannot be written, or holds another run, that of another
-            command, or other files.
+        ValueError: if it is a file, or holds another run, that of another command, or other files.
     """
-    check_writable(folder)
+    _check_place(folder)
     saved = read_settings(folder)
     visible = [path for path in folder.glob("*") if not path.name.startswith(".")]
     if visible and not saved:
@@ -69,6 +68,17 @@ def check_writable(folder: Path) -> None:
     Raises:
         ValueError: with the reason.
     """
+    nearest = _check_place(folder)
+    try:
+        # Permissions do not reveal file systems that accept no files, so one is tried.
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise _unusable(folder, error) from error
+
+
+def _check_place(folder: Path) -> Path:
+    """Return the nearest folder that exists, if nothing but folders is on the way."""
     paths = (folder, *folder.absolute().parents)
     got = f"got {str(folder)!r}"
     try:
@@ -81,13 +91,15 @@ def check_writable(folder: Path) -> None:
         nearest = next(path for path in paths if path.exists())
         if not nearest.is_dir():
             raise ValueError(f"--out must be a folder, {got}, where {nearest} is a file")
-        # Permissions do not reveal file systems that accept no files, so one is tried.
-        with tempfile.TemporaryFile(dir=nearest):
-            pass
     except OSError as error:
-        raise ValueError(
-            f"--out must be writable, {got}: {error.strerror}; name another folder"
-        ) from error
+        raise _unusable(folder, error) from error
+    return nearest
+
+
+def _unusable(folder: Path, error: OSError) -> ValueError:
+    return ValueError(
+        f"--out must be writable, got {str(folder)!r}: {error.strerror}; name another folder"
+    )
 
 
 def claim(folder: Path, asked: Mapping[str, object]) -> AcquireReturnProxy:
@@ -105,6 +117,7 @@ def claim(folder: Path, asked: Mapping[str, object]) -> AcquireReturnProxy:
             f"--out must not be in use, got {str(folder)!r} where another run is using it; "
             "wait for it or name another folder"
         ) from None
+    remove_partial_files(folder)
     fields = {**asked, WORKING_FOLDER: str(Path.cwd())}
     write_atomically(folder / SETTINGS, (json.dumps(fields, indent=2) + "\n").encode())
     return lock

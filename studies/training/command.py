@@ -8,7 +8,7 @@ from studies.execution.failure import CommandFailed
 from studies.experiment.custom_checks import check_custom_parts
 from studies.experiment.inputs import TaskInputs, read_inputs
 from studies.results.folder import TRAIN, why_not
-from studies.results.run_folder import check_folder
+from studies.results.run_folder import check_folder, check_writable
 from studies.training import session
 from studies.training.finished import show_finished
 from studies.training.settings import Settings
@@ -27,6 +27,7 @@ def run(settings: Settings) -> None:
     console = Console(highlight=False, soft_wrap=True)
     if show_finished(settings, console):
         return
+    check_writable(settings.out)
     if inputs is not None:
         check_custom_parts(settings.problem.model or "", settings.problem.own, inputs)
     assembly = session.assemble(settings, inputs, console)

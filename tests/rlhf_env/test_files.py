@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_env.files import write_atomically
+from rlhf_env.files import remove_partial_files, write_atomically
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
@@ -27,3 +27,15 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_atomically(path, "text")  # type: ignore[arg-type]
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"old")]
+
+
+def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    killed = [".settings.json.0123456789abcdef.partial", ".a\nb.fedcba9876543210.partial"]
+    others = [".a.partial", "a.0123456789abcdef.partial", ".a.0123456789abcdef.partial.txt"]
+    for name in (*killed, *others):
+        (tmp_path / name).write_text("half")
+    (tmp_path / ".folder.0123456789abcdef.partial").mkdir()
+    remove_partial_files(tmp_path)
+    remove_partial_files(tmp_path / "missing")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {*others, ".folder.0123456789abcdef.partial"}

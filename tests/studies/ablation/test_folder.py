@@ -10,6 +10,7 @@ import tyro
 
 from studies.ablation.command import Settings
 from studies.ablation.folder import claim, grid_settings
+from studies.results.folder import RECORDS, SETTINGS
 from tests.studies.toy_grids import ablate, contents, given, rows
 
 
@@ -139,6 +140,19 @@ def test_a_folder_in_use_names_the_process(tmp_path: Path, capsys):
     with claim(tmp_path, grid_settings(settings.axes, settings.budget, {})):
         assert ablate(tmp_path) == 2
     assert f"is running (process {os.getpid()}); wait" in capsys.readouterr().err
+
+
+def test_a_claimed_folder_is_cleared_of_what_killed_processes_left(tmp_path: Path):
+    settings = tyro.cli(Settings, args=given("--out", str(tmp_path)))
+    left = [tmp_path / place / ".a.0123456789abcdef.partial" for place in ("", RECORDS)]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    (tmp_path / SETTINGS).write_text(
+        json.dumps(grid_settings(settings.axes, settings.budget, {})), encoding="utf-8"
+    )
+    with claim(tmp_path, grid_settings(settings.axes, settings.budget, {})):
+        assert not any(path.exists() for path in left)
 
 
 def test_a_file_or_a_foreign_folder_is_refused(tmp_path: Path, capsys):

@@ -128,3 +128,9 @@ def test_help_needs_no_torch() -> None:
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.count("--version prints the version") == len(names)
+
+
+def test_an_interrupted_command_promises_no_file() -> None:
+    """It may have been stopped before there was a folder, or a checkpoint in it."""
+    for sentence in INTERRUPTED.values():
+        assert "checkpoint" not in sentence and "OUT" not in sentence

@@ -7,7 +7,7 @@ import pytest
 
 from studies.results.folder import TRAIN
 from studies.results.json_values import finite_or_null
-from studies.results.run_folder import check_folder
+from studies.results.run_folder import check_folder, claim
 
 SAVED = {"episodes": 64, "samples": 4, "density": "terminal", "every_k": 8}
 
@@ -27,3 +27,11 @@ def test_one_that_had_an_effect_does(tmp_path: Path) -> None:
 def test_numbers_that_json_lacks_become_null() -> None:
     found = finite_or_null({"a": float("nan"), "b": [float("inf"), 1.5, "x"], "c": (True, None)})
     assert found == {"a": None, "b": [None, 1.5, "x"], "c": [True, None]}
+
+
+def test_a_claimed_folder_is_cleared_of_what_killed_processes_left(tmp_path: Path) -> None:
+    left = tmp_path / ".settings.json.0123456789abcdef.partial"
+    left.write_text("half")
+    with claim(tmp_path, SAVED):
+        assert not left.exists()
+    assert (tmp_path / "settings.json").exists()

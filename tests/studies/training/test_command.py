@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -116,6 +117,24 @@ def test_the_same_command_again_says_finished_and_changes_nothing(
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
+def test_a_finished_run_is_shown_from_a_disk_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    words = [*TOY, "--out", str(tmp_path / "run")]
+    assert main(words) == 0
+    capsys.readouterr()
+
+    def read_only(**arguments: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    # Permissions do not stop root.
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    assert main(words) == 0
+    assert "finished already" in capsys.readouterr().out
+    assert main([*words, "--episodes", "32"]) == 2
+    assert "--out must be writable" in capsys.readouterr().err
+
+
 def test_more_episodes_continue_a_run_as_if_it_had_not_stopped(tmp_path: Path):
     straight, twice = tmp_path / "straight", tmp_path / "twice"
     assert main([*TOY, "--out", str(twice)]) == 0
@@ -171,7 +190,7 @@ def test_an_interrupted_run_ends_in_one_line_and_goes_on_the_same(
     (files / "stop").touch()
     assert main(command) == 130
     error = capsys.readouterr().err
-    assert "train: interrupted; the same command continues" in error
+    assert "train: interrupted; what is saved is kept, the same command continues" in error
     assert "Traceback" not in error
     (files / "stop").unlink()
     assert main(command) == 0
