@@ -195,11 +195,11 @@ class PreferenceAgent(Agent):
             "eos_rate": float(ends.float().mean()),
         }
 
-    def preference_figures(self, preferences: Any) -> dict[str, float]:
+    def preference_figures(self, preferences: Any = None) -> dict[str, float]:
         """Return how well the policy's implicit reward predicts comparisons.
 
         Args:
-            preferences: as the agent takes them, such as those held out.
+            preferences: as the agent takes them; those held out when None.
 
         Returns:
             ``loss``, ``accuracy`` (equal rewards, and ties, count half), ``margin``,
@@ -207,9 +207,13 @@ class PreferenceAgent(Agent):
             σ(margin), the expected error in ten bins) and ``pairs``.
 
         Raises:
-            ValueError: if they cannot be used.
+            ValueError: if they cannot be used, or there are none.
         """
-        return self._figures(self._fixed(preferences, "preferences"))
+        if preferences is not None:
+            return self._figures(self._fixed(preferences, "preferences"))
+        if self.held_out is None:
+            raise ValueError("preferences must be given, got None and an agent without held_out")
+        return self._figures(self.held_out)
 
     def _figures(self, fixed: FixedPreferences) -> dict[str, float]:
         with self._one_thread():

@@ -113,6 +113,12 @@ class PreferenceConfig(AgentConfig):
         return self.sft_normalization == "batch"
 
     @property
+    def unsupported(self) -> frozenset[str]:
+        """Settings of `AgentConfig`, and a discount, that must stay at their defaults."""
+        of_sums = set() if self.loss not in LENGTH_NORMALIZED else {"gamma"}
+        return frozenset({f"kl_{name}" for name in _REWARD_KL} | of_sums)
+
+    @property
     def can_bootstrap(self) -> bool:
         """False: whole responses are compared."""
         return False

@@ -65,6 +65,7 @@ class BuiltInAgent:
         ``group_size`` is among them only where responses to one prompt are compared.
         """
         names = {one.name for one in dataclasses.fields(self.config_class)}
+        names -= getattr(self.defaults, "unsupported", frozenset())
         return frozenset(names if self.compares_groups else names - {"group_size"})
 
     @property

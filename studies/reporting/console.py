@@ -22,8 +22,10 @@ MEASURES = {
     "eos_rate": "responses that end by themselves",
     "entropy": "entropy (nats per token)",
     "distinct_2": "distinct pairs of tokens",
+    "held_out_accuracy": "held-out comparisons predicted",
+    "held_out_margin": "margin of held-out comparisons",
 }
-SHARES = ("win_rate", "eos_rate", "distinct_2")
+SHARES = ("win_rate", "eos_rate", "distinct_2", "held_out_accuracy")
 MAX_SHOWN = 600
 
 

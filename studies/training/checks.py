@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agents.settings import BUILT_IN_AGENTS, KL_ESTIMATORS, KL_PLACEMENTS
+from agents.settings import BUILT_IN_AGENTS, KL_ESTIMATORS, KL_PLACEMENTS, PreferenceConfig
 from rlhf_env.checks import did_you_mean
 from studies.experiment.agent_names import AGENT_AXES, agent_fields
 from studies.experiment.checks import check_horizon, check_task, known_horizon
@@ -67,6 +67,7 @@ def check_learning(learning: Learning) -> None:
         check_name("--kl-placement", learning.kl_placement, KL_PLACEMENTS)
     if learning.kl_estimator is not None:
         check_name("--kl-estimator", learning.kl_estimator, KL_ESTIMATORS)
+    _check_preferences(learning)
     for name in sorted(AGENT_AXES - agent_fields(learning.agent)):
         value = getattr(learning, name)
         if value not in (None, NO_DISCOUNT if name == "gamma" else None):
@@ -79,6 +80,27 @@ def check_learning(learning: Learning) -> None:
     if learning.group_size is not None:
         _check_group(learning.group_size, learning.episodes_per_update)
     _check_together(learning)
+
+
+def _check_preferences(learning: Learning) -> None:
+    """Refuse comparisons for an agent that does not learn from any."""
+    known = BUILT_IN_AGENTS[learning.agent].config_class
+    for name in ("preferences", "held_out"):
+        value = getattr(learning, name)
+        if value is not None and not issubclass(known, PreferenceConfig):
+            raise ValueError(
+                f"--{name.replace('_', '-')} is for agents that learn from comparisons, got "
+                f"{str(value)!r} for {learning.agent}; choose dpo, ..., or leave it out"
+            )
+    if learning.held_out is not None and learning.preferences is None:
+        raise ValueError(
+            f"--held-out goes with --preferences, got {str(learning.held_out)!r} without; give both"
+        )
+    if learning.label_rule is not None and learning.preferences is not None:
+        raise ValueError(
+            f"--label-rule is for an agent's own responses, got {learning.label_rule!r} with "
+            "--preferences, which are compared already; leave one of the two out"
+        )
 
 
 def _check_options(learning: Learning) -> None:
@@ -101,6 +123,7 @@ def _check_together(learning: Learning) -> None:
     known = BUILT_IN_AGENTS[learning.agent]
     shared = {"episodes_per_update": learning.episodes_per_update}
     shared |= {} if learning.group_size is None else {"group_size": learning.group_size}
+    shared |= {"gamma": learning.gamma}
     given = {name: value for name, value in shared.items() if name in known.settings}
     known.config_class(**{**known.preset, **given, **learning.agent_options})
 

@@ -11,6 +11,7 @@ from studies.results.folder import TRAIN, why_not
 from studies.results.run_folder import check_folder, check_writable
 from studies.training import session
 from studies.training.finished import show_finished
+from studies.training.preferences import training_preferences
 from studies.training.settings import Settings
 
 
@@ -22,7 +23,9 @@ def run(settings: Settings) -> None:
         CommandFailed: if training or writing failed.
     """
     inputs = inputs_of(settings)
-    asked = settings.to_json() | {"digests": inputs.digests if inputs else {}}
+    preferences = training_preferences(settings.learning)
+    digests = (inputs.digests if inputs else {}) | (preferences.digests if preferences else {})
+    asked = settings.to_json() | {"digests": digests}
     check_folder(settings.out, asked, TRAIN)
     console = Console(highlight=False, soft_wrap=True)
     if show_finished(settings, console):
@@ -30,7 +33,7 @@ def run(settings: Settings) -> None:
     check_writable(settings.out)
     if inputs is not None:
         check_custom_parts(settings.problem.model or "", settings.problem.own, inputs)
-    assembly = session.assemble(settings, inputs, console)
+    assembly = session.assemble(settings, inputs, preferences, console)
     try:
         session.run(settings, assembly, asked, console)
     except ValueError as error:

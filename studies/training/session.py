@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from agents import Agent, train
+from agents import Agent, PreferenceAgent, train
 from agents.rollouts.kl_reward import add_policy_logprob
 from rlhf_env.mdp.render import printable
 from rlhf_env.rewards.metrics.held_out import HeldOutFigures, held_out_figures
@@ -34,6 +36,7 @@ from studies.results.run_folder import (
     write_samples,
 )
 from studies.training.checks import check_lengths
+from studies.training.preferences import TrainingPreferences
 from studies.training.settings import Settings
 
 # Updates that an interruption may cost; they are done again, with the same result.
@@ -56,12 +59,18 @@ class Assembly:
     """How well it forecasts ratings held out."""
 
 
-def assemble(settings: Settings, inputs: TaskInputs | None, console: Console) -> Assembly:
+def assemble(
+    settings: Settings,
+    inputs: TaskInputs | None,
+    preferences: TrainingPreferences | None,
+    console: Console,
+) -> Assembly:
     """Learn the reward if there are ratings, load the model, and make the agent.
 
     Args:
         settings: checked.
         inputs: of the task, checked; None for a built-in one.
+        preferences: to learn from; None where the agent makes its own episodes.
         console: shows what is being waited for, and what was left out.
 
     Raises:
@@ -76,23 +85,32 @@ def assemble(settings: Settings, inputs: TaskInputs | None, console: Console) ->
         figures = held_out_figures(
             learned.predict(held_out.texts), held_out.values, learned.neutral
         )
-    with warnings.catch_warnings(record=True) as noted:
-        warnings.simplefilter("always", UserWarning)
+    with noting(console):
         task = build_task(settings, inputs, learned)
-    for note in noted:
-        console.print(f"note: {printable(str(note.message))}", markup=False)
     check_lengths(settings.learning, task.max_new_tokens)
     if inputs is None:
         try_reward(task.reward, [task.prompts[0], task.prompts[-1]], "--task")
     weights = sum(parameter.numel() for parameter in task.reference.parameters())
     if weights < ONE_THREAD_BELOW and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
-    agent = make_agent(
-        settings.run,
-        make_envs(settings.run, task, settings.learning.device),
-        settings.learning.agent_options,
-    )
+    given = {} if preferences is None else preferences.arguments(settings.out)
+    with noting(console):
+        agent = make_agent(
+            settings.run,
+            make_envs(settings.run, task, settings.learning.device),
+            settings.learning.agent_options | given,
+        )
     return Assembly(task=task, agent=agent, learned=learned, figures=figures)
+
+
+@contextmanager
+def noting(console: Console) -> Iterator[None]:
+    """Show warnings as notes, once what they are about is done."""
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for note in noted:
+        console.print(f"note: {printable(str(note.message))}", markup=False)
 
 
 def build_task(
@@ -122,7 +140,7 @@ def run(settings: Settings, assembly: Assembly, asked: dict[str, object], consol
             assembly.learned.save(settings.out / REWARD)
         describe(assembly, console)
         prompts = shown_prompts(task, settings)
-        before = agent.evaluate(learning.eval_episodes)
+        before = evaluated(assembly, learning.eval_episodes)
         first = respond(assembly, prompts, "before")
         console.print(evaluation_table({"before": before}))
         print_samples(console, [first])
@@ -134,7 +152,7 @@ def run(settings: Settings, assembly: Assembly, asked: dict[str, object], consol
             log_dir=settings.out,
             checkpoint_every=CHECKPOINT_EVERY,
         )
-        after = agent.evaluate(learning.eval_episodes)
+        after = evaluated(assembly, learning.eval_episodes)
         last = respond(assembly, prompts, "after")
         write_samples(settings.out, [*first, *last])
         figures = None if assembly.figures is None else dataclasses.asdict(assembly.figures)
@@ -148,6 +166,16 @@ def run(settings: Settings, assembly: Assembly, asked: dict[str, object], consol
     console.print(evaluation_table({"before": before, "after": after}))
     print_samples(console, [first, last])
     console.print(f"\nresults in {settings.out}", markup=False)
+
+
+def evaluated(assembly: Assembly, episodes: int) -> dict[str, float]:
+    """Return the figures of the responses, and of how held-out comparisons are predicted."""
+    found = assembly.agent.evaluate(episodes)
+    agent = assembly.agent
+    if not isinstance(agent, PreferenceAgent) or agent.held_out is None:
+        return found
+    held_out = agent.preference_figures()
+    return found | {f"held_out_{name}": value for name, value in held_out.items()}
 
 
 def describe(assembly: Assembly, console: Console) -> None:

@@ -25,7 +25,13 @@ AGENT_OPTIONS = (
     "lora_rank",
     "lora_alpha",
     "precision",
+    "loss",
+    "beta",
+    "label_rule",
 )
+
+
+_PATHS = ("preferences", "held_out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +40,17 @@ class Learning:
 
     agent: str = "ppo"
     """The agent: ppo, grpo, ..."""
+    preferences: Path | None = None
+    """JSONL or Parquet file of comparisons, rankings, ratings or thumbs to learn from, for agents
+    that learn from comparisons (none given: they compare their own responses)."""
+    held_out: Path | None = None
+    """Comparisons of other prompts to evaluate on (none given: a tenth of --preferences)."""
+    label_rule: str | None = None
+    """How such an agent compares its own responses by their score: soft, sampled, hard."""
+    loss: str | None = None
+    """Loss of such an agent (none given: its own, as for what follows)."""
+    beta: float | None = None
+    """Beta of that loss."""
     episodes: int = 4096
     """Episodes (responses) to learn from; a larger number continues a finished run."""
     episodes_per_update: int = 64
@@ -131,7 +148,10 @@ class Settings:
 
     def to_json(self) -> dict[str, object]:
         """Return what makes the run this run, as plain values."""
-        fields = self.problem.to_json() | dataclasses.asdict(self.learning)
+        learning = dataclasses.asdict(self.learning)
+        for name in _PATHS:
+            learning[name] = None if learning[name] is None else str(learning[name])
+        fields = self.problem.to_json() | learning
         return fields | {"task": self.task_name, "samples": self.samples}
 
     @classmethod
@@ -143,6 +163,8 @@ class Settings:
         """
         names = [field.name for field in dataclasses.fields(Learning)]
         learning = {name: fields[name] for name in names if name in fields}
+        for name in _PATHS:
+            learning[name] = Path(learning[name]) if learning.get(name) else None
         return cls(
             problem=Problem.from_json(fields),
             learning=Learning(**learning),
