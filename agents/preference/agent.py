@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,11 +13,13 @@ from gymnasium.vector import VectorEnv
 from torch import nn
 
 from agents.agent import Agent
+from agents.algorithm import Algorithm
 from agents.evaluation.metrics import rollout_metrics
 from agents.policy import Policy
 from agents.preference.algorithm import PreferenceAlgorithm
 from agents.preference.figures import held_out_figures
 from agents.preference.fixed import FixedPreferences
+from agents.preference.iterate import LastIterate
 from agents.preference.labels import make_labeler
 from agents.rollouts.sampling_plan import Stream
 from agents.settings.preference import PreferenceConfig, own_names
@@ -24,6 +27,7 @@ from agents.state_measures import StateMeasures
 from agents.training.group_learner import GroupLearner
 from agents.training.train import Callback
 from rlhf_env.checks import check_count
+from rlhf_env.engine.language_model import LanguageModel, score_rollout
 from rlhf_env.rollout import Rollout
 
 
@@ -94,11 +98,27 @@ class PreferenceAgent(Agent):
         elif reference_file is not None:
             self.preferences.path = Path(reference_file)
         self._is_warned = False
+        self.iterate = None
+        if self.config.reference_every is not None:
+            self.iterate = LastIterate(self.policy, self.config.reference_every)
+            if self.policy.measures.reference is not None:
+                moved = replace(self.policy.measures, reference=self.iterate.lm)
+                self.policy.measures = moved
 
     @property
     def beta(self) -> float:
         """The loss's beta: its own, or the KL coefficient of the next rollout."""
         return self.kl_coef if self.config.beta is None else self.config.beta
+
+    @property
+    def reference(self) -> LanguageModel:
+        """What the loss keeps the policy close to: the task's reference, or the last iterate."""
+        return self.base.mdp.reference if self.iterate is None else self.iterate.lm
+
+    @property
+    def further_models(self) -> dict[str, nn.Module]:
+        """Models besides the policy that checkpoints hold, by name."""
+        return {} if self.iterate is None else {"iterate": self.iterate.lm.model}
 
     @property
     def groups_per_update(self) -> int:
@@ -160,7 +180,7 @@ class PreferenceAgent(Agent):
     def resample(self, draw: int) -> Rollout:
         """Return the next groups: of the data, each once per pass, or sampled and labeled."""
         if self.preferences is None:
-            return self._labeled(super().resample(draw), draw)
+            return self._labeled(self._sampled(draw), draw)
         size = self.groups_per_update
         numbers = self.preferences.dealt(self.config.seed, (self.updates + draw) * size, size)
         return self._given(self.preferences, numbers)
@@ -169,7 +189,9 @@ class PreferenceAgent(Agent):
         """Learn from a rollout, which is labeled if it is not, and return what happened."""
         if rollout.preference is None and self.preferences is None:
             rollout = self._labeled(rollout, 0)
-        metrics = super().update(rollout) | {"beta": self.beta}
+        metrics = super().update(self._referred(rollout)) | {"beta": self.beta}
+        if self.iterate is not None and self.updates % self.iterate.every == 0:
+            self.iterate.follow(self.policy)
         if self.preferences is not None:
             # Nothing was paid.
             del metrics["return"]
@@ -232,7 +254,29 @@ class PreferenceAgent(Agent):
         policy.lm.shares_prompts = True
         if self.config.loss in ("tdpo1", "tdpo2"):
             policy.measures = StateMeasures(reference=self.base.mdp.reference)
+        if self.config.use_weighting:
+            policy.measures = replace(policy.measures, log_collision=True)
         return policy
+
+    def _own_algorithm(self) -> Algorithm:
+        if self.config.traits.kind == "single":
+            raise ValueError(
+                f"{type(self).__name__} learns from comparisons, got the loss "
+                f"{self.config.loss!r} of single responses; use the agent of that name"
+            )
+        return super()._own_algorithm()
+
+    def _sampled(self, draw: int) -> Rollout:
+        """Return responses to be compared; see `Agent.resample`."""
+        return super().resample(draw)
+
+    def _referred(self, rollout: Rollout) -> Rollout:
+        """Return the rollout with the log-probabilities of the loss's reference."""
+        if self.iterate is None:
+            return rollout
+        tokens, is_action = rollout.tokens, rollout.is_action
+        known = score_rollout(self.iterate.lm, tokens, is_action, self.config.temperature)
+        return rollout.replace(ref_logprobs=known)
 
     def _labeled(self, rollout: Rollout, draw: int) -> Rollout:
         seed = [self.config.seed, Stream.LABELS, self.updates, draw]

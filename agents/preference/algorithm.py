@@ -12,7 +12,7 @@ from torch import Tensor
 from agents.algorithms.group_advantages import check_terminated
 from agents.policy import PolicyOutput
 from agents.preference.comparisons import Ranking, Sides
-from agents.preference.losses import LIST_LOSSES, PAIR_LOSSES, expected_loss
+from agents.preference.losses import LIST_LOSSES, PAIR_LOSSES, expected_loss, xpo
 from agents.settings.preference import PreferenceConfig
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.rollout import Rollout
@@ -42,6 +42,9 @@ class Responses:
     """KL(pi_ref || pi) summed over the states, where the loss needs it."""
     score: Tensor
     """0 where there is none."""
+    confidence: Tensor | None
+    """exp of the mean over tokens of log pi(a|s) - log sum_v pi(v|s)^2, without gradient, where
+    pairs are weighed by it (WPO, arXiv:2406.11827)."""
     beta: Tensor
     """Of the loss."""
     nll_length: Tensor
@@ -150,13 +153,17 @@ class PreferenceAlgorithm:
             return torch.where(rollout.is_action, values * discount, 0.0).sum(dim=1)
 
         assert rollout.kl_coef is not None
-        own = self.config.beta
+        own, confidence = self.config.beta, None
+        if new.log_collision is not None:
+            sure = (new.logprobs.detach() - new.log_collision).sum(dim=1)
+            confidence = (sure / rollout.response_lengths).exp()
         return Responses(
             logprobs=total(new.logprobs),
             ref_logprobs=total(rollout.ref_logprobs),
             lengths=rollout.response_lengths.float(),
             kl=None if new.reference_kl is None else total(new.reference_kl),
             score=rollout.score,
+            confidence=confidence,
             beta=rollout.kl_coef if own is None else torch.full_like(rollout.kl_coef, own),
             nll_length=targets.nll_length,
         )
@@ -175,7 +182,13 @@ class PreferenceAlgorithm:
             second_kl=None if responses.kl is None else responses.kl[second],
         )
         own = {n: v[first] if isinstance(v, Tensor) else v for n, v in options.items()}
-        return expected_loss(PAIR_LOSSES[self.config.loss], sides, pairs.p, **own)
+        if self.config.loss == "xpo":
+            losses = xpo(sides, pairs.p, **own)
+        else:
+            losses = expected_loss(PAIR_LOSSES[self.config.loss], sides, pairs.p, **own)
+        if responses.confidence is None:
+            return losses
+        return losses * responses.confidence[first] * responses.confidence[second]
 
     def _list_losses(self, responses: Responses, rollout: Rollout, sizes: list[int]) -> Tensor:
         loss, options = LIST_LOSSES[self.config.loss], self._options(responses)

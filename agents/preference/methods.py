@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from agents.preference.agent import PreferenceAgent
-from agents.settings.preference import (
+from agents.settings.preference_methods import (
     CPOConfig,
     IPOConfig,
     LiPOConfig,
     ORPOConfig,
     RDPOConfig,
     SimPOConfig,
-    SPPOConfig,
     TDPOConfig,
 )
 
@@ -53,12 +52,6 @@ class TDPO(PreferenceAgent):
     """Token-level DPO: the KL of every state enters the margin."""
 
     config_class = TDPOConfig
-
-
-class SPPO(PreferenceAgent):
-    """Self-play preference optimization: log-ratios are regressed on win rates."""
-
-    config_class = SPPOConfig
 
 
 class LiPO(PreferenceAgent):

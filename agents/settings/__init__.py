@@ -14,16 +14,23 @@ from agents.settings.group import (
 )
 from agents.settings.kl import KL_ESTIMATORS, KL_PLACEMENTS, KL_TARGET_UNITS, KLControl
 from agents.settings.ppo import KLPenaltyPPOConfig, PPOConfig
-from agents.settings.preference import (
+from agents.settings.preference import PreferenceConfig
+from agents.settings.preference_methods import (
+    BCOConfig,
     CPOConfig,
+    DNOConfig,
+    DROConfig,
     IPOConfig,
+    KTOConfig,
     LiPOConfig,
+    NashMDConfig,
     ORPOConfig,
-    PreferenceConfig,
     RDPOConfig,
+    SelfPlayConfig,
     SimPOConfig,
     SPPOConfig,
     TDPOConfig,
+    XPOConfig,
 )
 from agents.settings.registry import BUILT_IN_AGENTS, BuiltInAgent
 from agents.settings.reinforce import BASELINES, ReinforceConfig
@@ -39,10 +46,13 @@ __all__ = [
     "KL_TARGET_UNITS",
     "ActorCriticConfig",
     "AgentConfig",
+    "BCOConfig",
     "BestOfNConfig",
     "BuiltInAgent",
     "CPOConfig",
     "DAPOConfig",
+    "DNOConfig",
+    "DROConfig",
     "Discount",
     "DrGRPOConfig",
     "GRPOConfig",
@@ -51,7 +61,9 @@ __all__ = [
     "IPOConfig",
     "KLControl",
     "KLPenaltyPPOConfig",
+    "KTOConfig",
     "LiPOConfig",
+    "NashMDConfig",
     "ORPOConfig",
     "PPOConfig",
     "PreferenceConfig",
@@ -60,8 +72,10 @@ __all__ = [
     "ReinforceConfig",
     "SFTConfig",
     "SPPOConfig",
+    "SelfPlayConfig",
     "SimPOConfig",
     "TDPOConfig",
     "TRPOConfig",
     "TrustRegionConfig",
+    "XPOConfig",
 ]

@@ -93,6 +93,22 @@ class PreferenceConfig(AgentConfig):
     slic_margin: float | None = None
     """delta of "slic" (arXiv:2305.10425)."""
 
+    desirable_weight: float | None = None
+    """Weight of good responses in "kto" (arXiv:2402.01306)."""
+
+    undesirable_weight: float | None = None
+    """Weight of bad responses in "kto". Weights times numbers should differ by 4/3 at most."""
+
+    xpo_alpha: float | None = None
+    """Weight of the bonus of "xpo" (arXiv:2405.21046)."""
+
+    use_weighting: bool = False
+    """Weigh each pair by how likely the policy is to say both sides (WPO, arXiv:2406.11827)."""
+
+    reference_every: int | None = None
+    """Updates between two moves of the loss's reference to the policy, an iteration of self-play.
+    None never moves it; the KL that is reported, and paid, stays that to the task's reference."""
+
     held_out_every: int = 10
     """Updates between two evaluations on held-out comparisons, where there are some."""
 
@@ -132,10 +148,16 @@ class PreferenceConfig(AgentConfig):
                 f"{did_you_mean(self.loss, LOSSES)}"
             )
         check_number("gamma", self.gamma, minimum=0.0, maximum=1.0)
-        check_count("group_size", self.group_size, minimum=2)
+        check_count("group_size", self.group_size, minimum=1 if self.traits.kind == "single" else 2)
         check_count("held_out_every", self.held_out_every)
         check_choice("labels", self.label_rule, LABEL_RULES)
         check_choice("sft_normalization", self.sft_normalization, SFT_NORMALIZATIONS)
+        if self.reference_every is not None:
+            check_count("reference_every", self.reference_every)
+        if self.use_weighting and self.traits.kind != "pair":
+            raise ValueError(
+                f"use_weighting is of pairs, got it with the loss {self.loss!r}; leave it out"
+            )
         self._check_beta()
         self._check_options()
         self._check_kl()
@@ -197,72 +219,6 @@ class PreferenceConfig(AgentConfig):
                     f"beta, got {getattr(own, name)!r}; leave it out, or choose an agent that "
                     "learns from rewards"
                 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class IPOConfig(PreferenceConfig):
-    """`PreferenceConfig` with the square of "ipo" on sums, or "ipo_mean" (arXiv:2310.12036)."""
-
-    loss: str = "ipo"
-    beta: float | None = 0.1
-
-
-@dataclass(frozen=True, kw_only=True)
-class SimPOConfig(PreferenceConfig):
-    """`PreferenceConfig` without reference, on mean log-probabilities (arXiv:2405.14734)."""
-
-    loss: str = "simpo"
-    beta: float | None = 2.0
-    simpo_gamma: float | None = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class ORPOConfig(PreferenceConfig):
-    """`PreferenceConfig` with odds beside the likelihood (arXiv:2403.07691)."""
-
-    loss: str = "orpo"
-    beta: float | None = 0.1
-    sft_coef: float | None = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class CPOConfig(PreferenceConfig):
-    """`PreferenceConfig` without reference, beside the likelihood (arXiv:2401.08417)."""
-
-    loss: str = "cpo"
-    beta: float | None = 0.1
-    sft_coef: float | None = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class RDPOConfig(PreferenceConfig):
-    """`PreferenceConfig` in which every token has a price (arXiv:2403.19159)."""
-
-    loss: str = "rdpo"
-    length_coef: float | None = 0.05
-
-
-@dataclass(frozen=True, kw_only=True)
-class TDPOConfig(PreferenceConfig):
-    """`PreferenceConfig` with the KL of every state, "tdpo1" or "tdpo2" (arXiv:2404.11999)."""
-
-    loss: str = "tdpo1"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SPPOConfig(PreferenceConfig):
-    """`PreferenceConfig` with the squares of self-play (arXiv:2405.00675)."""
-
-    loss: str = "sppo"
-    beta: float | None = 1e-3
-
-
-@dataclass(frozen=True, kw_only=True)
-class LiPOConfig(PreferenceConfig):
-    """`PreferenceConfig` for lists, weighted by what a swap changes in DCG (arXiv:2402.01878)."""
-
-    loss: str = "lipo"
-    group_size: int = 4
 
 
 def own_names(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,7 @@ LOSSES: Mapping[str, LossTraits] = MappingProxyType(
         "rpo": LossTraits(options=("eta", "rpo_distance")),
         "sppo": _UNSCALED,
         "bco": _PLAIN,
+        "xpo": LossTraits(options=("xpo_alpha",)),
         "slic": LossTraits(options=("slic_margin", "sft_coef"), beta_is_kl_coef=False),
         "simpo": LossTraits(options=("simpo_gamma",), beta_is_kl_coef=False),
         "cpo": LossTraits(options=("sft_coef",), beta_is_kl_coef=False),
@@ -60,6 +61,11 @@ LOSSES: Mapping[str, LossTraits] = MappingProxyType(
         "lipo": LossTraits(kind="list"),
         "rrhf": LossTraits(kind="list", options=("sft_coef",), has_beta=False),
         "pro": LossTraits(kind="list", options=("sft_coef",), has_beta=False),
+        "kto": LossTraits(kind="single", options=("desirable_weight", "undesirable_weight")),
+        "bco_single": LossTraits(kind="single"),
+        "dro": LossTraits(kind="single"),
+        "sppo_win_rate": LossTraits(kind="single", beta_is_kl_coef=False),
+        "nash_md": LossTraits(kind="single"),
     }
 )
 """The losses of `agents.preference.losses` that a `PreferenceAgent` takes, by name."""

@@ -18,16 +18,22 @@ from agents.settings.group import (
     RLOOConfig,
 )
 from agents.settings.ppo import KLPenaltyPPOConfig, PPOConfig
-from agents.settings.preference import (
+from agents.settings.preference import PreferenceConfig
+from agents.settings.preference_methods import (
+    BCOConfig,
     CPOConfig,
+    DNOConfig,
+    DROConfig,
     IPOConfig,
+    KTOConfig,
     LiPOConfig,
+    NashMDConfig,
     ORPOConfig,
-    PreferenceConfig,
     RDPOConfig,
     SimPOConfig,
     SPPOConfig,
     TDPOConfig,
+    XPOConfig,
 )
 from agents.settings.reinforce import BASELINES, ReinforceConfig
 from agents.settings.trpo import TRPOConfig
@@ -114,6 +120,12 @@ BUILT_IN_AGENTS: Mapping[str, BuiltInAgent] = {
     "rdpo": BuiltInAgent(path="agents:RDPO", config_class=RDPOConfig),
     "tdpo": BuiltInAgent(path="agents:TDPO", config_class=TDPOConfig),
     "sppo": BuiltInAgent(path="agents:SPPO", config_class=SPPOConfig),
+    "kto": BuiltInAgent(path="agents:KTO", config_class=KTOConfig),
+    "bco": BuiltInAgent(path="agents:BCO", config_class=BCOConfig),
+    "dro": BuiltInAgent(path="agents:DRO", config_class=DROConfig),
+    "dno": BuiltInAgent(path="agents:DNO", config_class=DNOConfig),
+    "nash_md": BuiltInAgent(path="agents:NashMD", config_class=NashMDConfig),
+    "xpo": BuiltInAgent(path="agents:XPO", config_class=XPOConfig),
     "lipo": BuiltInAgent(path="agents:LiPO", config_class=LiPOConfig),
     "best_of_n": BuiltInAgent(path="agents:BestOfN", config_class=BestOfNConfig),
 }

@@ -187,10 +187,18 @@ def read_state(path: Path, agent: str) -> dict[str, Any]:
 
 
 def _saved_weights(agent: SavedAgent) -> dict[str, torch.nn.Parameter]:
-    """Return the policy's weights; of a model under an adapter, those of the adapter alone."""
+    """Return the weights of the policy and of the agent's further models.
+
+    Of a model under an adapter they are those of the adapter alone.
+    """
     adapter_only = getattr(agent.config, "lora_rank", None) is not None
     named = agent.policy.named_parameters()
-    return {name: p for name, p in named if p.requires_grad or not adapter_only}
+    saved = {name: p for name, p in named if p.requires_grad or not adapter_only}
+    for prefix, model in getattr(agent, "further_models", {}).items():
+        for name, p in model.named_parameters():
+            if not adapter_only or f"model.{name}" in saved:
+                saved[f"{prefix}.{name}"] = p
+    return saved
 
 
 def _frozen_digest(agent: SavedAgent) -> str | None:
