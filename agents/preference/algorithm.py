@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from agents.preference.losses import LIST_LOSSES, PAIR_LOSSES, expected_loss, xp
 from agents.settings.preference import PreferenceConfig
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.rollout import Rollout
+
+# Its sides are those of who wrote them, so it brings its own expectation over labels.
+_XPO: Callable[..., Tensor] = xpo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,10 +186,9 @@ class PreferenceAlgorithm:
             second_kl=None if responses.kl is None else responses.kl[second],
         )
         own = {n: v[first] if isinstance(v, Tensor) else v for n, v in options.items()}
-        if self.config.loss == "xpo":
-            losses = xpo(sides, pairs.p, **own)
-        else:
-            losses = expected_loss(PAIR_LOSSES[self.config.loss], sides, pairs.p, **own)
+        name = self.config.loss
+        under_label = _XPO if name == "xpo" else partial(expected_loss, PAIR_LOSSES[name])
+        losses = under_label(sides, pairs.p, **own)
         if responses.confidence is None:
             return losses
         return losses * responses.confidence[first] * responses.confidence[second]

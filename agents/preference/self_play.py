@@ -31,12 +31,12 @@ class SelfPlayAgent(PreferenceAgent):
     are then those of whoever wrote it; `evaluate` is of the policy, against the task's reference.
     """
 
-    config: SelfPlayConfig
     config_class = SelfPlayConfig
 
     @property
     def players(self) -> Sequence[Policy]:
         """Who writes the responses of a group, in their order."""
+        assert isinstance(self.config, SelfPlayConfig)
         if self.config.draws_from == "reference":
             return [played_by(self.policy, self.reference)] * self.config.group_size
         if self.config.opponent_mixture is None:

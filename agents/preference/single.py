@@ -105,18 +105,20 @@ class SingleAlgorithm(PreferenceAlgorithm):
         assert isinstance(targets, SingleTargets)
         responses = self.responses(rollout, new, targets)
         losses = targets.weight * self._losses(rollout, responses, new, targets)
+        if self.config.loss == "dro":
+            values = prompt_values(rollout, new).detach()
+            return losses, {"preference_loss": losses, "value": values}
         rewards, logprobs = responses.rewards.detach(), responses.logprobs.detach()
-        figures = {
+        shift = targets.shift * (responses.beta if self.config.loss == "kto" else 1.0)
+        is_ahead = ((rewards - shift).sign() + 1) / 2
+        return losses, {
             "preference_loss": losses,
+            "accuracy": targets.good * is_ahead + (1 - targets.good) * (1 - is_ahead),
             "good_reward": targets.good_share * rewards,
             "bad_reward": targets.bad_share * rewards,
             "good_logprob": targets.good_share * logprobs,
+            **({"shift": targets.shift} if self.config.loss in ("kto", "bco_single") else {}),
         }
-        if self.config.loss in ("kto", "bco_single"):
-            figures["shift"] = targets.shift
-        if self.config.loss == "dro":
-            figures = {"preference_loss": losses, "value": prompt_values(rollout, new).detach()}
-        return losses, figures
 
     def _losses(
         self, rollout: Rollout, responses: Responses, new: PolicyOutput, targets: SingleTargets
@@ -230,24 +232,17 @@ def _shifted(targets: SingleTargets, shift: Tensor) -> SingleTargets:
 def single_figures(
     algorithm: SingleAlgorithm, rollout: Rollout, policy: Policy
 ) -> dict[str, float]:
-    """Return how well the implicit reward tells good from bad responses that were not learned from.
+    """Return what `SingleAlgorithm.loss` says of responses that were not learned from, as means.
 
     Returns:
-        ``loss``, ``good_reward`` and ``bad_reward``, ``accuracy`` (of being good where β ρ is above
-        the shift; equal ones count half) and ``responses``; of "dro" the loss, the mean ``value``
-        and ``responses``.
+        ``loss`` and ``responses``; and ``accuracy`` (of being good where β ρ is above the shift;
+        equal ones count half), ``good_reward``, ``bad_reward`` and ``good_logprob``, or of "dro"
+        the mean ``value``.
     """
     new = policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     targets = algorithm.labels(rollout)
     if algorithm.config.loss == "kto" and algorithm.baseline is not None:
         targets = _shifted(targets, algorithm.baseline(rollout))
-    losses, figures = algorithm.loss(rollout, new, new, targets)
-    found = {"loss": float(losses.mean()), "responses": float(len(rollout))}
-    if algorithm.config.loss == "dro":
-        return found | {"value": float(figures["value"].mean())}
-    responses = algorithm.responses(rollout, new, targets)
-    shift = targets.shift * (responses.beta if algorithm.config.loss == "kto" else 1.0)
-    is_ahead = ((responses.rewards - shift).sign() + 1) / 2
-    accuracy = targets.good * is_ahead + (1 - targets.good) * (1 - is_ahead)
-    kept = {name: float(figures[name].mean()) for name in ("good_reward", "bad_reward")}
-    return found | kept | {"accuracy": float(accuracy.mean())}
+    _, figures = algorithm.loss(rollout, new, new, targets)
+    found = {name: float(values.mean()) for name, values in figures.items()}
+    return {"loss": found.pop("preference_loss"), **found, "responses": float(len(rollout))}

@@ -66,7 +66,6 @@ class KTO(SingleAgent):
     bad more often than good goes to probability 0.
     """
 
-    config: KTOConfig
     config_class = KTOConfig
 
     def _fixed(self, source: Any, name: str) -> FixedPreferences:
@@ -83,7 +82,6 @@ class KTO(SingleAgent):
 class BCO(SingleAgent):
     """Binary classifier optimization, shifted by a running mean of rewards (arXiv:2404.04656)."""
 
-    config: BCOConfig
     config_class = BCOConfig
 
 
@@ -95,12 +93,11 @@ class DRO(SingleAgent):
     learned too (arXiv:2405.19107).
     """
 
-    config: DROConfig
     config_class = DROConfig
 
     def _make_policy(self, model: nn.Module, **critic: Any) -> Policy:
-        is_apart = self.config.critic == "separate"
-        own = copy.deepcopy(model) if is_apart else None
+        assert isinstance(self.config, DROConfig)
+        own = copy.deepcopy(model) if self.config.critic == "separate" else None
         return super()._make_policy(model, critic=own, **critic)
 
     def _labeled(self, rollout: Rollout, draw: int) -> Rollout:
