@@ -75,6 +75,7 @@ def main(settings: Settings) -> None:
         "own": Path(sys.executable),
         "bare": Path(sys.executable),
         "trl_group": settings.trl_python,
+        "trl_dpo": settings.trl_python,
         "trl_ppo": settings.trl_ppo_python,
     }
     results = []
@@ -182,7 +183,8 @@ def as_json(settings: Settings, results: list[Result]) -> str:
 def _title(side: str, work: Work) -> str:
     if side == "own":
         return f"itself, {work.new_tokens} tokens"
-    return {"trl_group": "TRL 1.16", "trl_ppo": "TRL 1.12", "bare": "bare PyTorch"}[side]
+    named = {"trl_ppo": "TRL 1.12", "bare": "bare PyTorch"}
+    return named.get(side, "TRL 1.16")
 
 
 if __name__ == "__main__":

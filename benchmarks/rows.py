@@ -46,6 +46,7 @@ _LONG = replace(_SMALL, prompts=1, new_tokens=1024, phase="rollout")
 _SHORT = replace(_LONG, new_tokens=128)
 _LARGE_UPDATE = replace(_LARGE, phase="update")
 _SMALL_UPDATE = replace(_SMALL, phase="update")
+_PAIRS = replace(_LARGE, algorithm="dpo", prompts=8, group_size=2, prompt_tokens=256, new_tokens=32)
 
 ROWS = (
     _against("grpo-15m", "GRPO, 64 tokens, 15 M, V 32,000", _LARGE, "trl_group", 2.0),
@@ -65,6 +66,13 @@ ROWS = (
         3.0,
     ),
     _against("ppo", "PPO, 4 epochs, 32 x 64 tokens, stories260k", _STORIES, "trl_ppo", 2.0),
+    Row(
+        key="dpo-15m",
+        label="DPO, 8 pairs, prompt 256, answers 32, 15 M, V 32,000",
+        own=_PAIRS,
+        others=(("trl_dpo", _PAIRS),),
+        target=1.5,
+    ),
     Row(
         key="update-15m",
         label="update alone, 15 M, V 32,000",

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 import agents
 import rlhf_env
 from agents.algorithms.rloo import RLOO
+from benchmarks.answers import answer_ids
 from benchmarks.works import Order, conversation
 from rlhf_env.rewards.classifier import ClassifierReward
 
@@ -48,8 +49,21 @@ def make_agent(order: Order) -> agents.Agent:
     if work.algorithm == "ppo":
         # As many optimizer steps as the others take.
         return agents.PPO(envs, gamma=1.0, value_clip_range=0.2, minibatches=1, **shared)
+    if work.algorithm == "dpo":
+        return dpo_agent(order, envs, shared)
     kind = agents.GRPO if work.algorithm == "grpo" else RLOO
     return kind(envs, group_size=work.group_size, **shared)
+
+
+def dpo_agent(order: Order, envs: Any, shared: dict[str, Any]) -> agents.Agent:
+    """Return an agent that learns from the order's pairs, the reference asked already."""
+    triples = [
+        (prompt, *answers)
+        for prompt, answers in zip(order.prompts(), answer_ids(order), strict=True)
+    ]
+    agent = agents.DPO(envs, preferences=triples, **shared)
+    agent.collect()
+    return agent
 
 
 def make_task(order: Order) -> rlhf_env.Task:

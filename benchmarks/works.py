@@ -22,7 +22,7 @@ class Work:
     """Sizes of one step of training, and the model that it trains."""
 
     algorithm: str
-    """ "grpo", "rloo" or "ppo"."""
+    """ "grpo", "rloo", "ppo" or "dpo"."""
     vocab_size: int = 512
     """V."""
     hidden_size: int = 128

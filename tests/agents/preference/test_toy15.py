@@ -17,7 +17,7 @@ from agents import DPO
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
 from tests.agents.preference.preference_runs import share_of_optimum, toy15_pairs
-from tests.rlhf_env.toy15_tables import action_logprobs
+from tests.rlhf_env.toy15_tables import RESPONSES, action_logprobs
 
 PAIRS = 64
 
@@ -45,7 +45,7 @@ def test_the_reference_has_its_share(toy15: Task) -> None:
     assert share_of_optimum(DPO(make_envs(toy15))) == pytest.approx(0.0352, abs=5e-5)
 
 
-def test_soft_labels_reach_the_optimum_in_a_minute_of_training(toy15: Task) -> None:
+def test_soft_labels_reach_the_optimum(toy15: Task) -> None:
     assert learned(online(toy15, "soft", seed=0), 100)[0] >= 0.98
 
 
@@ -57,7 +57,9 @@ def test_fixed_comparisons(toy15: Task, seed: int) -> None:
         make_envs(toy15, 64),
         preferences=pairs,
         episodes_per_update=2 * PAIRS,
-        learning_rate=0.1,
+        # Adam with so large an epsilon is gradient descent, here with a step of 8.
+        learning_rate=8.0,
+        adam_epsilon=1.0,
         seed=seed,
     )
     early, late = learned(agent, 300, 1000)
@@ -78,7 +80,7 @@ def test_hard_labels_fall_after_they_rose(toy15: Task) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message='labels="hard" has no fixed point')
         agent = online(toy15, "hard", seed=0)
-    shares = learned(agent, 25, 300, 1000)
+    shares = learned(agent, 100, 300, 1000)
     assert shares[0] > shares[1] > shares[2]
     assert shares[1] < 0.9
     assert shares[2] == pytest.approx(0.8146, abs=0.03)
@@ -101,8 +103,6 @@ def test_the_chosen_reward_falls_at_the_optimum_too(toy15: Task) -> None:
 
 def _optimal_table(task: Task) -> torch.Tensor:
     """Return logits of pi* in every state, by backward induction over the 15 responses."""
-    from tests.rlhf_env.toy15_tables import RESPONSES
-
     reference = action_logprobs(task.reference)
     weights: dict[tuple[int, ...], float] = {}
     table = torch.full((3, 7), -math.inf, dtype=torch.float64)
