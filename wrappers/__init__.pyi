@@ -9,6 +9,7 @@ from .decoded_text import DecodedText as DecodedText
 from .every_k import EveryK as EveryK
 from .every_k import PrefixDifference as PrefixDifference
 from .hidden_state import HiddenState as HiddenState
+from .implicit_reward import ImplicitReward as ImplicitReward
 from .length_penalty import LengthPenalty as LengthPenalty
 from .length_penalty import OverlongPenalty as OverlongPenalty
 from .macro_action import MacroAction as MacroAction

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rlhf_env.checks import did_you_mean
 
-DENSITIES = ("terminal", "every_k", "prefix_difference", "potential")
+DENSITIES = ("terminal", "every_k", "prefix_difference", "potential", "implicit")
 GRANULARITIES = (
     "token",
     "macro_N",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 
-from tests.wrappers.stacks import Stack, newest_id
+from tests.wrappers.stacks import Stack, moved_reference, newest_id
 
 REWARDS: dict[str, Stack] = {
     "TerminalReward": lambda w, env: w.TerminalReward(env),
     "EveryK": lambda w, env: w.EveryK(env, k=2),
     "PrefixDifference": lambda w, env: w.PrefixDifference(env),
     "PrefixReward": lambda w, env: w.PrefixReward(env),
+    "ImplicitReward": lambda w, env: w.ImplicitReward(env, moved_reference(env), beta=0.5),
     "PotentialShaping": lambda w, env: w.PotentialShaping(env, gamma=1.0),
     "LengthPenalty": lambda w, env: w.LengthPenalty(env, coef=0.3, free_tokens=1),
     "OverlongPenalty": lambda w, env: w.OverlongPenalty(env, cache_tokens=2, coef=0.7),
@@ -33,7 +34,7 @@ VIEWS: dict[str, Stack] = {
 }
 ONE_OF_EACH = REWARDS | GRANULARITIES | VIEWS
 
-_SETS_THE_SCORE = ["EveryK", "PrefixDifference", "PrefixReward"]
+_SETS_THE_SCORE = ["EveryK", "PrefixDifference", "PrefixReward", "ImplicitReward"]
 _GRANULAR = list(GRANULARITIES)
 _OUTERMOST = ["NumericInfo"]
 # Outer wrapper -> the inner ones around which it makes no sense.
@@ -42,6 +43,7 @@ REFUSED = {
     "EveryK": [*_SETS_THE_SCORE, *_GRANULAR, *_OUTERMOST],
     "PrefixDifference": [*_SETS_THE_SCORE, *_GRANULAR, *_OUTERMOST],
     "PrefixReward": [*_SETS_THE_SCORE, *_GRANULAR, *_OUTERMOST],
+    "ImplicitReward": [*_SETS_THE_SCORE, *_GRANULAR, *_OUTERMOST],
     "PotentialShaping": ["PotentialShaping", *_OUTERMOST],
     "LengthPenalty": ["LengthPenalty", *_GRANULAR, *_OUTERMOST],
     "OverlongPenalty": ["OverlongPenalty", *_GRANULAR, *_OUTERMOST],

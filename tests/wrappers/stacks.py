@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,15 @@ def all_ids(prompt: Tensor, response: Tensor) -> Tensor:
     return 0.1 * response
 
 
+def moved_reference(env: Any) -> Any:
+    """The reference with another output for each token."""
+    policy = copy.deepcopy(env.unwrapped.mdp.task.reference)
+    with torch.no_grad():
+        weight = policy.get_output_embeddings().weight
+        weight.add_(0.2 * torch.sin(torch.arange(weight.numel()).reshape(weight.shape).float()))
+    return policy
+
+
 # name -> f(w, env); w is the package `wrappers` or `wrappers.vector`.
 DENSITIES: dict[str, Stack] = {
     "terminal": lambda w, env: w.TerminalReward(env),
@@ -42,6 +52,8 @@ DENSITIES: dict[str, Stack] = {
     "every_9": lambda w, env: w.EveryK(env, k=9),
     "difference": lambda w, env: w.PrefixDifference(env),
     "prefix": lambda w, env: w.PrefixReward(env),
+    "implicit": lambda w, env: w.ImplicitReward(env, moved_reference(env), 0.5),
+    "implicit_alone": lambda w, env: w.ImplicitReward(env, moved_reference(env), 0.5, False),
     "shaping": lambda w, env: w.PotentialShaping(env, gamma=0.9),
     "own_potential": lambda w, env: w.PotentialShaping(env, 1.0, potential=longer_is_better),
 }

@@ -12,6 +12,7 @@ from wrappers.decoded_text import VectorDecodedText as DecodedText
 from wrappers.every_k import VectorEveryK as EveryK
 from wrappers.every_k import VectorPrefixDifference as PrefixDifference
 from wrappers.hidden_state import VectorHiddenState as HiddenState
+from wrappers.implicit_reward import VectorImplicitReward as ImplicitReward
 from wrappers.length_penalty import VectorLengthPenalty as LengthPenalty
 from wrappers.length_penalty import VectorOverlongPenalty as OverlongPenalty
 from wrappers.macro_action import VectorMacroAction as MacroAction
@@ -31,6 +32,7 @@ __all__ = [
     "DecodedText",
     "EveryK",
     "HiddenState",
+    "ImplicitReward",
     "LengthPenalty",
     "MacroAction",
     "NormalizeScore",
