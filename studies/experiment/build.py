@@ -22,6 +22,7 @@ from studies.experiment.custom_task import learn_reward, load_custom_task
 from studies.experiment.family_checks import ELSEWHERE
 from studies.experiment.family_spec import FamilyOptions
 from studies.experiment.grid import Budget, RunSettings
+from studies.experiment.implicit_reward import with_implicit_reward
 from studies.experiment.inputs import TaskInputs, read_inputs
 from studies.experiment.names import entropy_threshold, tokens_per_action
 from studies.experiment.references import import_object
@@ -113,6 +114,9 @@ def make_envs(run: RunSettings, task: Task, device: str = "auto") -> VectorEnv[A
     envs = gym.make_vec("RLHF-v0", num_envs=rows, task=task, kl_coef=run.kl_coef, device=device)
     if run.every_k is not None:
         envs = vector.EveryK(envs, k=run.every_k)
+    if run.density == "implicit":
+        coef = task.kl_coef if run.kl_coef is None else run.kl_coef
+        envs = with_implicit_reward(envs, task, coef)
     envs = with_granularity(envs, run.granularity)
     if run.density == "potential":
         envs = vector.PotentialShaping(envs, gamma=NO_DISCOUNT if run.gamma is None else run.gamma)

@@ -63,9 +63,23 @@ def check_grid(axes: Axes, budget: Budget) -> None:
     for own in task_budgets(axes, budget):
         if own.model is None:
             check_task(own.task)
+        _check_implicit(axes, own)
         if (horizon := known_horizon(own)) is not None:
             for name in (*axes.density, *axes.granularity):
                 check_horizon(name, budget.every_k, horizon)
+
+
+def _check_implicit(axes: Axes, own: Budget) -> None:
+    """Refuse a density that needs an exact optimum where there is none."""
+    if "implicit" not in axes.density:
+        return
+    may_be_table = own.model is None and (own.task == "toy15" or is_custom(own.task))
+    if not may_be_table or 0.0 in axes.kl_coef:
+        raise ValueError(
+            "density implicit needs a task whose exact optimum is a table, such as toy15, and "
+            f"kl_coef > 0, got {own.task if own.model is None else own.model!r} and "
+            f"{[*axes.kl_coef]}; choose another density"
+        )
 
 
 def check_axes(axes: Axes) -> None:

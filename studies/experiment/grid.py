@@ -57,7 +57,7 @@ class Axes:
     """Discount factors per decision, in [0, 1]."""
     density: tuple[str, ...] = ("terminal", "every_k", "potential")
     """When the score is paid: terminal, every_k (see --every-k), every_N, prefix_difference (which
-    is every_1), potential."""
+    is every_1), potential, implicit (what a token is worth to the exact optimum)."""
     granularity: tuple[str, ...] = ("token", "bandit")
     """What one decision is: token; macro_N (N tokens), macro_punctuation (a clause),
     macro_space_led (about a word), macro_entropy_H (up to where the reference's next token is in

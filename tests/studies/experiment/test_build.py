@@ -47,6 +47,7 @@ class Uniform:
     ("density", "wrappers"),
     [
         ("every_2", ["VectorMacroAction", "VectorEveryK"]),
+        ("implicit", ["VectorMacroAction", "VectorImplicitReward"]),
         ("potential", ["VectorPotentialShaping", "VectorMacroAction"]),
     ],
 )
