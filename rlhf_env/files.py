@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
 import os
 import re
 import secrets
 from pathlib import Path
+from typing import Any
 
 _PARTIAL = ".partial"
 _IS_PARTIAL = re.compile(rf"\..+\.[0-9a-f]{{16}}{re.escape(_PARTIAL)}", re.DOTALL)
@@ -38,6 +41,30 @@ def remove_partial_files(folder: Path) -> None:
     for partial in folder.glob(f".*{_PARTIAL}"):
         if _IS_PARTIAL.fullmatch(partial.name) and partial.is_file():
             partial.unlink()
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        OSError: if it cannot be read, or is a pipe or a device, which could be waited for for ever.
+        ValueError: if it is not JSON, or nested too deeply.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return parse_json(path.read_text(encoding="utf-8"))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what a JSON text stands for.
+
+    Raises:
+        ValueError: if it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def sync_folder(folder: Path) -> None:

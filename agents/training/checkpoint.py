@@ -32,7 +32,7 @@ from agents.training.checkpoint_files import (
 )
 from agents.training.learner import Learner
 from agents.training.weights_digest import weights_digest
-from rlhf_env.files import sha256, sync_folder, write_atomically
+from rlhf_env.files import read_json, sha256, sync_folder, write_atomically
 from rlhf_env.vector_env import RLHFVectorEnv
 
 
@@ -178,7 +178,7 @@ def read_state(path: Path, agent: str) -> dict[str, Any]:
     if (flaw := find_corruption(path)) is not None:
         raise ValueError(f"checkpoint {str(path)!r} is damaged: {flaw}; use an earlier one")
     try:
-        state = json.loads((path / "state.json").read_text())
+        state = read_json(path / "state.json")
     except ValueError as error:
         raise unreadable(path / "state.json") from error
     if state["agent"] != agent:

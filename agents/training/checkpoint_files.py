@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rlhf_env.files import sha256
+from rlhf_env.files import read_json, sha256
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -20,9 +19,9 @@ FILES = ("optimizer.safetensors", "policy.safetensors", "state.json")
 def find_corruption(path: Path) -> str | None:
     """Return what is wrong with a checkpoint, or None if it is complete and unchanged."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
+        manifest = read_json(path / MANIFEST)
         written, digests = manifest["format"], dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return f"{MANIFEST} is missing or unreadable"
     if written != FORMAT:
         return f"its format is {written!r}, this version reads {FORMAT}"

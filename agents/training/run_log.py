@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from agents.training.events import PREFIX, EventWriter
-from rlhf_env.files import remove_partial_files, write_atomically
+from rlhf_env.files import parse_json, remove_partial_files, write_atomically
 
 METRICS = "metrics.jsonl"
 DAMAGED = "metrics.jsonl.damaged"
@@ -139,8 +139,8 @@ def _parsed(path: Path) -> Iterator[dict[str, Any] | None]:
 
 def _row(line: bytes) -> dict[str, Any] | None:
     try:
-        row = json.loads(line.decode("utf-8"))
-    except (ValueError, RecursionError):
+        row = parse_json(line.decode("utf-8"))
+    except ValueError:
         return None
     update = row.get("update") if isinstance(row, dict) else None
     if isinstance(update, bool) or not isinstance(update, int | float):

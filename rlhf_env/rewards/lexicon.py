@@ -6,7 +6,6 @@ each part belongs to, for ``wrappers.TokenReward``.
 
 from __future__ import annotations
 
-import json
 import math
 import string
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from rlhf_env.files import parse_json
 from rlhf_env.text.rows import unpacked
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class LexiconReward:
         worth: dict[str, float] = {}
         for number, line in enumerate(content.decode("utf-8").splitlines(), start=1):
             try:
-                row = json.loads(line)
+                row = parse_json(line)
                 worth[str(row["token"]).lower()] = float(row["mean"])
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from rlhf_env.checks import check_number
 from rlhf_env.extras import importing
-from rlhf_env.files import write_atomically
+from rlhf_env.files import parse_json, write_atomically
 from rlhf_env.rewards.hidden_states import hidden_states
 
 FORMAT = 1
@@ -184,7 +184,7 @@ class OutOfDistribution:
         """
         try:
             with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {})[HEADER])
+                header = parse_json((file.metadata() or {})[HEADER])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             loaded = cls._from_parts(reward, header, tensors)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from rlhf_env.extras import importing
-from rlhf_env.files import write_atomically
+from rlhf_env.files import parse_json, write_atomically
 from rlhf_env.rewards.feedback.rated_texts import RatedTexts
 
 with importing("rewards"):
@@ -146,7 +146,7 @@ class TextRegressionReward:
         expected = f"a text regression must be a file that save() wrote, got {str(path)!r}"
         try:
             with safe_open(path, framework="numpy") as file:
-                header = json.loads((file.metadata() or {})["text_regression"])
+                header = parse_json((file.metadata() or {})["text_regression"])
                 idf, weights = file.get_tensor("idf"), file.get_tensor("weights")
             return cls._from_parts(header, idf, weights)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:

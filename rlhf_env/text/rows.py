@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlhf_env.extras import importing
+from rlhf_env.files import parse_json
 from rlhf_env.limits import memory_limit
 
 ROW_KINDS = (".jsonl", ".json", ".parquet")
@@ -65,9 +65,9 @@ def read_rows(path: Path, option: str) -> Iterator[tuple[int, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            reason = getattr(error, "msg", "nested too deeply")
+            row = parse_json(line)
+        except ValueError as error:
+            reason = getattr(error, "msg", error)
             raise ValueError(
                 f"{option}: line {number} of {str(path)!r} is not JSON: {reason}"
             ) from error

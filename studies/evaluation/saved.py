@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import agents
 from agents.training.checkpoint_files import find_corruption
+from rlhf_env.files import read_json
 from studies.experiment.task_spec import Problem
 from studies.results.folder import read_settings
 from studies.results.run_folder import WORKING_FOLDER
@@ -85,7 +85,7 @@ def _check_whole(checkpoint: Path) -> None:
 
 
 def _agent(checkpoint: Path) -> str:
-    state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    state = read_json(checkpoint / STATE)
     name = str(state["agent"])
     kind = getattr(agents, name, None) if name in agents.__all__ else None
     # The package also names its modules, such as "math".

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
+
+from rlhf_env.files import read_json
 
 # As `rlhf_env.rewards.training.trained` writes it; nothing here imports torch.
 HEADER = "reward.json"
@@ -56,7 +57,7 @@ def check_length(folder: Path, longest: int) -> None:
     """
     for path in sorted(folder.rglob(HEADER)):
         try:
-            header = json.loads(path.read_text(encoding="utf-8"))
+            header = read_json(path)
             limit = int(header.get("max_tokens", longest))
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise ValueError(

@@ -22,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlhf_env.files import write_atomically
+from rlhf_env.files import read_json, write_atomically
 from studies.results.csv_files import as_csv
 
 Figures = Mapping[str, float | int | None]
@@ -85,7 +85,7 @@ def read_round_metrics(path: Path) -> dict[str, Any]:
         ValueError: if it is damaged.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except (OSError, ValueError) as error:
         raise ValueError(f"{str(path)!r} must hold a round's figures, got: {error}") from error
     if not isinstance(found, dict):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlhf_env.files import write_atomically
+from rlhf_env.files import parse_json, write_atomically
 from rlhf_env.rewards.feedback.records import Comparison, Votes
 from studies.feedback_rounds.pairs import Pair
 
@@ -92,7 +92,7 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
             raise ValueError(f"{_place(path, number)} must hold JSON, got: {error}") from error
         if not isinstance(row, dict):

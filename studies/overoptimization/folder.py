@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from rlhf_env.files import write_atomically
+from rlhf_env.files import read_json, write_atomically
 from studies.overoptimization.settings import Study
 
 SETTINGS = "settings.json"
@@ -39,7 +39,7 @@ def claim_folder(study: Study) -> None:
 
 def _read(study: Study) -> dict[str, object]:
     try:
-        found = json.loads((study.out / SETTINGS).read_text(encoding="utf-8"))
+        found = read_json(study.out / SETTINGS)
     except ValueError:
         found = None
     if not isinstance(found, dict):

@@ -11,12 +11,13 @@ too.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from rlhf_env.files import parse_json
 
 MAX_SHOWN = 24
 MAX_TOKENS = 400
@@ -84,8 +85,8 @@ def read_samples(path: Path) -> Samples:
     for number, line in enumerate(_lines(path)):
         if number in chosen:
             try:
-                shown.append(as_sample(json.loads(line)))
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                shown.append(as_sample(parse_json(line)))
+            except (ValueError, TypeError, KeyError, AttributeError):
                 unreadable += 1
     return Samples(shown=shown, total=total, unreadable=unreadable)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from rlhf_env.files import read_json
 
 SETTINGS = "settings.json"
 RECORDS = "runs"
@@ -37,12 +38,12 @@ def read_settings(folder: Path) -> dict[str, Any]:
     expected = f"{path} must hold the grid's settings as a JSON object"
     fix = "put the file back, or name another folder"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise ValueError(f"{expected}, got: {why_not(error)}; {fix}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ValueError(f"{expected}, got: {error}; {fix}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{expected}, got a {type(found).__name__}; {fix}")

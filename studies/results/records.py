@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from rlhf_env.files import write_atomically
+from rlhf_env.files import parse_json, write_atomically
 from studies.experiment.grid import RunSettings
 from studies.results.csv_files import write_csv
 from studies.results.folder import CURVES, FRONTIER, RECORDS, RESULTS, SAMPLES, why_not
@@ -91,8 +91,8 @@ def read_record(folder: Path, run: RunSettings) -> Record | None:
     except OSError as error:
         raise ValueError(_damaged(path, why_not(error))) from error
     try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError):
+        fields = parse_json(text)
+    except ValueError:
         return None
     try:
         digest = fields.pop(DIGEST)

@@ -20,7 +20,7 @@ from typing import Any
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from rlhf_env.files import remove_partial_files, write_atomically
+from rlhf_env.files import read_json, remove_partial_files, write_atomically
 from studies.results.folder import SAMPLES, SETTINGS, check_command, read_settings
 from studies.results.json_values import finite_or_null
 
@@ -126,7 +126,7 @@ def claim(folder: Path, asked: Mapping[str, object]) -> AcquireReturnProxy:
 def read_finished(folder: Path, episodes: int) -> dict[str, Any] | None:
     """Return the evaluation of a run that has seen these many episodes; None if there is none."""
     try:
-        found = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+        found = read_json(folder / EVALUATION)
         return found if found["episodes"] >= episodes else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

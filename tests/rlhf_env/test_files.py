@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_env.files import remove_partial_files, write_atomically
+from rlhf_env.files import read_json, remove_partial_files, write_atomically
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
@@ -39,3 +39,20 @@ def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
     remove_partial_files(tmp_path / "missing")
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {*others, ".folder.0123456789abcdef.partial"}
+
+
+def test_json_that_cannot_be_read_has_two_kinds_of_errors(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"a": [1]}')
+    assert read_json(path) == {"a": [1]}
+    for content, reason in (("[" * 200_000, "nested too deeply"), ("{", "Expecting")):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=reason):
+            read_json(path)
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "missing")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        read_json(tmp_path / "pipe")
+    with pytest.raises(IsADirectoryError):
+        read_json(tmp_path)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlhf_env.files import parse_json
 from rlhf_env.mdp.render import printable
 
 
@@ -80,7 +81,7 @@ def read_episodes(path: str | Path) -> Iterator[Episode]:
             if not line.endswith("\n"):
                 return
             try:
-                yield Episode(**json.loads(line))
+                yield Episode(**parse_json(line))
             except (TypeError, ValueError) as error:
                 raise ValueError(
                     f"line {number} of {path} is not a recorded episode: {error}"

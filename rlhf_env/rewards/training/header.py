@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rlhf_env.files import sync_folder
+from rlhf_env.files import read_json, sync_folder
 
 HEADER = "reward.json"
 _CHECKSUMS = "sha256"
@@ -31,7 +31,7 @@ def read_header(folder: Path) -> dict[str, Any]:
         OSError: if a file cannot be read.
         ValueError: if a file has changed, or the header is not a JSON object.
     """
-    header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
+    header = read_json(folder / HEADER)
     if not isinstance(header, dict):
         raise ValueError(f"{HEADER} must hold an object, got {type(header).__name__}")
     sums = header.pop(_CHECKSUMS, None)

@@ -237,3 +237,9 @@ def test_a_setting_newer_than_the_checkpoint_was_at_its_default(
     other = GRPO(make_envs(toy15), episodes_per_update=8, importance="token")
     with pytest.raises(ValueError, match="importance = 'none', got 'token'"):
         other.restore(path)
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, "{", "7", ""])
+def test_a_manifest_that_cannot_be_parsed(copied: Path, content: str) -> None:
+    (copied / "manifest.json").write_text(content)
+    assert find_corruption(copied) == "manifest.json is missing or unreadable"
