@@ -9,7 +9,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
-from agents import Agent, BestOfN, collect
+from agents import Agent, BestOfN, PreferenceAgent, collect
 from agents.rollouts.collect import base_environment
 from agents.rollouts.kl_reward import add_policy_logprob
 from rlhf_env import Rollout, Task
@@ -87,7 +87,7 @@ def _gold(rollout: Rollout, task: Task, row: int) -> dict[str, float]:
 
 def _per_token(agent: Agent | BestOfN, rollout: Rollout) -> dict[str, Tensor]:
     """Return the [B, L] advantages of every token, and its values if the algorithm has them."""
-    if agent.learner is None:
+    if agent.learner is None or isinstance(agent, PreferenceAgent):
         return {}
     old = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     targets = agent.learner.algorithm.targets(rollout, old, agent.base.mdp.reference)

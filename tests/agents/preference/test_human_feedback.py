@@ -18,10 +18,11 @@ from tests.agents.episodes import make_envs
 
 SHARED = Path(__file__).parents[3].parent / "shared/data"
 PAIRS, UPDATES = 64, 20
-LONGEST_PROMPT, LONGEST_RESPONSE = 256, 160
+LONGEST_PROMPT, LONGEST_RESPONSE = 128, 96
 # Repeated rows and empty responses are counted, and said; many dialogs are longer than the model.
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(not SHARED.is_dir(), reason="the real data are not here"),
     pytest.mark.filterwarnings("ignore:.* of .* rows:UserWarning"),
 ]
@@ -54,7 +55,7 @@ def short_pairs(task: Task) -> PreferenceData:
     data = read_preferences(SHARED / "hh_rlhf/train.jsonl.gz")
     fitting = [
         pair
-        for pair in data.pairs[:400]
+        for pair in data.pairs[:1000]
         if size(str(pair.prompt)) <= LONGEST_PROMPT
         and max(map(size, pair.responses)) < LONGEST_RESPONSE
         and not pair.is_identical

@@ -50,6 +50,7 @@ def test_soft_labels_reach_the_optimum(toy15: Task) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(5))
 def test_fixed_comparisons(toy15: Task, seed: int) -> None:
     pairs = toy15_pairs(toy15, 1000 * PAIRS, seed)
@@ -68,6 +69,7 @@ def test_fixed_comparisons(toy15: Task, seed: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("labels", "share"), [("sampled", 0.98), ("soft", 0.99)])
 def test_own_responses(toy15: Task, labels: str, share: float, seed: int) -> None:
@@ -75,6 +77,7 @@ def test_own_responses(toy15: Task, labels: str, share: float, seed: int) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_hard_labels_fall_after_they_rose(toy15: Task) -> None:
     """They have no fixed point: the limit is all mass on the best response, J/J* = .8146."""
     with warnings.catch_warnings():
@@ -87,6 +90,7 @@ def test_hard_labels_fall_after_they_rose(toy15: Task) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_chosen_reward_falls_at_the_optimum_too(toy15: Task) -> None:
     """At pi* the mean log-ratio of chosen responses is -1.3486, of rejected ones -3.0521."""
     pairs = toy15_pairs(toy15, 20_000, seed=0)
