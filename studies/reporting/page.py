@@ -13,6 +13,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from studies.reporting.axes import rows_where, varied_axes
+from studies.reporting.horizon.cells import HorizonMap
+from studies.reporting.horizon.findings import basis, findings
+from studies.reporting.horizon.tables import table_head, table_rows
 from studies.reporting.improvement import Comparison, comparisons
 from studies.reporting.plots import DOTS_PER_INCH, Plot, png, webp
 from studies.reporting.samples import VIEWS, Samples
@@ -69,6 +72,24 @@ class Study:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HorizonSection:
+    """What the page shows of a map of horizons."""
+
+    findings: dict[str, list[str]]
+    """Sentences on what differs, by a heading."""
+    basis: str
+    """What they rest on."""
+    figures: list[Figure]
+    """Episodes and regret over the horizon."""
+    head: tuple[str, ...]
+    """Of the table."""
+    rows: list[tuple[tuple[str, str], ...]]
+    """Of the table, at most `MAX_CELLS`: numbers, and their intervals."""
+    hidden_rows: int
+    """How many more there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything the page shows."""
 
@@ -86,10 +107,16 @@ class Report:
     """How many did not."""
     samples: Samples
     """Example episodes."""
+    horizons: HorizonSection | None
+    """The map of horizons, where there is one."""
 
 
 def summarize(
-    results: pd.DataFrame, settings: dict[str, Any], studies: list[Study], samples: Samples
+    results: pd.DataFrame,
+    settings: dict[str, Any],
+    studies: list[Study],
+    samples: Samples,
+    horizons: HorizonSection | None = None,
 ) -> Report:
     """Return what the page shows of the runs."""
     failed = rows_where(results, results["status"] != "ok") if len(results) else results
@@ -105,6 +132,7 @@ def summarize(
         runs=len(results) - len(failed),
         failed=len(failed),
         samples=samples,
+        horizons=horizons,
     )
 
 
@@ -122,6 +150,19 @@ def study(source: Source, figures: list[Figure]) -> Study:
         best=best_cells(found, metric),
         headline=metric,
         comparisons=comparisons(source.results, metric, measured),
+    )
+
+
+def horizon_section(found: HorizonMap, figures: list[Figure]) -> HorizonSection:
+    """Return what the page shows of a map of horizons."""
+    rows = table_rows(found)
+    return HorizonSection(
+        findings=findings(found),
+        basis=basis(found),
+        figures=figures,
+        head=table_head(found),
+        rows=rows[:MAX_CELLS],
+        hidden_rows=len(rows[MAX_CELLS:]),
     )
 
 

@@ -21,6 +21,9 @@ from studies.results.run_folder import WORKING_FOLDER
 REBUILD = "run the same scripts/ablate.py command again, which makes it anew from the runs"
 MAX_NAME = 60
 IDENTITY = ("run_id", "status", "error", "command", "seed")
+# Of the map of horizons.
+RUN_NUMBERS = ("horizon", "optimum", "reference_objective")
+CURVE_NUMBERS = ("episodes", "gained")
 AXES = ("agent", "gamma", "density", "granularity", "gae_lambda", "kl_coef", "group_size")
 
 
@@ -44,8 +47,8 @@ def read_sources(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, list[Sourc
     """
     # A page that is handed on need not name the folders of the machine that it was made on.
     settings = {k: v for k, v in read_settings(folder).items() if k != WORKING_FOLDER}
-    results = _table(folder / RESULTS, (*IDENTITY, *AXES), tuple(METRICS))
-    curves = _table(folder / CURVES, ("run_id", "update"), ("update", *TITLES))
+    results = _table(folder / RESULTS, (*IDENTITY, *AXES), (*METRICS, *RUN_NUMBERS))
+    curves = _table(folder / CURVES, ("run_id", "update"), ("update", *CURVE_NUMBERS, *TITLES))
     frontier = _table(folder / FRONTIER, ("kl", "score"), ("kl", "score"))
     tasks = by_task(results) if len(results) else {}
     sources = [

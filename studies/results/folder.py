@@ -15,6 +15,7 @@ CURVES = "curves.csv"
 FRONTIER = "frontier.csv"
 SAMPLES = "samples.jsonl"
 REPORT = "report.html"
+HORIZONS = "horizons.csv"
 EVENTS = "tensorboard"
 MAX_SHOWN = 100
 ABLATE = "scripts/ablate.py"
