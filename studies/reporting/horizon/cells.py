@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rlhf_env.statistics import Estimate
@@ -107,8 +108,8 @@ def horizon_map(results: pd.DataFrame, curves: pd.DataFrame) -> HorizonMap | Non
     if not is_measured or not all(name in curves for name in CURVE_COLUMNS):
         return None
     known = rows_where(results, results["family"].notna() & results["optimum"].notna())
-    lengths = known.groupby("family", sort=False)["horizon"].nunique()
-    known = rows_where(known, known["family"].isin(lengths[lengths > 1].index))
+    long = [name for (name,), rows in groups(known, ["family"]) if len(set(rows["horizon"])) > 1]
+    known = rows_where(known, known["family"].isin(long))
     if known.empty:
         return None
     axes = map_axes(known)
@@ -127,8 +128,9 @@ def horizon_map(results: pd.DataFrame, curves: pd.DataFrame) -> HorizonMap | Non
         cells,
         key=lambda c: (families.index(c.family), settings.index(c.setting), c.horizon),
     )
-    seen = rows_where(curves, curves["run_id"].isin(known["run_id"]))["episodes"]
-    return HorizonMap(axes=axes, cells=tuple(order), budget=int(seen.max()))
+    seen = rows_where(curves, curves["run_id"].isin(known["run_id"]))
+    budget = int(seen["episodes"].to_numpy(dtype=float).max())
+    return HorizonMap(axes=axes, cells=tuple(order), budget=budget)
 
 
 def map_axes(results: pd.DataFrame) -> tuple[str, ...]:
@@ -159,5 +161,5 @@ def _cell(
         arrived=sum(map(math.isfinite, arrivals)),
         arrival=found,
         regret=estimate(rows["regret"].to_numpy(dtype=float)),
-        start=float((rows["optimum"] - rows["reference_objective"]).mean()),
+        start=float(np.mean(rows["optimum"] - rows["reference_objective"])),
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
 
 from studies.reporting.axes import successes
 from studies.reporting.horizon.cells import HorizonMap, horizon_map
@@ -137,6 +139,10 @@ def test_the_table_and_the_file_hold_the_same_numbers():
     ]
 
 
+def heights(line: Line2D) -> list[float]:
+    return np.asarray(line.get_ydata(), dtype=float).tolist()
+
+
 def test_what_never_arrives_is_on_the_top_line():
     found = made()
     with themed(LIGHT):
@@ -145,10 +151,11 @@ def test_what_never_arrives_is_on_the_top_line():
     assert [label.get_text() for label in delay.get_yticklabels()][-1] == "never"
     top = delay.yaxis.get_majorticklocs()[-1]
     assert top == 2000
-    hollow = [line for line in delay.lines if line.get_markerfacecolor() == LIGHT.paper]
-    assert [list(line.get_ydata()) for line in hollow if len(line.get_ydata())] == [[top]]
+    hollow = [heights(line) for line in delay.lines if line.get_markerfacecolor() == LIGHT.paper]
+    assert [found for found in hollow if found] == [[top]]
     # The interval of the setting with one such run ends there too.
-    ends = [float(y) for c in delay.collections for s in c.get_segments() for y in s[:, 1]]
+    drawn = [lines for lines in delay.collections if isinstance(lines, LineCollection)]
+    ends = [float(y) for lines in drawn for end in lines.get_segments() for y in end[:, 1]]
     assert ends.count(top) == 3
     low, high = delay.get_ylim()
     assert low < 100 < top < high
@@ -157,9 +164,8 @@ def test_what_never_arrives_is_on_the_top_line():
 def test_regrets_are_drawn_beside_that_of_the_reference():
     with themed(LIGHT):
         figure = draw_regrets(made(), stacked=False)
-    assert [list(line.get_ydata()) for ax in figure.axes for line in ax.lines].count(
-        pytest.approx([0.8, 0.8])
-    ) == 2
+    level = [heights(line) for ax in figure.axes for line in ax.lines]
+    assert sum(found == pytest.approx([0.8, 0.8]) for found in level) == 2
 
 
 def test_each_agent_has_a_row_of_panels_and_each_setting_a_look():
