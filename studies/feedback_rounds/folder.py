@@ -6,9 +6,9 @@ settings.json              the settings; a folder holds one run only
 rounds.jsonl, rounds.csv   the figures of the finished rounds
 round_1/pairs.jsonl        the pairs of responses that are to be labeled
 round_1/labels.jsonl       the same with labels: this is what people fill in
-round_1/reward/            the reward learned from all labels so far
-round_1/reward.json        how well it agrees with labels
-round_1/policy/            PPO's metrics and checkpoints
+round_1/reward/            the reward learned from all labels so far; none under DPO
+round_1/reward.json        how well it agrees with labels; likewise
+round_1/policy/            the agent's metrics and checkpoints
 round_1/figures.json       what the round led to; written last
 """
 
@@ -64,7 +64,7 @@ class RoundFolder:
 
     @property
     def policy(self) -> Path:
-        """PPO's metrics and checkpoints."""
+        """The agent's metrics and checkpoints."""
         return self.path / "policy"
 
     @property

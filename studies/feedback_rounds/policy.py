@@ -1,4 +1,4 @@
-"""The policy of a round: PPO on the round's reward, from where the last round ended."""
+"""The policy of a round, trained from where the last round ended: by a reward or by its labels."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from gymnasium.vector import VectorEnv
 from torch import nn
 
 import rlhf_env  # noqa: F401  (registers RLHF-v0)
-from agents import PPO, collect, train
-from agents.algorithms.ppo import PPOConfig
+from agents import DPO, PPO, collect, train
 from agents.policy import Policy
 from agents.rollouts.collect import base_environment
+from rlhf_env.rewards.feedback.data import PreferenceData
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import RewardLike, Task
 from studies.feedback_rounds.settings import Settings
@@ -43,13 +43,16 @@ def unjudged(prompts: list[str], responses: list[str]) -> list[float]:
     return [0.0] * len(responses)
 
 
-def model_before(folder: Path | None, task: Task, envs: VectorEnv[Any, Any, Any]) -> nn.Module:
+def model_before(
+    folder: Path | None, task: Task, envs: VectorEnv[Any, Any, Any], settings: Settings
+) -> nn.Module:
     """Return the language model that a round starts from.
 
     Args:
         folder: of the last round's training; None for the first round.
         task: whose reference is the first policy.
         envs: any environment of the task.
+        settings: say what trained it.
 
     Raises:
         ValueError: if the folder holds no checkpoint that can be used.
@@ -58,7 +61,8 @@ def model_before(folder: Path | None, task: Task, envs: VectorEnv[Any, Any, Any]
         device = base_environment(envs).mdp.device
         return copy.deepcopy(task.reference).to(device).requires_grad_(True)
     newest = max(folder.glob("checkpoints/update-*"), default=folder / "checkpoints")
-    return PPO.load(newest, envs).policy.model
+    agent = DPO if settings.policy == "dpo" else PPO
+    return agent.load(newest, envs).policy.model
 
 
 def reference_rollout(
@@ -84,9 +88,56 @@ def train_policy(
         seed: of the rollouts and batches.
         folder: gets metrics and checkpoints.
     """
-    rate = PPOConfig().learning_rate if settings.learning_rate is None else settings.learning_rate
-    size = settings.episodes_per_update
-    agent = PPO(envs, policy=model, seed=seed, episodes_per_update=size, learning_rate=rate)
+    agent = PPO(envs, policy=model, seed=seed, **_sizes(settings))
+    _train(agent, envs, settings, folder)
+    return agent
+
+
+def train_on_labels(
+    model: nn.Module,
+    envs: VectorEnv[Any, Any, Any],
+    labels: PreferenceData,
+    settings: Settings,
+    seed: int,
+    folder: Path,
+) -> DPO:
+    """Train a model with DPO on labeled pairs, or continue an interrupted training.
+
+    The loss keeps it near the task's reference, in the first round as in the last: with all labels
+    so far, the optimum is that of one DPO on all of them.
+
+    Args:
+        model: the policy at the start; its weights change.
+        envs: of the task; its KL coefficient is DPO's beta.
+        labels: comparisons.
+        settings: how many episodes, and step sizes.
+        seed: of the order of pairs.
+        folder: gets metrics, checkpoints and what the reference says of the pairs.
+    """
+    agent = DPO(envs, policy=model, preferences=labels, seed=seed, **_sizes(settings))
+    assert agent.preferences is not None
+    agent.preferences.path = folder / "reference.safetensors"
+    _train(agent, envs, settings, folder)
+    return agent
+
+
+def label_accuracy(
+    model: nn.Module, envs: VectorEnv[Any, Any, Any], labels: PreferenceData
+) -> float:
+    """Return how often a policy's implicit reward prefers what people did; ties count half."""
+    return DPO(envs, policy=model).preference_figures(labels)["accuracy"]
+
+
+def _sizes(settings: Settings) -> dict[str, Any]:
+    """Return the settings of an agent that were given."""
+    rate = settings.learning_rate
+    given = {} if rate is None else {"learning_rate": rate}
+    return {"episodes_per_update": settings.episodes_per_update, **given}
+
+
+def _train(
+    agent: PPO | DPO, envs: VectorEnv[Any, Any, Any], settings: Settings, folder: Path
+) -> None:
     train(
         agent,
         envs,
@@ -94,4 +145,3 @@ def train_policy(
         log_dir=folder,
         checkpoint_every=CHECKPOINT_EVERY,
     )
-    return agent

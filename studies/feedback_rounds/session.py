@@ -10,9 +10,12 @@ import torch
 from gymnasium.vector import VectorEnv
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
+from agents import Agent
 from agents.policy import Policy
 from agents.rollouts.collect import base_environment
+from rlhf_env.rewards.feedback.data import PreferenceData
 from rlhf_env.rewards.feedback.records import Comparison
 from rlhf_env.rewards.training.trained import load_reward, save_reward
 from rlhf_env.task import Task
@@ -26,9 +29,11 @@ from studies.feedback_rounds.folder import (
 from studies.feedback_rounds.labels import read_labels, read_pairs, write_pairs
 from studies.feedback_rounds.pairs import gold_preferences, sample_pairs
 from studies.feedback_rounds.policy import (
+    label_accuracy,
     make_envs,
     model_before,
     reference_rollout,
+    train_on_labels,
     train_policy,
     unjudged,
 )
@@ -93,28 +98,68 @@ def run(settings: Settings, task: Task, asked: dict[str, object], console: Conso
 def _run_round(settings: Settings, task: Task, folder: RoundFolder) -> None:
     last = RoundFolder(out=folder.out, number=folder.number - 1) if folder.number > 1 else None
     envs = make_envs(task, settings, unjudged)
-    model = model_before(last.policy if last else None, task, envs)
+    model = model_before(last.policy if last else None, task, envs, settings)
     if not folder.pairs.exists():
         _write_pairs(settings, envs, Policy(model, task.vocab_size), folder)
-    labels = _labels(folder)
+    _labels(folder)
+    by = _trained_on_labels if settings.policy == "dpo" else _trained_on_reward
+    agent, figures = by(settings, task, envs, model, folder, last)
+    evaluation = agent.evaluate(settings.eval_episodes)
+    # Without a reward there is no proxy.
+    figures["proxy"] = None if settings.policy == "dpo" else evaluation["score"]
+    kept = {name: evaluation[name] for name in KEPT if name in evaluation}
+    write_round_metrics(folder.figures, {"round": folder.number, **figures, **kept})
+
+
+def _trained_on_reward(
+    settings: Settings,
+    task: Task,
+    envs: VectorEnv[Any, Any, Any],
+    model: nn.Module,
+    folder: RoundFolder,
+    last: RoundFolder | None,
+) -> tuple[Agent, dict[str, Any]]:
+    """Learn a reward and train on it; return the agent and how well rewards agree with labels."""
     if not folder.reward.exists():
         _learn_reward(settings, envs, folder)
     device = base_environment(envs).mdp.device
-    agreement: dict[str, Any] = {
-        **read_round_metrics(folder.reward_figures),
-        "previous_accuracy": None,
-    }
+    figures = {**read_round_metrics(folder.reward_figures), "previous_accuracy": None}
     if last is not None:
         former = load_reward(last.reward, device)
-        agreement["previous_accuracy"] = accuracy(former, labels, task.tokenizer)
+        figures["previous_accuracy"] = accuracy(former, _labels(folder), task.tokenizer)
     judged = make_envs(task, settings, load_reward(folder.reward, device))
     seed = _seed(settings, folder, _POLICY)
-    evaluation = train_policy(model, judged, settings, seed, folder.policy).evaluate(
-        settings.eval_episodes
-    )
-    kept = {name: evaluation[name] for name in KEPT if name in evaluation}
-    figures = {"round": folder.number, **agreement, "proxy": evaluation["score"], **kept}
-    write_round_metrics(folder.figures, figures)
+    return train_policy(model, judged, settings, seed, folder.policy), figures
+
+
+def _trained_on_labels(
+    settings: Settings,
+    task: Task,
+    envs: VectorEnv[Any, Any, Any],
+    model: nn.Module,
+    folder: RoundFolder,
+    last: RoundFolder | None,
+) -> tuple[Agent, dict[str, Any]]:
+    """Train on all labels so far; return the agent and how well implicit rewards agree with them.
+
+    As for a reward, a tenth of the prompts is held out.
+    """
+    fitted, held_out = _as_data(_all_labels(folder)).split()
+    # Of the policy that wrote this round's pairs, before it learns from them.
+    before = None if last is None else label_accuracy(model, envs, _as_data(_labels(folder)))
+    seed = _seed(settings, folder, _POLICY)
+    agent = train_on_labels(model, envs, fitted, settings, seed, folder.policy)
+    return agent, {
+        "pairs": len(fitted) + len(held_out),
+        "train_pairs": len(fitted),
+        "held_out_pairs": len(held_out),
+        "held_out_accuracy": agent.preference_figures(held_out)["accuracy"],
+        "previous_accuracy": before,
+    }
+
+
+def _as_data(labels: Sequence[Comparison]) -> PreferenceData:
+    return PreferenceData(records=tuple(labels), kind="comparisons")
 
 
 def _write_pairs(
@@ -137,11 +182,16 @@ def _labels(folder: RoundFolder) -> list[Comparison]:
     return read_labels(folder.labels, read_pairs(folder.pairs))
 
 
+def _all_labels(folder: RoundFolder) -> list[Comparison]:
+    """Return the labels of this round and those before."""
+    folders = [RoundFolder(out=folder.out, number=n + 1) for n in range(folder.number)]
+    return [label for one in folders for label in _labels(one)]
+
+
 def _learn_reward(settings: Settings, envs: VectorEnv[Any, Any, Any], folder: RoundFolder) -> None:
     """Learn the reward from the labels of this round and those before, and write it down."""
     task = base_environment(envs).task
-    folders = [RoundFolder(out=folder.out, number=n + 1) for n in range(folder.number)]
-    labels = [label for one in folders for label in _labels(one)]
+    labels = _all_labels(folder)
     seed = _seed(settings, folder, _REWARD)
     reference = reference_rollout(envs, settings.pairs_per_round, (seed,))
     fitted = fit_reward(task, labels, reference, settings, seed)

@@ -12,6 +12,7 @@ from studies.experiment.checks import check_task
 from studies.experiment.numbers import number, whole_number
 
 LABELLERS = ("gold", "people")
+POLICIES = ("ppo", "dpo")
 # PPO's steps per pass over an update's episodes.
 MINIBATCHES = BUILT_IN_AGENTS["ppo"].minibatches
 MAX_SEED = 2**32 - 1
@@ -27,6 +28,9 @@ class Settings:
     """Rounds to run; a larger number continues a finished folder."""
     labels: str = "gold"
     """Who labels: "gold", the task's gold reward with noise; or "people", in a file."""
+    policy: str = "ppo"
+    """What trains the policy: "ppo", on a reward learned from the labels; or "dpo", on the labels
+    themselves."""
     gold_temperature: float = 0.5
     """Noise of gold labels: P(a preferred) = sigmoid((gold a - gold b) / this); 0 is none."""
     pairs_per_round: int = 1024
@@ -40,11 +44,11 @@ class Settings:
     reward_rule: str = "mean"
     """Score of an ensemble: "mean", "worst", or "uncertainty", less half the variance."""
     episodes_per_round: int = 4096
-    """Episodes (responses) that PPO learns from in each round."""
+    """Episodes (responses) that the policy learns from in each round."""
     episodes_per_update: int = 64
-    """Episodes of each of PPO's updates."""
+    """Episodes of each update."""
     learning_rate: float | None = None
-    """Step size of PPO (none given: its own)."""
+    """Step size of the policy (none given: the agent's own)."""
     kl_coef: float | None = None
     """Weight of the KL penalty towards the task's reference (none given: the task's)."""
     missing_eos_penalty: float = 1.0
@@ -59,7 +63,9 @@ class Settings:
     def to_json(self) -> dict[str, object]:
         """Return what makes a folder this run's, as plain values; it may get more rounds."""
         fields = dataclasses.asdict(self)
-        return {name: fields[name] for name in fields if name not in ("rounds", "out")}
+        # Folders of PPO have always been without the name.
+        free = ("rounds", "out", *(("policy",) if self.policy == "ppo" else ()))
+        return {name: fields[name] for name in fields if name not in free}
 
 
 def check_settings(settings: Settings) -> None:
@@ -70,6 +76,8 @@ def check_settings(settings: Settings) -> None:
     """
     if settings.labels not in LABELLERS:
         raise ValueError(f"--labels must be one of {', '.join(LABELLERS)}, got {settings.labels!r}")
+    if settings.policy not in POLICIES:
+        raise ValueError(f"--policy must be one of {', '.join(POLICIES)}, got {settings.policy!r}")
     if settings.reward_rule not in ENSEMBLE_RULES:
         raise ValueError(
             f"--reward-rule must be one of {', '.join(ENSEMBLE_RULES)}, got "
@@ -90,7 +98,12 @@ def check_settings(settings: Settings) -> None:
     number("--reward-learning-rate", settings.reward_learning_rate, 0.0)
     if settings.reward_learning_rate == 0.0:
         raise ValueError("--reward-learning-rate must be greater than 0, got 0")
-    if settings.episodes_per_update % MINIBATCHES:
+    if settings.policy == "dpo" and settings.episodes_per_update % 2:
+        raise ValueError(
+            "--episodes-per-update must be a multiple of 2 with --policy dpo, which learns from "
+            f"pairs, got {settings.episodes_per_update}; choose 64"
+        )
+    if settings.policy == "ppo" and settings.episodes_per_update % MINIBATCHES:
         raise ValueError(
             f"--episodes-per-update must be a multiple of {MINIBATCHES}, PPO's steps per pass, got "
             f"{settings.episodes_per_update}; choose {MINIBATCHES * 16}"

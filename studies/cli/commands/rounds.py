@@ -2,6 +2,7 @@
 
     rounds --task reviews --rounds 3 --out runs/rounds
     rounds --labels people --pairs-per-round 200 --out runs/people
+    rounds --policy dpo --out runs/dpo-rounds
     rounds --reward-members 4 --reward-rule uncertainty --out runs/ensemble
 
 The same command again continues an interrupted one. The exit status is 3 when people have to

@@ -179,6 +179,8 @@ def test_a_file_that_is_no_longer_one(tmp_path: Path, capsys: pytest.CaptureFixt
         ({"labels": "gould"}, "--labels must be one of gold, people, got 'gould'"),
         ({"rounds": 0}, "--rounds must be a whole number of at least 1, got 0"),
         ({"episodes_per_update": 6}, "--episodes-per-update must be a multiple of 4"),
+        ({"policy": "ppa"}, "--policy must be one of ppo, dpo, got 'ppa'"),
+        ({"policy": "dpo", "episodes_per_update": 7}, "must be a multiple of 2 with --policy dpo"),
         ({"gold_temperature": -1.0}, "--gold-temperature must be a finite number >= 0, got -1"),
         ({"reward_learning_rate": 0.0}, "--reward-learning-rate must be greater than 0, got 0"),
         ({"reward_rule": "best"}, "--reward-rule must be one of mean, worst, uncertainty"),
@@ -214,6 +216,40 @@ class Given:
 
     def __call__(self, prompts: list[Tensor], responses: list[Tensor]) -> Tensor:
         return torch.tensor([float(ids[0]) for ids in responses])
+
+
+@pytest.fixture(scope="module")
+def by_dpo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("rounds") / "dpo"
+    assert main(arguments(out, policy="dpo")) == 0
+    return out
+
+
+def test_labels_train_the_policy_without_a_reward(by_dpo: Path) -> None:
+    rows = read(by_dpo / "rounds.jsonl")
+    assert [(row["round"], row["pairs"]) for row in rows] == [(1, 48), (2, 96)]
+    assert [row["proxy"] for row in rows] == [None, None]
+    assert rows[0]["previous_accuracy"] is None
+    assert 0.0 <= rows[1]["previous_accuracy"] <= 1.0
+    assert all(0.0 <= row["held_out_accuracy"] <= 1.0 for row in rows)
+    assert all(math.isfinite(row[name]) for row in rows for name in ("gold", "kl"))
+    assert not (by_dpo / "round_1" / "reward").exists()
+    metrics = read(by_dpo / "round_1" / "policy" / "metrics.jsonl")
+    assert {"accuracy", "margin", "chosen_reward"} <= metrics[0].keys()
+
+
+def test_an_interrupted_round_of_dpo_is_done_again(by_dpo: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(by_dpo, out)
+    (out / "round_2" / "figures.json").unlink()
+    shutil.rmtree(out / "round_2" / "policy")
+    assert main(arguments(out, policy="dpo")) == 0
+    assert read(out / "rounds.jsonl") == read(by_dpo / "rounds.jsonl")
+
+
+def test_a_folder_keeps_its_policy(by_dpo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(by_dpo)) == 2
+    assert "policy is" in capsys.readouterr().err
 
 
 def sampled(a: list[float], b: list[float]) -> SampledPairs:
