@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,22 +17,24 @@ from torch import Tensor, nn
 from rlhf_env.checks import check_count, check_number
 from rlhf_env.defaults import KL_COEF, MAX_NEW_TOKENS, MAX_PROMPT_TOKENS
 from rlhf_env.rewards.protocol import Reward, as_reward, check_reward
-from rlhf_env.text.prompts import encode_prompts, read_prompts
+from rlhf_env.text.prompt_rows import PromptRows
+from rlhf_env.text.prompts import encode_rows, read_prompt_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Chat = Sequence[Mapping[str, str]]
 Prompts = Sequence[str] | Sequence[Chat] | Sequence[Sequence[int]] | Sequence[Tensor]
-RewardLike = Reward | Callable[[list[str], list[str]], list[float]]
+RewardLike = Reward | Callable[..., Sequence[float]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """One text-generation problem with its reference model and its reward.
 
-    Prompts and rewards are normalized on construction: texts are tokenised (too long a prompt is
-    an error here; `from_pretrained` drops them with a count), plain functions become `Reward`s.
+    Prompts and rewards are normalized on construction: texts, chats and rows of a data set are
+    tokenised (too long a prompt is an error here; `from_pretrained` drops them with a count), plain
+    functions become `Reward`s.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Task:
     """The horizon T."""
     kl_coef: float = KL_COEF
     """Beta, the weight of the KL penalty in nats, >= 0."""
+    rows: PromptRows = field(default_factory=PromptRows, repr=False)
+    """The rows that the prompts were given as, with the columns that reward functions can name."""
 
     def __post_init__(self) -> None:
         """Normalize prompts and rewards, and refuse what cannot be an environment."""
@@ -66,15 +70,19 @@ class Task:
                 f"the tokenizer of task {self.name!r} has no end-of-sequence token; "
                 "set tokenizer.eos_token to the token that ends a response"
             )
-        train = encode_prompts(self.prompts, self.tokenizer, self.max_prompt_tokens)
-        held_out = encode_prompts(self.eval_prompts, self.tokenizer, self.max_prompt_tokens)
+        train, held_out = (
+            encode_rows(read_prompt_rows(given, name), self.tokenizer, self.max_prompt_tokens)
+            for name, given in (("prompts", self.prompts), ("eval_prompts", self.eval_prompts))
+        )
         if not train:
             raise ValueError(f"task {self.name!r} needs at least one prompt, got none")
+        rows = self.rows.updated(PromptRows([*train, *held_out]))
         fields: dict[str, object] = {
-            "prompts": tuple(train),
-            "eval_prompts": tuple(held_out or train),
-            "reward": as_reward(self.reward, self.tokenizer),
-            "gold": None if self.gold is None else as_reward(self.gold, self.tokenizer),
+            "prompts": tuple(ids for ids, _ in train),
+            "eval_prompts": tuple(ids for ids, _ in held_out or train),
+            "rows": rows,
+            "reward": as_reward(self.reward, self.tokenizer, rows),
+            "gold": None if self.gold is None else as_reward(self.gold, self.tokenizer, rows),
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
@@ -122,10 +130,11 @@ class Task:
             model: folder or hub id of a decoder-only language model with its tokenizer; or such a
                 model, of which a copy becomes the reference.
             tokenizer: of a model that is given as an object; else the folder's own is used.
-            reward: a `Reward`, or a plain function ``f(prompts, responses) -> list[float]``.
+            reward: a `Reward`, or a plain function ``f(prompts, responses) -> list[float]``, which
+                gets the other columns of the prompts' rows too if it names them.
             prompts: list of texts or of chats (lists of ``{"role": ..., "content": ...}``, for the
-                tokenizer's chat template), a text/JSONL/Parquet file, or a ``datasets.Dataset``,
-                whose column "prompt", else "text", is read.
+                tokenizer's chat template), a text/JSONL/Parquet file, a list of rows, or a
+                ``datasets.Dataset``, whose column "prompt", else "text", is read.
             eval_prompts: the same kinds; the training prompts when empty.
             gold: the true objective, if it is known.
             name: how reports call the task; the model's name by default.
@@ -142,12 +151,12 @@ class Task:
         # Everything that can be wrong without the model fails before it loads.
         _check_model(model, tokenizer)
         _check_limits(max_prompt_tokens, max_new_tokens, kl_coef)
-        check_reward(reward)
-        if gold is not None:
-            check_reward(gold)
-        texts = read_prompts(prompts, "prompts")
-        eval_texts = read_prompts(eval_prompts, "eval_prompts")
-        if not texts:
+        train = read_prompt_rows(prompts, "prompts")
+        held_out = read_prompt_rows(eval_prompts, "eval_prompts")
+        columns = {name for row in (*train, *held_out) for name in row.columns}
+        for judge in (reward,) if gold is None else (reward, gold):
+            check_reward(judge, columns)
+        if not train:
             raise ValueError("prompts must hold at least one prompt, got none")
         if isinstance(model, nn.Module):
             reference = copy.deepcopy(model).to(dtype)
@@ -158,13 +167,18 @@ class Task:
             )
             called = str(model)
         assert tokenizer is not None
+        train, held_out = (
+            encode_rows(rows, tokenizer, max_prompt_tokens, drop_long=True)
+            for rows in (train, held_out)
+        )
         return cls(
             name=name or called.rstrip("/").rsplit("/", 1)[-1] or type(reference).__name__,
             tokenizer=tokenizer,
             reference=reference,
             reward=reward,  # type: ignore[arg-type]
-            prompts=encode_prompts(texts, tokenizer, max_prompt_tokens, drop_long=True),
-            eval_prompts=encode_prompts(eval_texts, tokenizer, max_prompt_tokens, drop_long=True),
+            prompts=[ids for ids, _ in train],
+            eval_prompts=[ids for ids, _ in held_out],
+            rows=PromptRows([*train, *held_out]),
             gold=gold,  # type: ignore[arg-type]
             max_prompt_tokens=max_prompt_tokens,
             max_new_tokens=max_new_tokens,

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from rlhf_env.checks import check_number
 from rlhf_env.rewards.out_of_distribution import OutOfDistribution
-from rlhf_env.rewards.protocol import Reward, as_reward, score
+from rlhf_env.rewards.protocol import Reward, as_reward, score, with_rows
+from rlhf_env.text.prompt_rows import PromptRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,6 +47,12 @@ class ConservativeReward:
 
     def with_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> Reward:
         """Return the penalized reward for ids of ``tokenizer``."""
-        reward = as_reward(self.reward, tokenizer)
+        return self._with(as_reward(self.reward, tokenizer))
+
+    def with_rows(self, rows: PromptRows) -> Reward:
+        """Return the penalized reward for prompts of ``rows``."""
+        return self._with(with_rows(self.reward, rows))
+
+    def _with(self, reward: Reward) -> Reward:
         same = reward is self.reward
         return self if same else type(self)(reward, self.out_of_distribution, self.coef)

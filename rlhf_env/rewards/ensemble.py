@@ -21,7 +21,9 @@ from rlhf_env.rewards.protocol import (
     reward_name,
     score,
     takes_texts,
+    with_rows,
 )
+from rlhf_env.text.prompt_rows import PromptRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -80,7 +82,13 @@ class Ensemble:
 
     def with_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> Reward:
         """Return the ensemble of the members for ids of ``tokenizer``."""
-        members = [as_reward(member, tokenizer) for member in self.members]
+        return self._with([as_reward(member, tokenizer) for member in self.members])
+
+    def with_rows(self, rows: PromptRows) -> Reward:
+        """Return the ensemble of the members for prompts of ``rows``."""
+        return self._with([with_rows(member, rows) for member in self.members])
+
+    def _with(self, members: Sequence[Any]) -> Reward:
         is_bound = all(new is old for new, old in zip(members, self.members, strict=True))
         return self if is_bound else type(self)(members, self.rule, self.coef)
 

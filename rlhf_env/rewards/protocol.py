@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import math
 import os
-import reprlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from rlhf_env.rewards.signature import by_position
+from rlhf_env.rewards.functions import FunctionReward, IdsReward, TextReward
+from rlhf_env.rewards.scores import as_scores
+from rlhf_env.rewards.signature import Signature
+from rlhf_env.text.prompt_rows import PromptRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,67 +47,67 @@ class NeedsTokenizer(Protocol):
         ...
 
 
-class TextReward:
-    """A plain function of texts as a reward.
+@runtime_checkable
+class NeedsRows(Protocol):
+    """A reward that reads the rows that the prompts come from, or holds rewards that do."""
 
-    Special tokens are removed before the function sees a text. Prefix scores call the function on
-    the text of every prefix.
+    def with_rows(self, rows: PromptRows) -> Reward:
+        """Return the reward for prompts of these rows; itself if nothing changes."""
+        ...
+
+
+def check_reward(reward: Any, columns: Collection[str] = ()) -> None:
+    """Raise TypeError unless a reward can be called with prompts, responses and some columns.
+
+    Args:
+        reward: an object with ``__call__``, or a function.
+        columns: of the rows that the prompts come from.
     """
-
-    def __init__(
-        self,
-        function: Callable[[list[str], list[str]], Sequence[float]],
-        tokenizer: PreTrainedTokenizerBase,
-    ) -> None:
-        """Wrap ``function(prompts, responses) -> scores`` for ids of ``tokenizer``."""
-        self.function = by_position(function)
-        self.tokenizer = tokenizer
-
-    @property
-    def name(self) -> str:
-        """The function's name, for error messages."""
-        return reward_name(self.function)
-
-    def __call__(self, prompts: list[Tensor], responses: list[Tensor]) -> Tensor:
-        """Return one score per response, [B]."""
-        return self._call(self._texts(prompts), self._texts(responses))
-
-    def prefix_scores(self, prompts: list[Tensor], responses: list[Tensor]) -> list[Tensor]:
-        """Return the function's score of every prefix, [len + 1] per response."""
-        prompt_texts = self._texts(prompts)
-        counts = [len(ids) + 1 for ids in responses]
-        asked = [text for text, n in zip(prompt_texts, counts, strict=True) for _ in range(n)]
-        prefixes = [ids[:t] for ids, n in zip(responses, counts, strict=True) for t in range(n)]
-        return list(self._call(asked, self._texts(prefixes)).split(counts))
-
-    def _call(self, prompts: list[str], responses: list[str]) -> Tensor:
-        return as_scores(self.function(prompts, responses), len(responses), self.name)
-
-    def _texts(self, ids: list[Tensor]) -> list[str]:
-        return [cast(str, self.tokenizer.decode(row, skip_special_tokens=True)) for row in ids]
-
-
-def check_reward(reward: Any) -> None:
-    """Raise TypeError unless a reward can be called with prompts and responses."""
     if not callable(reward):
         raise TypeError(
             f"reward must be a function or an object with __call__, got {type(reward).__name__}"
         )
-    by_position(reward)
+    if _is_function(reward):
+        Signature.of(reward).check(columns)
 
 
-def as_reward(reward: Any, tokenizer: PreTrainedTokenizerBase) -> Reward:
+def as_reward(
+    reward: Any, tokenizer: PreTrainedTokenizerBase, rows: PromptRows | None = None
+) -> Reward:
     """Return a `Reward` for what a user calls a reward.
 
+    Args:
+        reward: an object with ``__call__``, or a function.
+        tokenizer: the policy's.
+        rows: that the prompts come from; None leaves a reward as it is, which may not know them
+            yet.
+
     Raises:
-        TypeError: if it cannot be called with prompts and responses.
+        TypeError: if it cannot be called with prompts, responses and the rows' columns.
     """
-    check_reward(reward)
+    made = _for_tokenizer(reward, tokenizer)
+    return made if rows is None else with_rows(made, rows)
+
+
+def with_rows(reward: Reward, rows: PromptRows) -> Reward:
+    """Return a reward for prompts of these rows; itself if it reads none.
+
+    Raises:
+        TypeError: if it needs a column that they do not have.
+    """
+    return reward.with_rows(rows) if isinstance(reward, NeedsRows) else reward
+
+
+def _for_tokenizer(reward: Any, tokenizer: PreTrainedTokenizerBase) -> Reward:
+    if not callable(reward):
+        check_reward(reward)
     if isinstance(reward, NeedsTokenizer):
         return reward.with_tokenizer(tokenizer)
     if takes_texts(reward):
         return TextReward(cast(Any, reward), tokenizer)
-    return cast(Reward, by_position(reward))
+    if _is_function(reward) and not Signature.of(reward).is_plain:
+        return IdsReward(cast(Any, reward))
+    return cast(Reward, reward)
 
 
 def takes_texts(reward: Callable[..., Any]) -> bool:
@@ -117,8 +118,11 @@ def takes_texts(reward: Callable[..., Any]) -> bool:
     `Reward`.
     """
     annotation = _first_annotation(reward)
-    is_plain = inspect.isroutine(reward) or isinstance(reward, functools.partial)
-    return "Tensor" not in annotation and (is_plain or "str" in annotation)
+    return "Tensor" not in annotation and (_is_function(reward) or "str" in annotation)
+
+
+def _is_function(reward: Any) -> bool:
+    return inspect.isroutine(reward) or isinstance(reward, functools.partial)
 
 
 def score(
@@ -148,39 +152,9 @@ def score(
     return as_scores(answer, len(responses), name)
 
 
-def as_scores(answer: Any, count: int, name: str) -> Tensor:
-    """Return ``count`` finite scores as float32, or raise naming what is wrong."""
-    expected = f"reward {name} must return {count} finite numbers"
-    try:
-        numbers = torch.as_tensor(answer).detach()
-        if numbers.is_complex() or numbers.layout != torch.strided:
-            raise TypeError("complex or sparse numbers")
-        scores = numbers.to("cpu", torch.float32)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{expected}, got {_first_flaw(answer)}") from error
-    if scores.shape != (count,):
-        raise ValueError(f"{expected}, got shape {list(scores.shape)}")
-    for index, value in enumerate(scores.tolist()):
-        if not math.isfinite(value):
-            raise ValueError(f"{expected}, got {value} for response {index} of the batch")
-    return scores
-
-
-def _first_flaw(answer: Any) -> str:
-    """Return the first non-numeric score, or the answer itself."""
-    for index, value in enumerate(answer if isinstance(answer, list | tuple) else ()):
-        try:
-            is_number = torch.as_tensor(value).numel() == 1
-        except (TypeError, ValueError, RuntimeError):
-            is_number = False
-        if not is_number:
-            return f"{reprlib.repr(value)} for response {index} of the batch"
-    return f"{type(answer).__name__}: {reprlib.repr(answer)}"
-
-
 def reward_name(reward: Any) -> str:
     """Return what to call a reward in a message."""
-    own = reward.name if isinstance(reward, TextReward) else None
+    own = reward.name if isinstance(reward, FunctionReward) else None
     return own or getattr(reward, "__name__", type(reward).__name__)
 
 

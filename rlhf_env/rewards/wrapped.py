@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor
 
-from rlhf_env.rewards.protocol import PrefixReward, Reward, as_reward, reward_name
+from rlhf_env.rewards.protocol import PrefixReward, Reward, as_reward, reward_name, with_rows
+from rlhf_env.text.prompt_rows import PromptRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,7 +36,13 @@ class WrappedReward(ABC):
 
     def with_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> Reward:
         """Return this around the reward for ids of ``tokenizer``."""
-        reward = as_reward(self.reward, tokenizer)
+        return self._with(as_reward(self.reward, tokenizer))
+
+    def with_rows(self, rows: PromptRows) -> Reward:
+        """Return this around the reward for prompts of ``rows``."""
+        return self._with(with_rows(self.reward, rows))
+
+    def _with(self, reward: Reward) -> Reward:
         return self if reward is self.reward else self._around(reward)
 
     def _prefix_scores(self, prompts: list[Tensor], responses: list[Tensor]) -> list[Tensor]:

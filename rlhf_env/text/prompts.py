@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlhf_env.text.rows import ROW_KINDS, column_of, file_kind, read_objects, read_text
+from rlhf_env.text.prompt_rows import NOT_COLUMNS, PromptRow
+from rlhf_env.text.rows import ROW_KINDS, column_name, file_kind, read_objects, read_text
 from rlhf_env.text.text_ids import chat_ids, is_chat, plain_ids
 
 if TYPE_CHECKING:
@@ -22,7 +23,12 @@ _FORMATS = ".txt, .jsonl, .json (lines) or .parquet, optionally with .gz"
 
 
 def read_prompts(source: Any, option: str, column: str | None = None) -> list[Any]:
-    """Return the prompts of a list, a file, or a column of a data set.
+    """Return the prompts alone of what `read_prompt_rows` reads."""
+    return [row.prompt for row in read_prompt_rows(source, option, column)]
+
+
+def read_prompt_rows(source: Any, option: str, column: str | None = None) -> list[PromptRow]:
+    """Return the prompts of a list, a file, or a data set, each with its row's other columns.
 
     Args:
         source: a list of texts (or of token ids), a path to a text file (a prompt per line), a
@@ -40,14 +46,13 @@ def read_prompts(source: Any, option: str, column: str | None = None) -> list[An
         raise ValueError(f"{option} must be a list of texts or an existing file, got {str(path)!r}")
     kind = file_kind(path)
     if kind == ".txt":
-        return [line for line in read_text(path, option).split("\n") if line.strip()]
+        return [PromptRow(line) for line in read_text(path, option).split("\n") if line.strip()]
     if kind in ROW_KINDS:
-        names = [column] if column else ["prompt", "text"]
-        return column_of(read_objects(path, option), names, option, repr(str(path)))
+        return _from_records(read_objects(path, option), option, column, repr(str(path)))
     raise ValueError(f"{option} must be a {_FORMATS} file, got {str(path)!r}")
 
 
-def _from_memory(source: Any, option: str, column: str | None) -> list[Any]:
+def _from_memory(source: Any, option: str, column: str | None) -> list[PromptRow]:
     if isinstance(source, Mapping):
         raise ValueError(
             f"{option} must be one data set, got {type(source).__name__} of {list(source)}; "
@@ -57,9 +62,20 @@ def _from_memory(source: Any, option: str, column: str | None) -> list[Any]:
         raise ValueError(f"{option} must be a list, a file or a data set column, got {source!r}")
     rows = list(source)
     if rows and all(isinstance(row, Mapping) for row in rows):
-        names = [column] if column else ["prompt", "text"]
-        return column_of(rows, names, option, "the data set")
-    return rows
+        return _from_records(rows, option, column, "the data set")
+    return [row if isinstance(row, PromptRow) else PromptRow(row) for row in rows]
+
+
+def _from_records(
+    records: Sequence[Mapping[str, Any]], option: str, column: str | None, where: str
+) -> list[PromptRow]:
+    names = [column] if column else ["prompt", "text"]
+    name = column_name(records, names, option, where)
+    hidden = NOT_COLUMNS | {name}
+    return [
+        PromptRow(row[name], {key: value for key, value in row.items() if key not in hidden})
+        for row in records
+    ]
 
 
 def encode_prompts(
@@ -81,9 +97,22 @@ def encode_prompts(
     Raises:
         ValueError: if a prompt is neither text nor ids, is empty, or is too long and not dropped.
     """
+    rows = [PromptRow(prompt) for prompt in prompts]
+    return [ids for ids, _ in encode_rows(rows, tokenizer, max_prompt_tokens, drop_long)]
+
+
+def encode_rows(
+    rows: Sequence[PromptRow],
+    tokenizer: PreTrainedTokenizerBase,
+    max_prompt_tokens: int,
+    drop_long: bool = False,
+) -> list[tuple[Tensor, PromptRow]]:
+    """Return the prompts' token ids as `encode_prompts` does, each with its row."""
+    prompts = [row.prompt for row in rows]
     _warn_of_spelled_tokens(prompts, tokenizer)
     encoded = [encode_prompt(text, f"prompt {row}", tokenizer) for row, text in enumerate(prompts)]
-    fitting = [ids for ids in encoded if len(ids) <= max_prompt_tokens]
+    pairs = zip(encoded, rows, strict=True)
+    fitting = [(ids, row) for ids, row in pairs if len(ids) <= max_prompt_tokens]
     dropped = len(encoded) - len(fitting)
     if dropped and not drop_long:
         row = next(i for i, ids in enumerate(encoded) if len(ids) > max_prompt_tokens)

@@ -93,7 +93,15 @@ def read_objects(path: Path, option: str) -> list[dict[str, Any]]:
 def column_of(
     rows: Sequence[Mapping[str, Any]], names: Sequence[str], option: str, where: str
 ) -> list[Any]:
-    """Return one field of all rows.
+    """Return one field of all rows, that of `column_name`."""
+    name = column_name(rows, names, option, where)
+    return [row[name] for row in rows]
+
+
+def column_name(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str], option: str, where: str
+) -> str:
+    """Return the name of a field that all rows have.
 
     Args:
         rows: at least one.
@@ -115,7 +123,7 @@ def column_of(
     missing = next((number for number, row in enumerate(rows, 1) if name not in row), None)
     if missing:
         raise ValueError(f"{option}: row {missing} of {where} has no {name!r}")
-    return [row[name] for row in rows]
+    return name
 
 
 def _parquet_rows(path: Path, option: str) -> list[dict[str, Any]]:

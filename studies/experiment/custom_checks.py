@@ -14,6 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 from rlhf_env.defaults import MAX_NEW_TOKENS, MAX_PROMPT_TOKENS
 from rlhf_env.engine.pretrained import load_tokenizer
 from rlhf_env.rewards.protocol import Reward, as_reward, score
+from rlhf_env.text.prompt_rows import PromptRow, PromptRows
 from rlhf_env.text.prompts import encode_prompt
 from studies.experiment.custom_task import options_named
 from studies.experiment.inputs import TaskInputs
@@ -36,7 +37,8 @@ def check_custom_parts(model: str, own: OwnTask, inputs: TaskInputs) -> None:
     hush()
     fitting = check_prompts(own, inputs, tokenizer)
     if inputs.function is not None:
-        try_reward(as_reward(inputs.function, tokenizer), fitting, "--reward")
+        reward = as_reward(inputs.function, tokenizer, PromptRows(fitting))
+        try_reward(reward, [ids for ids, _ in fitting], "--reward")
     if inputs.trained is not None:
         prompt, response = own.max_prompt_tokens, own.max_new_tokens
         check_length(inputs.trained, (prompt or MAX_PROMPT_TOKENS) + (response or MAX_NEW_TOKENS))
@@ -63,27 +65,28 @@ def checked_tokenizer(model: str, own: OwnTask) -> PreTrainedTokenizerBase:
 
 def check_prompts(
     own: OwnTask, inputs: TaskInputs, tokenizer: PreTrainedTokenizerBase
-) -> list[Tensor]:
+) -> list[tuple[Tensor, PromptRow]]:
     """Refuse prompts none of which is short enough.
 
     Returns:
-        The first that is, of those to train on and of those to evaluate on.
+        The first that is, of those to train on and of those to evaluate on, with its row.
 
     Raises:
         ValueError: with the options that help.
     """
     limit, found = own.max_prompt_tokens or MAX_PROMPT_TOKENS, []
-    for texts in (inputs.prompts, inputs.eval_prompts):
-        encoded = (encode_prompt(text, "a prompt", tokenizer) for text in texts)
+    for rows in (inputs.prompts, inputs.eval_prompts):
+        encoded = (encode_prompt(row.prompt, "a prompt", tokenizer) for row in rows)
         long = list(itertools.takewhile(lambda ids: len(ids) > limit, encoded))
-        if len(long) == len(texts):
+        if len(long) == len(rows):
             shortest = min(map(len, long))
             cut = "" if own.prompt_sentences == 1 else "--prompt-sentences 1 or "
             raise ValueError(
-                f"--prompts must hold one of at most {limit} tokens, got {len(texts):,} of which "
+                f"--prompts must hold one of at most {limit} tokens, got {len(rows):,} of which "
                 f"the shortest has {shortest}; give {cut}--max-prompt-tokens {shortest} or more"
             )
-        found.append(encode_prompt(texts[len(long)], "a prompt", tokenizer))
+        first = rows[len(long)]
+        found.append((encode_prompt(first.prompt, "a prompt", tokenizer), first))
     return found
 
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rlhf_env.checks import did_you_mean
 from rlhf_env.files import sha256
 from rlhf_env.rewards.feedback.rated_texts import RatedTexts, is_held_out, read_rated_texts
-from rlhf_env.text.prompts import read_prompts
+from rlhf_env.rewards.signature import Signature
+from rlhf_env.text.prompt_rows import PromptRow
+from rlhf_env.text.prompts import read_prompt_rows
+from rlhf_env.text.text_ids import is_chat
 from studies.experiment.references import import_object
 from studies.experiment.task_spec import OwnTask
 from studies.experiment.trained_reward import folder_digest, is_folder, reward_folder
 
-TextFunction = Callable[[list[str], list[str]], list[float]]
+TextFunction = Callable[..., Sequence[float]]
 # A sentence ends at . ! or ?, with the quotes and brackets that close it, before white space.
 SENTENCE_END = re.compile(r"""(?<=[.!?])["')\]]*(?=\s)""")
 
@@ -28,10 +32,10 @@ SENTENCE_END = re.compile(r"""(?<=[.!?])["')\]]*(?=\s)""")
 class TaskInputs:
     """What a task is made of besides its model."""
 
-    prompts: list[str]
-    """Texts to train on."""
-    eval_prompts: list[str]
-    """Texts to evaluate on, none of which is trained on where there are enough."""
+    prompts: list[PromptRow]
+    """Texts or chats to train on, with the other columns of their rows."""
+    eval_prompts: list[PromptRow]
+    """Those to evaluate on, none of which is trained on where there are enough."""
     ratings: RatedTexts | None
     """Rated texts to learn a reward from; None where a function is the reward."""
     function: TextFunction | None
@@ -49,9 +53,9 @@ def read_inputs(own: OwnTask) -> TaskInputs:
         ValueError: if a file or the function cannot be used, naming option, row and columns.
     """
     prompts_file = existing_file(own.prompts, "--prompts")
-    texts = read_texts(prompts_file, own.prompt_field, own.prompt_sentences)
-    held_out = [text for text in texts if is_held_out(text)]
-    kept = [text for text in texts if not is_held_out(text)]
+    rows = read_rows(prompts_file, own.prompt_field, own.prompt_sentences)
+    held_out = [row for row in rows if is_held_out(_text_of(row.prompt))]
+    kept = [row for row in rows if not is_held_out(_text_of(row.prompt))]
     ratings, function, trained = None, None, None
     if own.ratings is not None:
         path = existing_file(own.ratings, "--ratings")
@@ -59,11 +63,12 @@ def read_inputs(own: OwnTask) -> TaskInputs:
     elif is_folder(own.reward or ""):
         trained = reward_folder(own.reward or "")
     else:
-        function = import_reward(own.reward or "")
+        columns = {name for row in rows for name in row.columns}
+        function = import_reward(own.reward or "", columns)
     enough = bool(kept and held_out)
     return TaskInputs(
-        prompts=kept if enough else texts,
-        eval_prompts=held_out if enough else texts,
+        prompts=kept if enough else rows,
+        eval_prompts=held_out if enough else rows,
         ratings=ratings,
         function=function,
         digests=file_digests(own),
@@ -89,22 +94,31 @@ def file_digests(own: OwnTask) -> dict[str, str]:
     return digests
 
 
-def read_texts(path: Path, field: str, sentences: int | None) -> list[str]:
-    """Return the prompts of a file, cut to their first sentences if asked.
+def read_rows(path: Path, field: str, sentences: int | None) -> list[PromptRow]:
+    """Return the prompts of a file, texts cut to their first sentences if asked.
 
     Raises:
-        ValueError: if there is none, or a row has no text.
+        ValueError: if there is none, or a row has no text and no chat.
     """
-    rows = read_prompts(path, "--prompts", field)
-    for number, text in enumerate(rows, start=1):
-        if not isinstance(text, str) or not text.strip():
+    rows = read_prompt_rows(path, "--prompts", field)
+    for number, row in enumerate(rows, start=1):
+        is_text = isinstance(row.prompt, str) and row.prompt.strip()
+        if not is_text and not (is_chat(row.prompt) and sentences is None):
+            expected = "a text" if sentences is not None else "a text or chat messages"
             raise ValueError(
-                f"--prompts: row {number} of {str(path)!r} must have a text in {field!r}, got "
-                f"{text!r:.60}; correct or remove the row"
+                f"--prompts: row {number} of {str(path)!r} must have {expected} in {field!r}, got "
+                f"{row.prompt!r:.60}; correct or remove the row"
             )
     if not rows:
         raise ValueError(f"--prompts must hold at least one prompt, got the empty {str(path)!r}")
-    return rows if sentences is None else [first_sentences(text, sentences) for text in rows]
+    if sentences is None:
+        return rows
+    return [replace(row, prompt=first_sentences(row.prompt, sentences)) for row in rows]
+
+
+def _text_of(prompt: Any) -> str:
+    """Return a text that stands for a prompt; the same for the same messages."""
+    return prompt if isinstance(prompt, str) else json.dumps(list(prompt), default=str)
 
 
 def first_sentences(text: str, count: int) -> str:
@@ -128,11 +142,15 @@ def existing_file(path: Path | None, option: str) -> Path:
     return path
 
 
-def import_reward(reference: str) -> TextFunction:
+def import_reward(reference: str, columns: Collection[str] = ()) -> TextFunction:
     """Return the function that ``module:function`` or ``file.py:function`` refers to.
 
+    Args:
+        reference: names it.
+        columns: of the prompts' rows, which it may take too.
+
     Raises:
-        ValueError: if it cannot be imported or does not take prompts and responses.
+        ValueError: if it cannot be imported or does not take prompts, responses and columns.
     """
     module, _, name = reference.rpartition(":")
     if module.endswith(".py"):
@@ -140,11 +158,16 @@ def import_reward(reference: str) -> TextFunction:
     else:
         function = import_object(reference, "--reward")
     try:
-        inspect.signature(function).bind([], [])
+        signature = Signature.of(function)
+        signature.check(columns)
+        by_position, by_name = signature.arguments(
+            [], [], {name: [] for name in signature.required}
+        )
+        inspect.signature(function).bind(*by_position, **by_name)
     except TypeError as error:
         raise ValueError(
-            f"--reward must be a function of two lists of texts (prompts, responses), got "
-            f"{reference!r}: {error}"
+            f"--reward must be a function of two lists of texts (prompts, responses), and of "
+            f"columns of the prompts' rows, got {reference!r}: {error}"
         ) from error
     return function
 

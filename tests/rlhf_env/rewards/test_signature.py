@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rlhf_env.rewards.protocol import as_reward, check_reward
-from rlhf_env.rewards.signature import by_position
+from rlhf_env.rewards.signature import Signature
 from rlhf_env.task import Task
 
 
@@ -55,7 +55,8 @@ def any_number(*both: Any) -> Any:
     ],
 )
 def test_prompts_are_prompts(function: Callable[..., Any]) -> None:
-    assert by_position(function)(["p"], ["r"]) == (["p"], ["r"])
+    by_position, by_name = Signature.of(function).arguments(["p"], ["r"], {})
+    assert function(*by_position, **by_name) == (["p"], ["r"])
 
 
 def test_a_task_pays_what_the_function_means(toy15: Task) -> None:

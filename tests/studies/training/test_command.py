@@ -51,8 +51,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "    return [0.0] * (len(responses) - 1)\n"
         "def broken(prompts, responses):\n"
         "    raise KeyError('oh')\n"
-        "def of_one_list(responses):\n"
-        "    return [0.0] * len(responses)\n"
+        "def of_one_list(texts):\n"
+        "    return [0.0] * len(texts)\n"
         "calls = []\n"
         "def stopped(prompts, responses):\n"
         "    calls.append(1)\n"
@@ -376,7 +376,7 @@ def test_the_code_of_the_reviews_page_runs():
 
 
 def test_the_code_of_the_training_page_runs(files: Path):
-    use, own = python_blocks("train-your-model.md")
+    use, own, truth = python_blocks("train-your-model.md")
     assert (
         main(model_run("--ratings", "rows.jsonl", "--episodes", "8", "--out", "runs/stories")) == 0
     )
@@ -386,6 +386,8 @@ def test_the_code_of_the_training_page_runs(files: Path):
     assert found["task"].name == "my-model"
     exec(own, found)
     assert found["score"](["a", "b"], ["so happy", "sad"]) == [1.0, 0.0]
+    exec(truth, found)
+    assert found["correct"](["a", "b"], ["4", "5"], answer=["4", "4"], level=[1, 2]) == [1.0, 0.0]
 
 
 def test_what_a_model_wrote_cannot_steer_the_terminal():
