@@ -11,7 +11,7 @@ import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -22,20 +22,23 @@ from agents.settings.agent import upgraded_settings
 from agents.settings.best_of_n import BestOfNConfig
 from agents.training.checkpoint_files import (
     FILES,
-    FORMAT,
     MANIFEST,
+    NOTES,
     find_corruption,
     load_tensors,
     save_tensors,
     sync,
     unreadable,
+    write_manifest,
 )
+from agents.training.checkpoint_notes import write_notes
 from agents.training.learner import Learner
 from agents.training.weights_digest import weights_digest
-from rlhf_env.files import read_json, sha256, sync_folder, write_atomically
+from rlhf_env.files import read_json, sync_folder, write_atomically
 from rlhf_env.vector_env import RLHFVectorEnv
 
 
+@runtime_checkable
 class SavedAgent(Protocol):
     """The parts of an agent that a checkpoint holds."""
 
@@ -108,8 +111,8 @@ def _write_files(agent: SavedAgent, partial: Path) -> None:
         "threads": torch.get_num_threads(),
     }
     write_atomically(partial / "state.json", json.dumps(state, indent=1).encode())
-    manifest = {"format": FORMAT, "files": {name: sha256(partial / name) for name in FILES}}
-    write_atomically(partial / MANIFEST, json.dumps(manifest, indent=1).encode())
+    write_notes(agent, partial)
+    write_manifest(partial)
     for name in FILES:
         sync(partial / name)
 
@@ -238,7 +241,7 @@ def _check_replaceable(path: Path) -> None:
             "that it points to"
         )
     if path.is_dir():
-        foreign = {entry.name for entry in path.iterdir()} - {*FILES, MANIFEST}
+        foreign = {entry.name for entry in path.iterdir()} - {*FILES, *NOTES, MANIFEST}
         if not foreign:
             return
         raise ValueError(

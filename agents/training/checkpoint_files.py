@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rlhf_env.files import read_json, sha256
+from rlhf_env.files import read_json, sha256, write_atomically
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 FILES = ("optimizer.safetensors", "policy.safetensors", "state.json")
+"""What a checkpoint of this package's agents holds."""
+NOTES = ("README.md", "config.json")
+"""What tells people and other libraries what the folder is; restoring does not need it."""
+
+
+def write_manifest(folder: Path, names: Iterable[str] = FILES, agent: str | None = None) -> None:
+    """Write the manifest of a folder whose files are complete.
+
+    Args:
+        folder: a checkpoint.
+        names: its files.
+        agent: the class of an agent with a format of its own; None for this package's format.
+    """
+    own = {} if agent is None else {"agent": agent}
+    manifest = {"format": FORMAT, **own, "files": {name: sha256(folder / name) for name in names}}
+    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+
+
+def files_in(folder: Path) -> list[str]:
+    """Return the regular files under a folder, by relative path, less the manifest."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in found if path.as_posix() != MANIFEST)
 
 
 def find_corruption(path: Path) -> str | None:
@@ -25,12 +49,14 @@ def find_corruption(path: Path) -> str | None:
         return f"{MANIFEST} is missing or unreadable"
     if written != FORMAT:
         return f"its format is {written!r}, this version reads {FORMAT}"
-    if set(digests) != set(FILES):
+    if "agent" not in manifest and set(digests) != set(FILES):
         return f"{MANIFEST} must name {list(FILES)}, got {sorted(digests)}"
-    for name in FILES:
-        if not (path / name).is_file():
+    there = files_in(path)
+    for name, digest in digests.items():
+        # Names come from the folder: a file elsewhere is not read.
+        if name not in there:
             return f"{name} is missing"
-        if sha256(path / name) != digests[name]:
+        if sha256(path / name) != digest:
             return f"the checksum of {name} differs"
     return None
 

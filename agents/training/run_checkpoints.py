@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from agents.training.checkpoint_files import find_corruption
+from agents.training.checkpoint import SavedAgent
+from agents.training.checkpoint_files import files_in, find_corruption, write_manifest
 
 
 @runtime_checkable
@@ -78,9 +79,27 @@ class Checkpoints:
         if self.agent is None or self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.agent.save(self.folder / f"update-{update:08d}")
+        path = self.folder / f"update-{update:08d}"
+        if isinstance(self.agent, SavedAgent):
+            self.agent.save(path)
+        else:
+            self._save_own(self.agent, path)
         for path in (*self._paths()[:-2], *self.folder.glob(".update-*")):
             shutil.rmtree(path)
+
+    def _save_own(self, agent: CheckpointedAgent, path: Path) -> None:
+        """Let an agent with a format of its own write, and give the folder its name when whole."""
+        partial = path.with_name(f".{path.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        agent.save(partial)
+        if not partial.is_dir():
+            raise ValueError(
+                f"save(path) of {type(agent).__name__} must make a folder of that name, got "
+                f"{'a file' if partial.exists() else 'nothing'}; write the files into path"
+            )
+        write_manifest(partial, files_in(partial), type(agent).__name__)
+        shutil.rmtree(path, ignore_errors=True)
+        partial.rename(path)
 
     def _check_entries(self) -> None:
         """Refuse what could be neither replaced nor removed when a checkpoint is saved."""

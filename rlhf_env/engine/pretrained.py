@@ -121,6 +121,11 @@ def _loaded(path: str | Path, what: str, load: Callable[[str, bool], _Loaded]) -
             f"{what} must be a folder with a config.json or a hub id, got {name!r}, "
             f"which {'holds none' if Path(source).is_dir() else 'is not a folder'}"
         )
+    if is_folder and (Path(source) / "policy.safetensors").is_file():
+        raise ModelError(
+            f"{what} {name!r} is a checkpoint of an agent, not a model folder; write one with "
+            "agent.export(folder) or scripts/export.py"
+        )
     if is_folder and not any(Path(source).glob("*.safetensors")):
         raise ModelError(
             f"{what} {name!r} has no safetensors weights, and no other format is read; "

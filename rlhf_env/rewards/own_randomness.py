@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -34,16 +35,25 @@ class OwnRandomness(WrappedReward):
         )
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        others = _states()
-        _set_states(self._states)
-        try:
-            return function(*arguments)
-        finally:
-            self._states = _states()
-            _set_states(others)
+        with kept_randomness():
+            _set_states(self._states)
+            try:
+                return function(*arguments)
+            finally:
+                self._states = _states()
 
     def _around(self, reward: Reward) -> Self:
         return type(self)(reward, self.seed)
+
+
+@contextmanager
+def kept_randomness() -> Iterator[None]:
+    """Set the streams of ``random``, ``numpy.random`` and ``torch`` back to where they were."""
+    before = _states()
+    try:
+        yield
+    finally:
+        _set_states(before)
 
 
 def _states() -> States:

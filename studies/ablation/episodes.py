@@ -14,6 +14,7 @@ from agents.rollouts.collect import base_environment
 from agents.rollouts.kl_reward import add_policy_logprob
 from rlhf_env import Rollout, Task
 from rlhf_env.rewards.protocol import score
+from studies.experiment.acting import has_policy
 
 # Advantages are relative to other episodes, so more are drawn than shown.
 PROMPTS = 8
@@ -26,13 +27,13 @@ def example_episodes(
     """Return the first responses to the task's evaluation prompts.
 
     Args:
-        agent: any that acts. An external one is called after training only, so that its random
-            numbers during training do not change.
+        agent: any that acts. One of one's own draws from its random numbers for it, so before
+            training `studies.experiment.acting.untrained` acts in its place.
         envs: the agent's environment.
         stage: "before" or "after" training.
     """
-    if not isinstance(agent, Agent | BestOfN):
-        return [] if stage == "before" else [{"stage": stage, **_acted(agent, envs)}]
+    if not has_policy(agent):
+        return [{"stage": stage, **_acted(agent, envs)}]
     group_size = agent.config.group_size
     rollout = collect(
         envs,

@@ -19,6 +19,7 @@ SUBCOMMANDS = {
     "report": ("report", "make the HTML report and the figures of an ablation"),
     "evaluate": ("evaluate", "evaluate a saved agent, with intervals"),
     "compare": ("compare", "compare two saved agents on the same prompts"),
+    "export": ("export", "write a saved agent's policy as a Hugging Face model folder"),
     "train-reward": ("train_reward", "learn a reward from pairs, votes, ratings or marked spans"),
     "rounds": ("rounds", "label new responses, learn the reward anew, train further"),
     "overoptimization": ("overoptimization", "measure over-optimization of learned rewards"),

@@ -6,6 +6,7 @@ INTERRUPTED = {
     "ablate": "finished runs are kept, the same command continues from there",
     "compare": "nothing was changed",
     "evaluate": "nothing was changed",
+    "export": "nothing was written; the same command starts again",
     "overoptimization": "what is finished is kept, the same command continues",
     "report": "nothing was changed",
     "reward_report": "nothing was changed",

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from studies.evaluation import comparison
 from studies.evaluation.folder import COMPARISON, check_out
-from studies.evaluation.loading import Source, load_agent, load_task, read_source
+from studies.evaluation.loading import Source, check_code, load_agent, load_task, read_source
 from studies.evaluation.saved import Saved, find_saved
 from studies.evaluation.settings import Compare
 from studies.experiment.task_spec import Problem
@@ -43,8 +43,10 @@ def find_both(settings: Compare) -> tuple[Saved, Saved, Source]:
     """
     asked, trust = settings.question.problem, settings.question.trust
     first, second = find_saved(settings.first), find_saved(settings.second)
+    for saved in (first, second):
+        check_code(saved, trust=trust)
     if asked.task is not None or asked.model is not None:
-        return first, second, read_source(first, asked)
+        return first, second, read_source(first, asked, trust=trust)
     known = [saved for saved in (first, second) if saved.run is not None]
     sources = [read_source(saved, asked, trust=trust) for saved in known or [first]]
     different = differences(*(source.problem for source in sources))

@@ -15,8 +15,9 @@ from agents import Agent
 from rlhf_env import Task
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from studies.evaluation.saved import Saved
+from studies.experiment.acting import has_policy
 from studies.experiment.agent_names import is_custom
-from studies.experiment.build import make_task, shortened
+from studies.experiment.build import make_agent, make_task, shortened
 from studies.experiment.checks import check_task
 from studies.experiment.custom_task import learn_reward, load_custom_task
 from studies.experiment.inputs import TaskInputs, file_digests, read_inputs
@@ -50,6 +51,7 @@ def read_source(saved: Saved, asked: Problem, *, trust: bool = False) -> Source:
         ValueError: if neither is known, the files cannot be used or are not those that the
             agent was trained on, or the folder names code and is not trusted.
     """
+    check_code(saved, trust=trust)
     if asked.task is not None or asked.model is not None:
         return Source(problem=asked, inputs=_inputs(asked), reward=None)
     named_again = asked.own.reward
@@ -98,10 +100,36 @@ def load_agent(saved: Saved, task: Task) -> Agent:
     """Return the saved agent in an environment that pays the score at the end.
 
     Raises:
-        ValueError: if its weights do not fit the task's model.
+        ValueError: if its weights do not fit the task's model, or it is an agent of one's own that
+            has no policy.
     """
-    kind: Any = getattr(agents, saved.agent)
-    return kind.load(saved.checkpoint, gym.make_vec("RLHF-v0", num_envs=MAX_ENVS, task=task))
+    envs = gym.make_vec("RLHF-v0", num_envs=MAX_ENVS, task=task)
+    if not is_custom(saved.agent):
+        kind: Any = getattr(agents, saved.agent)
+        return kind.load(saved.checkpoint, envs)
+    assert saved.run is not None
+    agent = make_agent(saved.run.run, envs, saved.run.learning.agent_options)
+    if not has_policy(agent):
+        raise ValueError(
+            f"the folder must hold an agent with a policy, such as a class derived from "
+            f"agents.Agent, got {saved.folder} of {saved.agent!r}, which only acts; what it "
+            "reached is in the run's evaluation.json"
+        )
+    agent.restore(saved.checkpoint)
+    return agent
+
+
+def check_code(saved: Saved, *, trust: bool) -> None:
+    """Refuse to import the agent that only a folder names: the folder's author would choose it.
+
+    Raises:
+        ValueError: with the name.
+    """
+    if is_custom(saved.agent) and not trust:
+        raise ValueError(
+            f"{saved.folder} names code to run, the agent {saved.agent!r:.200}, which is not run "
+            "because a folder says so; if you trust it, give --trust"
+        )
 
 
 def _inputs(problem: Problem) -> TaskInputs | None:

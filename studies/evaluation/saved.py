@@ -10,6 +10,7 @@ from typing import Any
 import agents
 from agents.training.checkpoint_files import find_corruption
 from rlhf_env.files import read_json
+from studies.experiment.agent_names import is_custom
 from studies.experiment.task_spec import Problem
 from studies.results.folder import read_settings
 from studies.results.run_folder import WORKING_FOLDER
@@ -29,7 +30,7 @@ class Saved:
     checkpoint: Path
     """What ``agent.save`` wrote."""
     agent: str
-    """The class that wrote it."""
+    """The class that wrote it: a name in `agents`, or the ``module:Class`` of the run."""
     run: Settings | None
     """The settings of the training run that it comes from; None where no run is known."""
     digests: dict[str, str]
@@ -45,11 +46,13 @@ def find_saved(folder: Path) -> Saved:
     checkpoint = _checkpoint(folder)
     run_folder = folder if checkpoint != folder else folder.absolute().parent.parent
     fields = read_settings(run_folder) if (run_folder / CHECKPOINTS).is_dir() else {}
+    run = _run(fields, run_folder) if fields else None
+    own = None if run is None or not is_custom(run.learning.agent) else run.learning.agent
     return Saved(
         folder=folder,
         checkpoint=checkpoint,
-        agent=_agent(checkpoint),
-        run=_run(fields, run_folder) if fields else None,
+        agent=_agent(checkpoint) if own is None else own,
+        run=run,
         digests=dict(fields.get("digests", {})),
     )
 
@@ -85,8 +88,8 @@ def _check_whole(checkpoint: Path) -> None:
 
 
 def _agent(checkpoint: Path) -> str:
-    state = read_json(checkpoint / STATE)
-    name = str(state["agent"])
+    described = STATE if (checkpoint / STATE).is_file() else MANIFEST
+    name = str(read_json(checkpoint / described)["agent"])
     kind = getattr(agents, name, None) if name in agents.__all__ else None
     # The package also names its modules, such as "math".
     if not (isinstance(kind, type) and issubclass(kind, agents.Agent | agents.BestOfN)):

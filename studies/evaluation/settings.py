@@ -1,4 +1,4 @@
-"""The settings of `scripts/evaluate.py` and `scripts/compare.py`. No file is read here."""
+"""The settings of `scripts/evaluate.py`, `compare.py` and `export.py`. No file is read here."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Annotated
 import tyro
 
 from studies.experiment.numbers import whole_number
-from studies.experiment.task_checks import check_problem
+from studies.experiment.task_checks import check_model, check_problem
 from studies.experiment.task_spec import Problem
+from studies.results.run_folder import check_writable
 
 MAX_SEED = 2**63 - 1
 MAX_EPISODES = 1_000_000
@@ -28,7 +29,7 @@ class Question:
     samples: int = 4
     """Prompts whose responses are shown."""
     trust: bool = False
-    """Run the code that a training run's own settings name: its task or reward function."""
+    """Run the code that a training run's own settings name: its task, reward function or agent."""
 
 
 def _folder(name: str, text: str) -> object:
@@ -60,6 +61,38 @@ class Compare:
     question: tyro.conf.OmitArgPrefixes[Question]
     out: Path | None = None
     """Folder for the results (none given: FIRST-against-SECOND)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a saved agent's policy as a Hugging Face model folder."""
+
+    folder: Annotated[
+        tyro.conf.Positional[Path],
+        _folder("FOLDER", "The --out of scripts/train.py, or what agent.save wrote."),
+    ]
+    out: Path
+    """Folder of the model: new or empty."""
+    adapter: bool = False
+    """Write the adapter of --lora-rank alone, as peft reads it."""
+    task: str | None = None
+    """The built-in task of an agent that no run tells (or module:function)."""
+    model: str | None = None
+    """The model that such an agent began from."""
+    trust: bool = False
+    """Run the code that a training run's own settings name: its task or its agent."""
+
+
+def check_export(settings: Export) -> None:
+    """Refuse what cannot be exported, as far as the command line shows."""
+    if settings.task is not None and settings.model is not None:
+        raise ValueError(
+            f"--task and --model exclude each other, got {settings.task!r} and "
+            f"{settings.model!r}; leave one out"
+        )
+    if settings.model is not None:
+        check_model(settings.model)
+    check_writable(settings.out)
 
 
 def check_question(question: Question) -> None:

@@ -1,10 +1,10 @@
-"""The agents an ablation can name, and which settings each of them has. Torch is not imported."""
+"""The agents that commands can name, and which settings each of them has. Torch is not imported."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from agents.settings import BUILT_IN_AGENTS
@@ -110,11 +110,11 @@ def check_constructor(agent: str, made: Callable[..., Any]) -> None:
         )
 
 
-def settings_of(made: Callable[..., Any]) -> frozenset[str]:
-    """Return which of `OFFERED` a constructor takes as keyword arguments.
+def settings_of(made: Callable[..., Any], offered: Collection[str] = OFFERED) -> frozenset[str]:
+    """Return which of the settings offered a constructor takes as keyword arguments.
 
-    One that passes ``**kwargs`` on takes what the next class in the MRO takes, or all of `OFFERED`
-    if no class in the MRO is more specific. The settings of this project's agents are
+    One that passes ``**kwargs`` on takes what the next class in the MRO takes, or all that is
+    offered if no class in the MRO is more specific. The settings of this project's agents are
     the fields of their ``config_class``.
     """
     lines = [one for one in made.__mro__ if one is not object] if inspect.isclass(made) else [made]
@@ -125,15 +125,15 @@ def settings_of(made: Callable[..., Any]) -> frozenset[str]:
         known = _parameters(one)
         found |= {parameter.name for parameter in known if parameter.kind in _BY_NAME}
         if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known):
-            return frozenset(found & set(OFFERED))
+            return frozenset(found & set(offered))
     config_class = getattr(made, "config_class", None)
     if isinstance(config_class, type) and dataclasses.is_dataclass(config_class):
         fields = {one.name for one in dataclasses.fields(config_class)}
         if not issubclass(config_class, GroupConfig | PreferenceConfig):
             # As for the built-in agents: it is a setting of those that compare within groups.
             fields.discard("group_size")
-        return frozenset((found | fields) & set(OFFERED))
-    return frozenset(OFFERED)
+        return frozenset((found | fields) & set(offered))
+    return frozenset(offered)
 
 
 def parameters(function: Callable[..., Any]) -> list[str]:

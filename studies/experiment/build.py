@@ -145,7 +145,7 @@ def make_agent(
     Args:
         run: of which the agent gets what it takes.
         envs: that it acts in.
-        more: settings of a built-in agent besides, which it has.
+        more: settings besides, which it has.
     """
     offered = {
         "gamma": run.gamma,
@@ -161,7 +161,8 @@ def make_agent(
     given = {name: value for name, value in offered.items() if value is not None}
     if is_custom(run.agent):
         custom = custom_class(run.agent)
-        return custom(envs, **{k: v for k, v in given.items() if k in settings_of(custom)})
+        taken = settings_of(custom)
+        return custom(envs, **{k: v for k, v in given.items() if k in taken}, **(more or {}))
     known = BUILT_IN_AGENTS[run.agent]
     made: Callable[..., Any] = getattr(agents, known.class_name)
     # Of what a grid offers to all, such as a learning rate, an agent gets what it takes.

@@ -122,19 +122,30 @@ def check_taken(axes: Axes, budget: Budget) -> None:
         ValueError: with the option.
     """
     for agent in filter(is_custom, axes.agent):
-        taken = settings_of(custom_class(agent))
-        if budget.learning_rate is not None and "learning_rate" not in taken:
-            raise ValueError(
-                f"learning_rate must be taken by every agent of the grid, got "
-                f"{budget.learning_rate:g} and {agent!r}, whose constructor does not name it; add "
-                "the argument or leave the option out"
-            )
+        check_learning_rate(agent, budget.learning_rate)
     for name in ("kl_placement", "kl_estimator"):
         if getattr(axes, name) and not any(name in agent_fields(agent) for agent in axes.agent):
             raise ValueError(
                 f"{name} must be a setting of one of the agents at least, got {axes.agent[0]!r}, "
                 "which has none; leave the option out"
             )
+
+
+def check_learning_rate(agent: str, learning_rate: float | None) -> None:
+    """Refuse a step size that an agent of one's own would ignore.
+
+    Args:
+        agent: ``module:Class``.
+        learning_rate: as it was asked for; None if it was not.
+
+    Raises:
+        ValueError: with both.
+    """
+    if learning_rate is not None and "learning_rate" not in settings_of(custom_class(agent)):
+        raise ValueError(
+            f"learning_rate must be taken by every agent, got {learning_rate:g} and {agent!r}, "
+            "whose constructor does not name it; add the argument or leave the option out"
+        )
 
 
 def check_densities(densities: Sequence[str], budget: Budget) -> None:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from agents.settings import BUILT_IN_AGENTS, KL_ESTIMATORS, KL_PLACEMENTS, PreferenceConfig
 from rlhf_env.checks import did_you_mean
-from studies.experiment.agent_names import AGENT_AXES, agent_fields
-from studies.experiment.checks import check_horizon, check_task, known_horizon
+from studies.experiment.agent_names import (
+    AGENT_AXES,
+    OFFERED,
+    agent_fields,
+    custom_class,
+    is_custom,
+    settings_of,
+)
+from studies.experiment.checks import (
+    check_horizon,
+    check_learning_rate,
+    check_task,
+    known_horizon,
+)
 from studies.experiment.names import DENSITIES, GRANULARITIES, check_name
 from studies.experiment.numbers import number, whole_number
 from studies.experiment.task_checks import check_problem
-from studies.training.settings import Learning, Settings
+from studies.training.settings import AGENT_OPTIONS, Learning, Settings
 
 MAX_SEED = 2**63 - 1
 NO_DISCOUNT = 1.0
@@ -43,15 +59,10 @@ def check_lengths(learning: Learning, horizon: int) -> None:
 
 def check_learning(learning: Learning) -> None:
     """Refuse an agent that does not exist, and settings that it does not have or cannot use."""
-    if learning.agent not in BUILT_IN_AGENTS and ":" not in learning.agent:
+    if not is_custom(learning.agent) and learning.agent not in BUILT_IN_AGENTS:
         raise ValueError(
-            f"--agent must be one of {', '.join(BUILT_IN_AGENTS)}, got {learning.agent!r}"
-            f"{did_you_mean(learning.agent, list(BUILT_IN_AGENTS))}"
-        )
-    if ":" in learning.agent:
-        raise ValueError(
-            f"--agent must be the name of a built-in agent, got {learning.agent!r}; "
-            "scripts/ablate.py also runs agents of your own"
+            f"--agent must be one of {', '.join(BUILT_IN_AGENTS)} or module:Class, got "
+            f"{learning.agent!r}{did_you_mean(learning.agent, list(BUILT_IN_AGENTS))}"
         )
     whole_number("--episodes", learning.episodes, 1)
     whole_number("--episodes-per-update", learning.episodes_per_update, 1)
@@ -76,6 +87,8 @@ def check_learning(learning: Learning) -> None:
                 "leave it out or choose another agent"
             )
     _check_options(learning)
+    if is_custom(learning.agent):
+        check_learning_rate(learning.agent, learning.learning_rate)
     _check_minibatches(learning)
     if learning.group_size is not None:
         _check_group(learning.group_size, learning.episodes_per_update)
@@ -84,10 +97,11 @@ def check_learning(learning: Learning) -> None:
 
 def _check_preferences(learning: Learning) -> None:
     """Refuse comparisons for an agent that does not learn from any."""
-    known = BUILT_IN_AGENTS[learning.agent].config_class
+    known = _known(learning).config_class
+    takes_them = isinstance(known, type) and issubclass(known, PreferenceConfig)
     for name in ("preferences", "held_out"):
         value = getattr(learning, name)
-        if value is not None and not issubclass(known, PreferenceConfig):
+        if value is not None and not takes_them:
             raise ValueError(
                 f"--{name.replace('_', '-')} is for agents that learn from comparisons, got "
                 f"{str(value)!r} for {learning.agent}; choose dpo, ..., or leave it out"
@@ -105,9 +119,9 @@ def _check_preferences(learning: Learning) -> None:
 
 def _check_options(learning: Learning) -> None:
     """Refuse options that the agent does not have."""
-    known = BUILT_IN_AGENTS[learning.agent].settings
+    known = _known(learning)
     for name, value in learning.agent_options.items():
-        if name not in known:
+        if name not in known.settings:
             raise ValueError(
                 f"--{name.replace('_', '-')} is not a setting of {learning.agent}, got {value}; "
                 "leave it out or choose another agent"
@@ -118,9 +132,35 @@ def _check_options(learning: Learning) -> None:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """What is known of an agent before it is made."""
+
+    settings: frozenset[str]
+    """Names of those that it takes."""
+    config_class: Callable[..., Any] | None
+    """Checks its settings; None for an agent of one's own that has no such class."""
+    preset: Mapping[str, Any]
+    """Settings that turn its class into this agent."""
+
+
+def _known(learning: Learning) -> _Known:
+    if not is_custom(learning.agent):
+        known = BUILT_IN_AGENTS[learning.agent]
+        return _Known(settings=known.settings, config_class=known.config_class, preset=known.preset)
+    made = custom_class(learning.agent)
+    return _Known(
+        settings=settings_of(made, (*OFFERED, *AGENT_OPTIONS)),
+        config_class=getattr(made, "config_class", None),
+        preset={},
+    )
+
+
 def _check_together(learning: Learning) -> None:
     """Let the agent's own settings check the options' values, without torch."""
-    known = BUILT_IN_AGENTS[learning.agent]
+    known = _known(learning)
+    if known.config_class is None:
+        return
     shared = {"episodes_per_update": learning.episodes_per_update}
     shared |= {} if learning.group_size is None else {"group_size": learning.group_size}
     shared |= {"gamma": learning.gamma}
@@ -129,8 +169,9 @@ def _check_together(learning: Learning) -> None:
 
 
 def _check_minibatches(learning: Learning) -> None:
-    agent, episodes = learning.agent, learning.episodes_per_update
-    count = learning.minibatches or BUILT_IN_AGENTS[agent].minibatches
+    agent, episodes, known = learning.agent, learning.episodes_per_update, _known(learning)
+    usual = 1 if known.config_class is None else known.config_class(**known.preset)
+    count = learning.minibatches or getattr(usual, "minibatches", 1)
     if episodes % count:
         below, above = episodes // count * count, -(-episodes // count) * count
         choices = f"{below} or {above}" if below else str(above)

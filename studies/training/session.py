@@ -17,13 +17,15 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from agents import Agent, PreferenceAgent, train
-from agents.rollouts.kl_reward import add_policy_logprob
+from agents import PreferenceAgent, train
+from agents.rollouts.collect import base_environment
 from rlhf_env.mdp.render import printable
 from rlhf_env.rewards.metrics.held_out import HeldOutFigures, held_out_figures
+from rlhf_env.rewards.own_randomness import kept_randomness
 from rlhf_env.rewards.protocol import score
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.task import Task
+from studies.experiment.acting import Envs, evaluate, respond, untrained
 from studies.experiment.build import make_agent, make_envs, make_task, shortened
 from studies.experiment.custom_checks import hush, try_reward
 from studies.experiment.custom_task import learn_reward, load_custom_task
@@ -51,8 +53,14 @@ class Assembly:
 
     task: Task
     """The prompts and the reward."""
-    agent: Agent
+    agent: Any
     """The agent to train."""
+    envs: Envs
+    """Its environment."""
+    untrained: Any
+    """What acts before training: the agent, or a twin of one whose random numbers acting uses."""
+    untrained_envs: Envs
+    """The environment of that one."""
     learned: TextRegressionReward | None
     """The reward, where it was learned from ratings."""
     figures: HeldOutFigures | None
@@ -93,14 +101,23 @@ def assemble(
     weights = sum(parameter.numel() for parameter in task.reference.parameters())
     if weights < ONE_THREAD_BELOW and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
-    given = {} if preferences is None else preferences.arguments(settings.out)
+    options, device = dict(settings.learning.agent_options), settings.learning.device
+    if preferences is not None:
+        options |= preferences.arguments(settings.out)
+    envs = make_envs(settings.run, task, device)
     with noting(console):
-        agent = make_agent(
-            settings.run,
-            make_envs(settings.run, task, settings.learning.device),
-            settings.learning.agent_options | given,
-        )
-    return Assembly(task=task, agent=agent, learned=learned, figures=figures)
+        agent = make_agent(settings.run, envs, options)
+    with kept_randomness():
+        twin, twin_envs = untrained(settings.run, task, agent, options, device)
+    return Assembly(
+        task=task,
+        agent=agent,
+        envs=envs,
+        untrained=twin,
+        untrained_envs=twin_envs,
+        learned=learned,
+        figures=figures,
+    )
 
 
 @contextmanager
@@ -134,26 +151,29 @@ def run(settings: Settings, assembly: Assembly, asked: dict[str, object], consol
         ValueError: if another process uses the folder.
         OSError: if it cannot be written.
     """
-    task, agent, learning = assembly.task, assembly.agent, settings.learning
+    task, agent, envs, learning = assembly.task, assembly.agent, assembly.envs, settings.learning
     with claim(settings.out, asked):
         if assembly.learned is not None:
             assembly.learned.save(settings.out / REWARD)
         describe(assembly, console)
         prompts = shown_prompts(task, settings)
-        before = evaluated(assembly, learning.eval_episodes)
-        first = respond(assembly, prompts, "before")
+        twin, twin_envs = assembly.untrained, assembly.untrained_envs
+        with kept_randomness():
+            before = evaluated(twin, twin_envs, learning.eval_episodes)
+            first = records(task, twin, twin_envs, prompts, "before")
         console.print(evaluation_table({"before": before}))
         print_samples(console, [first])
         console.print()
         train(
             agent,
-            agent.envs,
+            envs,
             learning.episodes,
+            episodes_per_update=learning.episodes_per_update,
             log_dir=settings.out,
             checkpoint_every=CHECKPOINT_EVERY,
         )
-        after = evaluated(assembly, learning.eval_episodes)
-        last = respond(assembly, prompts, "after")
+        after = evaluated(agent, envs, learning.eval_episodes)
+        last = records(task, agent, envs, prompts, "after")
         write_samples(settings.out, [*first, *last])
         figures = None if assembly.figures is None else dataclasses.asdict(assembly.figures)
         evaluation = {
@@ -168,10 +188,9 @@ def run(settings: Settings, assembly: Assembly, asked: dict[str, object], consol
     console.print(f"\nresults in {settings.out}", markup=False)
 
 
-def evaluated(assembly: Assembly, episodes: int) -> dict[str, float]:
+def evaluated(agent: Any, envs: Envs, episodes: int) -> dict[str, float]:
     """Return the figures of the responses, and of how held-out comparisons are predicted."""
-    found = assembly.agent.evaluate(episodes)
-    agent = assembly.agent
+    found = evaluate(agent, envs, episodes)
     if not isinstance(agent, PreferenceAgent) or agent.held_out is None:
         return found
     held_out = agent.preference_figures()
@@ -181,12 +200,13 @@ def evaluated(assembly: Assembly, episodes: int) -> dict[str, float]:
 def describe(assembly: Assembly, console: Console) -> None:
     """Print the task, its reward, and how good a learned reward is."""
     task = assembly.task
+    kl_coef = getattr(assembly.agent, "kl_coef", base_environment(assembly.envs).kl_coef)
     weights = sum(parameter.numel() for parameter in task.reference.parameters())
     console.print(
         f"task {printable(task.name)}: {weights:,} weights, {len(task.prompts):,} prompts to "
         f"train on and {len(task.eval_prompts):,} to evaluate on, up to {task.max_new_tokens} new "
         "tokens, "
-        f"KL coefficient {assembly.agent.kl_coef:g}",
+        f"KL coefficient {kl_coef:g}",
         markup=False,
     )
     if assembly.figures is not None:
@@ -202,12 +222,13 @@ def shown_prompts(task: Task, settings: Settings) -> list[Any]:
     return [task.eval_prompts[row] for row in rows]
 
 
-def respond(assembly: Assembly, prompts: list[Any], stage: str) -> list[dict[str, Any]]:
+def records(
+    task: Task, agent: Any, envs: Envs, prompts: list[Any], stage: str
+) -> list[dict[str, Any]]:
     """Return the agent's response to each prompt, as the rows of ``samples.jsonl``."""
     if not prompts:
         return []
-    task = assembly.task
-    rollout = add_policy_logprob(assembly.agent.sample(prompts))
+    rollout = respond(agent, envs, prompts)
     gold = None
     if task.gold is not None:
         gold = score(task.gold, rollout.prompts(), rollout.responses()).tolist()

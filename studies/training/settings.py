@@ -39,7 +39,7 @@ class Learning:
     """Who learns, how, and for how long."""
 
     agent: str = "ppo"
-    """The agent: ppo, grpo, ..."""
+    """The agent: ppo, grpo, ..., or module:Class of your own."""
     preferences: Path | None = None
     """JSONL or Parquet file of comparisons, rankings, ratings or thumbs to learn from, for agents
     that learn from comparisons (none given: they compare their own responses)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,3 +61,31 @@ class NoUpdate:
 def make_by_name_only(*, envs: Any, gamma: float, seed: int) -> Uniform:
     """Return an agent, if the environments are named."""
     return Uniform(envs, gamma=gamma, seed=seed)
+
+
+class Leaning(Uniform):
+    """It leans to the tokens that it was paid for, and can be saved."""
+
+    def __init__(self, envs: Any, *, gamma: float, seed: int) -> None:
+        super().__init__(envs, gamma=gamma, seed=seed)
+        self.counts, self.updates = np.ones(3), 0
+
+    def act(self, observation: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        share = self.counts / self.counts.sum()
+        tokens = self.generator.choice(3, size=len(observation["input_ids"]), p=share)
+        return tokens, np.log(share[tokens])
+
+    def update(self, rollout: Any) -> dict[str, float]:
+        best = int(rollout.score.argmax())
+        self.counts += np.bincount(rollout.responses()[best].numpy(), minlength=3)
+        self.updates += 1
+        return {"leaning": float(self.counts.max() / self.counts.sum())}
+
+    def save(self, path: Path) -> None:
+        path.mkdir()
+        state = [self.counts.tolist(), self.updates, self.generator.bit_generator.state]
+        (path / "leaning.json").write_text(json.dumps(state))
+
+    def restore(self, path: Path) -> None:
+        counts, self.updates, state = json.loads((path / "leaning.json").read_text())
+        self.counts, self.generator.bit_generator.state = np.array(counts), state

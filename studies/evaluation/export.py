@@ -1,0 +1,61 @@
+"""The work of `scripts/export.py`."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from torch import Tensor
+
+from agents import Agent
+from rlhf_env import Task
+from rlhf_env.defaults import MAX_NEW_TOKENS, MAX_PROMPT_TOKENS
+from studies.evaluation.loading import check_code, load_agent, load_task, read_source
+from studies.evaluation.saved import Saved, find_saved
+from studies.evaluation.settings import Export
+from studies.experiment.custom_checks import hush
+from studies.experiment.custom_task import options_named
+from studies.experiment.task_spec import Problem
+
+
+def run(settings: Export) -> None:
+    """Load the agent's weights and write them as a model folder.
+
+    Raises:
+        ValueError: if there is no agent, its model is not known, or the folder is taken.
+        OSError: if it cannot be written.
+    """
+    saved = find_saved(settings.folder)
+    check_code(saved, trust=settings.trust)
+    hush()
+    agent = load_agent(saved, _task(saved, settings))
+    if not isinstance(agent, Agent):
+        raise ValueError(
+            f"the folder must hold an agent that trained a policy, got {saved.folder} of "
+            f"{saved.agent}, which chooses among responses of the reference"
+        )
+    agent.export(settings.out, adapter=settings.adapter)
+    console = Console(highlight=False, soft_wrap=True)
+    kind = "adapter" if settings.adapter else "model"
+    console.print(f"{kind} after {agent.updates:,} updates in {settings.out}", markup=False)
+
+
+def _task(saved: Saved, settings: Export) -> Task:
+    """Return a task with the model of the agent's own, whose weights the agent replaces."""
+    problem = Problem(task=settings.task, model=settings.model)
+    if settings.task is None and settings.model is None and saved.run is not None:
+        problem = saved.run.problem
+    if problem.model is None:
+        # Neither rewards nor prompts are asked for, but only a task names a built-in model.
+        return load_task(read_source(saved, Problem(task=settings.task), trust=settings.trust))
+    own = problem.own
+    with options_named():
+        return Task.from_pretrained(
+            problem.model,
+            reward=_unused,
+            prompts=[[0]],
+            max_prompt_tokens=own.max_prompt_tokens or MAX_PROMPT_TOKENS,
+            max_new_tokens=own.max_new_tokens or MAX_NEW_TOKENS,
+        )
+
+
+def _unused(prompts: list[Tensor], responses: list[Tensor]) -> list[float]:
+    return [0.0] * len(responses)
