@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from rich.console import Console
 
 from agents import PreferenceAgent, train
 from agents.rollouts.collect import base_environment
+from agents.rollouts.contract import check_methods
 from rlhf_env.mdp.render import printable
 from rlhf_env.rewards.metrics.held_out import HeldOutFigures, held_out_figures
 from rlhf_env.rewards.own_randomness import kept_randomness
@@ -26,8 +27,9 @@ from rlhf_env.rewards.protocol import score
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.task import Task
 from studies.experiment.acting import Envs, evaluate, respond, untrained
+from studies.experiment.agent_names import is_custom
 from studies.experiment.build import make_agent, make_envs, make_task, shortened
-from studies.experiment.custom_checks import hush, try_reward
+from studies.experiment.custom_checks import MAX_ERROR, hush, try_reward
 from studies.experiment.custom_task import learn_reward, load_custom_task
 from studies.experiment.inputs import TaskInputs
 from studies.reporting.console import evaluation_table, print_samples, sample_records
@@ -106,7 +108,7 @@ def assemble(
         options |= preferences.arguments(settings.out)
     envs = make_envs(settings.run, task, device)
     with noting(console):
-        agent = make_agent(settings.run, envs, options)
+        agent = made_agent(settings, envs, options)
     with kept_randomness():
         twin, twin_envs = untrained(settings.run, task, agent, options, device)
     return Assembly(
@@ -118,6 +120,27 @@ def assemble(
         learned=learned,
         figures=figures,
     )
+
+
+def made_agent(settings: Settings, envs: Envs, options: Mapping[str, Any]) -> Any:
+    """Return the agent; of one of one's own, say in one sentence why it cannot be made.
+
+    Raises:
+        ValueError: with the error of its constructor, or the method that it lacks.
+    """
+    name = settings.learning.agent
+    if not is_custom(name):
+        return make_agent(settings.run, envs, options)
+    try:
+        agent = make_agent(settings.run, envs, options)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:MAX_ERROR]
+        raise ValueError(
+            f"agent {name!r} must be made with the environments and the settings that it names, "
+            f"got {type(error).__name__}: {reason}; correct its constructor"
+        ) from error
+    check_methods("agent", agent, ("act", "update"), "act(observation) and update(rollout)")
+    return agent
 
 
 @contextmanager

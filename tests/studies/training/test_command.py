@@ -202,7 +202,7 @@ def test_an_interrupted_run_ends_in_one_line_and_goes_on_the_same(
 REFUSED = [
     (["--task", "revews"], "did you mean 'reviews'"),
     (["--agent", "pppo"], "did you mean 'ppo'"),
-    (["--agent", "json:loads"], "agent"),
+    (["--agent", "json:loads"], "agent 'json:loads' must be made with the environments"),
     (["--density", "terminl"], "did you mean 'terminal'"),
     (["--granularity", "tokens"], "did you mean 'token'"),
     (["--granularity", "macro_0"], "got 'macro_0'"),
