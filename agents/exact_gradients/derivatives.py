@@ -112,8 +112,15 @@ def output_jacobian(agent: Agent, responses: Responses, columns: Tensor) -> Tens
 
 
 def trained_weights(agent: Agent) -> list[Tensor]:
-    """Return the trainable weights of the language model."""
-    return [weight for weight in agent.policy.model.parameters() if weight.requires_grad]
+    """Return the trainable weights of the language model.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    weights = [weight for weight in agent.policy.model.parameters() if weight.requires_grad]
+    if not weights:
+        raise ValueError("the policy's model has no trainable weight; unfreeze some of them")
+    return weights
 
 
 def as_double(record: Record) -> Record:

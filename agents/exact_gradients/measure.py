@@ -25,8 +25,10 @@ from rlhf_env.checks import check_count, check_number
 from rlhf_env.exact.solution import Policy as AnyPolicy
 from rlhf_env.rollout import Rollout
 
-# Of groups that are enumerated: the 319,770 of 8 out of 15 responses take seconds.
+# Of groups that are enumerated together: the 319,770 of 8 out of 15 responses take seconds.
 _MOST_GROUPS = 400_000
+# Of updates that are enumerated one by one: the 3,060 of 4 out of 15 responses likewise.
+_MOST_UPDATES = 5_000
 _LARGEST_COVARIANCE = 1024
 _PROBES = 6
 
@@ -150,7 +152,7 @@ def exact_gradients(
     for part, (_, weight) in zip(slopes, units.chunks(), strict=True):
         moments.add(part.index_select(1, columns).to_dense() @ jacobian, weight)
     share = responses.probability / responses.prompts
-    ratio = _probability(said) / responses.probability
+    ratio = torch.where(share > 0, _probability(said) / responses.probability, 0.0)
     return ExactGradients(
         expected=moments.mean,
         truth=truth[columns] @ jacobian,
@@ -172,13 +174,17 @@ def _acted(agent: Agent, rollout: Rollout, said: PolicyOutput, *, is_stale: bool
 
 def _units(rule: LossDerivatives, draws: int, generator: np.random.Generator) -> Units:
     """Return the groups of an update, if its gradient is their mean; else updates."""
-    config = rule.agent.config
-    size, groups = config.group_size, config.episodes_per_update // config.group_size
-    if groups == 1 or _is_mean_of_groups(rule):
-        if count_groups(rule.responses, size) <= _MOST_GROUPS:
-            return every_group(rule.responses, size, is_joint=groups > 1)
-        groups = 1
-    return drawn_updates(rule.responses, groups, size, draws, generator)
+    config, responses = rule.agent.config, rule.responses
+    size, episodes = config.group_size, config.episodes_per_update
+    if _is_mean_of_groups(rule):
+        if count_groups(responses, size) <= _MOST_GROUPS:
+            return every_group(responses, size, is_joint=True)
+        return drawn_updates(responses, 1, size, draws, generator)
+    # One group, or episodes that are groups of one: an update is a multiset of responses.
+    is_one_draw = size == episodes or (size == 1 and responses.prompts == 1)
+    if is_one_draw and count_groups(responses, episodes) <= _MOST_UPDATES:
+        return every_group(responses, episodes, is_joint=False)
+    return drawn_updates(responses, episodes // size, size, draws, generator)
 
 
 def _is_mean_of_groups(rule: LossDerivatives) -> bool:

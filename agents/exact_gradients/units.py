@@ -45,7 +45,7 @@ class Units:
 
 def count_groups(responses: Responses, size: int) -> int:
     """Return how many different groups of a size there are."""
-    sizes = torch.bincount(responses.prompt).tolist()
+    sizes = torch.bincount(responses.prompt[responses.probability > 0]).tolist()
     return sum(math.comb(count + size - 1, size) for count in sizes)
 
 
@@ -53,7 +53,9 @@ def every_group(responses: Responses, size: int, *, is_joint: bool) -> Units:
     """Return all groups of responses to one prompt, with their probabilities."""
     rows, weights = [], []
     for prompt in range(responses.prompts):
-        numbers = (responses.prompt == prompt).nonzero().flatten()
+        # What is never sampled, as under top-k, has no log-probability to learn from.
+        is_possible = (responses.prompt == prompt) & (responses.probability > 0)
+        numbers = is_possible.nonzero().flatten()
         groups = torch.tensor(list(combinations_with_replacement(range(len(numbers)), size)))
         logs = responses.probability[numbers].log()
         rows.append(numbers[groups])

@@ -24,6 +24,7 @@ SUBCOMMANDS = {
     "rounds": ("rounds", "label new responses, learn the reward anew, train further"),
     "overoptimization": ("overoptimization", "measure over-optimization of learned rewards"),
     "variance": ("variance", "measure the variance of policy gradients"),
+    "estimators": ("estimators", "measure bias and variance of every gradient estimator"),
     "reward-report": ("reward_report", "report how well reward models agree with people"),
 }
 

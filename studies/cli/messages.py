@@ -13,6 +13,7 @@ INTERRUPTED = {
     "rounds": "finished rounds are kept, the same command continues from there",
     "train": "what is saved is kept, the same command continues from there",
     "train_reward": "nothing was written",
+    "estimators": "the same command starts again",
     "variance": "the same command starts again",
 }
 

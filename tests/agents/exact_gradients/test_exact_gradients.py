@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,7 +17,7 @@ from agents import GRPO, PPO, RLOO, Agent, DrGRPO, PolicyOutput, Reinforce
 from agents.exact_gradients import ExactGradients, exact_gradients
 from agents.exact_gradients.derivatives import trained_weights
 from agents.exact_gradients.responses import every_response
-from agents.exact_gradients.units import count_groups, every_group
+from agents.exact_gradients.units import count_groups, drawn_updates, every_group
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 from rlhf_env.tasks import load_task
@@ -187,6 +189,22 @@ def test_whitening_is_drawn_and_says_how_surely(toy15: Task) -> None:
     assert found.unit_episodes == 16
     assert found.bias_error > 0.01
     assert torch.equal(found.expected, again.expected)
+
+
+def test_updates_whose_episodes_are_not_apart_are_enumerated(toy15: Task) -> None:
+    settings = {"gae_lambda": 1.0, "episodes_per_update": 2, "minibatches": 1}
+    agent = agent_of(PPO, toy15, **settings)
+    whole = exact_gradients(agent)
+    assert whole.standard_error is None
+    assert whole.unit_episodes == 2
+    responses = every_response(agent)
+    pairs = drawn_updates(responses, 2, 1, 20_000, np.random.default_rng(0)).rows.sort(dim=1)[0]
+    seen, counts = pairs.unique(dim=0, return_counts=True)
+    units = every_group(responses, 2, is_joint=False)
+    chance = dict(zip(map(tuple, units.rows.tolist()), units.weight.tolist(), strict=True))
+    for pair, count in zip(map(tuple, seen.tolist()), counts.tolist(), strict=True):
+        expected = 20_000 * chance[pair]
+        assert abs(count - expected) <= 5 * math.sqrt(expected) + 5, pair
 
 
 @pytest.mark.parametrize("bad", [{"draws": 1}, {"gamma": 1.5}])

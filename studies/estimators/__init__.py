@@ -1,0 +1,1 @@
+"""Bias and variance of the gradient estimators of agents, by enumeration."""
