@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 import agents
 import rlhf_env
 from agents.algorithms.rloo import RLOO
-from benchmarks.answers import answer_ids
+from benchmarks.answers import pair_ids
 from benchmarks.works import Order, conversation
 from rlhf_env.rewards.classifier import ClassifierReward
 
@@ -57,11 +57,7 @@ def make_agent(order: Order) -> agents.Agent:
 
 def dpo_agent(order: Order, envs: Any, shared: dict[str, Any]) -> agents.Agent:
     """Return an agent that learns from the order's pairs, the reference asked already."""
-    triples = [
-        (prompt, *answers)
-        for prompt, answers in zip(order.prompts(), answer_ids(order), strict=True)
-    ]
-    agent = agents.DPO(envs, preferences=triples, **shared)
+    agent = agents.DPO(envs, preferences=pair_ids(order), **shared)
     agent.collect()
     return agent
 

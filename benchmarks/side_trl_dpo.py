@@ -11,7 +11,7 @@ import trl
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks.answers import answer_ids
+from benchmarks.answers import pair_ids
 from benchmarks.side_trl_group import Steps
 from benchmarks.works import Order, conversation
 
@@ -55,7 +55,7 @@ def make_trainer(order: Order, steps: Steps, output: str) -> Any:
     }
     tokenizer = AutoTokenizer.from_pretrained(order.folder)
     texts: dict[str, list[str]] = {"prompt": [], "chosen": [], "rejected": []}
-    for prompt, answers in zip(order.prompts(), answer_ids(order), strict=True):
+    for prompt, *answers in pair_ids(order):
         texts["prompt"].append(tokenizer.decode(prompt))
         for side, ids in zip(("chosen", "rejected"), answers, strict=True):
             # TRL adds the end token, and joins the texts without a space.
