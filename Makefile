@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 LOWEST := .venv-lowest
 ALL    := .venv-all
+RLLIB  := .venv-rllib
 # Checkers, stepping, the exact solver, PPO, GRPO, adapters, checkpoints, rewards, reports.
 LOWEST_TESTS := tests/rlhf_env/test_checkers.py tests/rlhf_env/test_vector_env.py tests/rlhf_env/exact \
 	tests/rlhf_env/rewards/metrics tests/rlhf_env/rewards/test_text_regression.py tests/wrappers/test_macro_action.py \
@@ -16,7 +17,7 @@ ALL_TESTS := tests/peers tests/clients tests/studies/execution/test_real_ray.py 
 	tests/rlhf_env/rewards/feedback tests/rlhf_env/rewards/test_lexicon.py \
 	tests/rlhf_env/rewards/test_text_regression.py tests/studies/training/test_command.py
 
-.PHONY: demo test test-slow test-lowest test-all lint format setup clean
+.PHONY: demo test test-slow test-lowest test-all test-rllib lint format setup clean
 
 setup: $(READY)
 
@@ -54,8 +55,19 @@ $(ALL)/.installed: pyproject.toml constraints.txt constraints-peers.txt
 	$(ALL)/bin/python -m pip install --quiet --no-deps -c constraints-peers.txt tianshou
 	touch $(ALL)/.installed
 
-test-all: $(ALL)/.installed  ## what needs other libraries, a Ray cluster or the real data
+test-all: $(ALL)/.installed test-rllib  ## what needs other libraries, a Ray cluster or the real data
 	OMP_NUM_THREADS=1 $(ALL)/bin/python -m pytest $(ALL_TESTS)
+
+# RLlib pins Gymnasium 1.2.2, so it has an environment of its own: constraints.txt but for that line.
+$(RLLIB)/.installed: pyproject.toml constraints.txt constraints-peers.txt constraints-rllib.txt
+	$(PYTHON) -m venv $(RLLIB)
+	grep -v '^gymnasium==' constraints.txt > $(RLLIB)/constraints.txt
+	$(RLLIB)/bin/python -m pip install --quiet -c $(RLLIB)/constraints.txt -c constraints-peers.txt \
+		-c constraints-rllib.txt --editable . 'ray[rllib]' pytest pytest-timeout
+	touch $(RLLIB)/.installed
+
+test-rllib: $(RLLIB)/.installed  ## RLlib on the environment
+	OMP_NUM_THREADS=1 $(RLLIB)/bin/python -m pytest tests/clients/test_rllib.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -69,4 +81,4 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(ALL) runs
+	rm -rf $(VENV) $(LOWEST) $(ALL) $(RLLIB) runs
