@@ -23,6 +23,7 @@ SUBCOMMANDS = {
     "train-reward": ("train_reward", "learn a reward from pairs, votes, ratings or marked spans"),
     "rounds": ("rounds", "label new responses, learn the reward anew, train further"),
     "overoptimization": ("overoptimization", "measure over-optimization of learned rewards"),
+    "preference": ("preference", "learn from comparisons directly and by a reward model"),
     "variance": ("variance", "measure the variance of policy gradients"),
     "estimators": ("estimators", "measure bias and variance of every gradient estimator"),
     "reward-report": ("reward_report", "report how well reward models agree with people"),

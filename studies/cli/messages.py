@@ -8,6 +8,7 @@ INTERRUPTED = {
     "evaluate": "nothing was changed",
     "export": "nothing was written; the same command starts again",
     "overoptimization": "what is finished is kept, the same command continues",
+    "preference": "what is finished is kept, the same command continues",
     "report": "nothing was changed",
     "reward_report": "nothing was changed",
     "rounds": "finished rounds are kept, the same command continues from there",
