@@ -5,6 +5,7 @@ from __future__ import annotations
 INTERRUPTED = {
     "ablate": "finished runs are kept, the same command continues from there",
     "compare": "nothing was changed",
+    "credit": "the same command starts again",
     "evaluate": "nothing was changed",
     "export": "nothing was written; the same command starts again",
     "overoptimization": "what is finished is kept, the same command continues",
@@ -12,6 +13,7 @@ INTERRUPTED = {
     "report": "nothing was changed",
     "reward_report": "nothing was changed",
     "rounds": "finished rounds are kept, the same command continues from there",
+    "scaling": "finished runs are kept, the same command continues from there",
     "train": "what is saved is kept, the same command continues from there",
     "train_reward": "nothing was written",
     "estimators": "the same command starts again",

@@ -63,7 +63,7 @@ def test_nothing_named_is_the_help_and_a_failure(
             "xyz",
             "rlhf-env: there is no subcommand 'xyz'; choose from train, ablate, report, evaluate, "
             "compare, export, train-reward, rounds, overoptimization, preference, variance, "
-            "estimators, reward-report\n",
+            "estimators, credit, scaling, reward-report\n",
         ),
     ],
 )

@@ -1,0 +1,1 @@
+"""Which credit assignments find the tokens that earned the score."""

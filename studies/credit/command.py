@@ -1,0 +1,19 @@
+"""The work of `scripts/credit.py`."""
+
+from __future__ import annotations
+
+from studies.credit.session import run_study
+from studies.credit.settings import Study
+from studies.execution.failure import CommandFailed
+
+
+def run(study: Study) -> None:
+    """Run the study.
+
+    Raises:
+        CommandFailed: if a run or a file failed.
+    """
+    try:
+        run_study(study)
+    except (RuntimeError, OSError) as error:
+        raise CommandFailed(str(error)) from error

@@ -1,0 +1,1 @@
+"""How the episodes that agents need grow with the horizon."""

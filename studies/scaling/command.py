@@ -1,0 +1,19 @@
+"""The work of `scripts/scaling.py`."""
+
+from __future__ import annotations
+
+from studies.execution.failure import CommandFailed
+from studies.scaling.session import run_study
+from studies.scaling.settings import Study
+
+
+def run(study: Study) -> None:
+    """Run the study.
+
+    Raises:
+        CommandFailed: if a run or a file failed.
+    """
+    try:
+        run_study(study)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise CommandFailed(str(error)) from error
