@@ -39,11 +39,11 @@ class ImplicitReward(DensityWrapper, RecordConstructorArgs):
         >>> task = rlhf_env.load_task("toy15")
         >>> policy = copy.deepcopy(task.reference)
         >>> with torch.no_grad():
-        ...     _ = policy.lm_head.weight[1].add_(1.0)  # token 1 is e times as likely, before norm
+        ...     _ = policy.lm_head.weight[1].add_(1.0)  # token 1 is e times as likely, then scaled
         >>> env = ImplicitReward(gym.make("RLHF-v0", task=task, kl_coef=0.0), policy, beta=0.5)
         >>> _ = env.reset(seed=0)
         >>> [round(float(env.step(token)[1]), 3) for token in (1, 2, 0)]
-        [0.414, -0.173, 0.509]
+        [0.414, -0.333, 0.669]
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +38,12 @@ def all_ids(prompt: Tensor, response: Tensor) -> Tensor:
 
 def moved_reference(env: Any) -> Any:
     """The reference with another output for each token."""
-    policy = copy.deepcopy(env.unwrapped.mdp.task.reference)
+    return _moved(env.unwrapped.mdp.task.reference)
+
+
+@functools.lru_cache(maxsize=8)
+def _moved(reference: Any) -> Any:
+    policy = copy.deepcopy(reference)
     with torch.no_grad():
         weight = policy.get_output_embeddings().weight
         weight.add_(0.2 * torch.sin(torch.arange(weight.numel()).reshape(weight.shape).float()))
