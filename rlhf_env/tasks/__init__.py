@@ -30,7 +30,7 @@ __all__ = [
 
 # Families of automaton tasks; the horizon follows in the name.
 _FAMILIES = ("brackets", "chain", "delay", "lock", "needles")
-_OF_FAMILY = re.compile(rf"({'|'.join(_FAMILIES)})-([1-9][0-9]*)")
+_OF_FAMILY = re.compile(rf"({'|'.join(_FAMILIES)})-([1-9][0-9]{{0,17}})")
 
 
 def _toy15() -> Task:

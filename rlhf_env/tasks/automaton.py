@@ -17,7 +17,7 @@ from rlhf_env.exact.automaton import EOS, Automaton
 from rlhf_env.task import Task
 from rlhf_env.tasks.automaton_corrections import AutomatonConfig
 from rlhf_env.tasks.automaton_lm import AutomatonLM
-from rlhf_env.tasks.automaton_tables import StateRows, StateScores, make_automaton
+from rlhf_env.tasks.automaton_tables import StateRows, StateScores, check_horizon, make_automaton
 from rlhf_env.tasks.table import table_tokenizer
 
 # Of the transformer's weights; the last layer is zero.
@@ -72,7 +72,7 @@ def automaton_task(
             if P prompts have automata of their own. The column of EOS is not read.
         reference_logits: [S, V] or [P, S, V], an array or ``f(state) -> V numbers``.
         score: [S] or [P, S], an array or ``f(state) -> number``.
-        horizon: T >= 1, the longest response in tokens.
+        horizon: T >= 1 and at most 1,000,000, the longest response in tokens.
         start: the state before the first token; P states give P prompts.
         kl_coef: beta, the weight of the KL penalty.
         policy: what copies of the reference learn, from 0 on, to add to its logits: "table" (V
@@ -86,8 +86,8 @@ def automaton_task(
     """
     if policy not in POLICIES:
         raise ValueError(f"policy must be one of {list(POLICIES)}, got {policy!r}")
-    if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
-        raise ValueError(f"horizon must be an integer of at least 1, got {horizon!r}")
+    check_horizon(horizon)
+    horizon = int(horizon)
     automaton = make_automaton(next_state, reference_logits, score, start)
     return Task(
         name=name,

@@ -9,10 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from rlhf_env.checks import check_count
 from rlhf_env.exact.automaton import EOS, Automaton
 
 # The tables are as long as the largest state that a function leads to.
-_MAX_STATES = 1_000_000
+MAX_STATES = 100_000
+
+# Positions and values are arrays over it.
+MAX_HORIZON = 1_000_000
 
 Array = NDArray[Any]
 StateRows = ArrayLike | Callable[[int], Sequence[float]]
@@ -33,7 +37,12 @@ def make_automaton(
         ValueError: if a table has the wrong shape or holds what cannot be used.
     """
     starts = _integers("start", start)
+    if starts.ndim > 1:
+        raise ValueError(
+            f"start must be a state, or one for each prompt, got the shape {list(starts.shape)}"
+        )
     if callable(next_state):
+        _check_states("start", starts, MAX_STATES)
         moves, known = _followed(next_state, np.atleast_1d(starts).tolist())
     else:
         moves = _integers("next_state", next_state)
@@ -53,6 +62,13 @@ def make_automaton(
         score=torch.from_numpy(scores),
         starts=torch.from_numpy(starts),
     )
+
+
+def check_horizon(horizon: Any) -> None:
+    """Raise ValueError unless a horizon is an integer in [1, `MAX_HORIZON`]."""
+    check_count("horizon", horizon)
+    if horizon > MAX_HORIZON:
+        raise ValueError(f"horizon must be at most {MAX_HORIZON}, got {horizon:.6g}")
 
 
 def _by_prompt(
@@ -93,18 +109,22 @@ def _followed(
     """
     rows: dict[int, Array] = {}
     waiting = sorted(set(starts))
+    seen = set(waiting)
     width = 0
     while waiting:
         state = waiting.pop()
-        row = rows[state] = _integers(f"next_state of state {state}", function(state))
+        row = rows[state] = _integers(
+            f"next_state of state {state}", _called(function, "next_state", state)
+        )
         width = width or row.size
         if row.shape != (width,) or width < 2:
             raise ValueError(
                 f"next_state of state {state} must be a state for each of the V >= 2 tokens, "
                 f"got {row.tolist()}"
             )
-        _check_states(f"next_state of state {state}", row[1:], _MAX_STATES)
-        new = set(row[1:].tolist()) - rows.keys() - set(waiting)
+        _check_states(f"next_state of state {state}", row[1:], MAX_STATES)
+        new = set(row[1:].tolist()) - seen
+        seen |= new
         waiting.extend(sorted(new))
     known = sorted(rows)
     table = np.repeat(np.arange(known[-1] + 1)[:, None], width, axis=1)
@@ -114,7 +134,7 @@ def _followed(
 
 
 def _integers(name: str, values: ArrayLike) -> Array:
-    found = np.asarray(values)
+    found = _array(name, values)
     if found.dtype.kind not in "iu":
         raise ValueError(f"{name} must be integers, got {found.dtype}")
     return found.astype(np.int64)
@@ -125,7 +145,7 @@ def _numbers(name: str, values: Any, states: Iterable[int], shape: tuple[int, ..
     if callable(values):
         table = np.zeros(shape)
         for state in states:
-            row = np.asarray(values(state), dtype=np.float64)
+            row = _reals(f"{name} of state {state}", _called(values, name, state))
             if row.shape != shape[1:]:
                 raise ValueError(
                     f"{name} of state {state} must be of shape {list(shape[1:])}, "
@@ -133,16 +153,42 @@ def _numbers(name: str, values: Any, states: Iterable[int], shape: tuple[int, ..
                 )
             table[state] = row
     else:
-        table = np.asarray(values, dtype=np.float64)
+        table = _reals(name, values)
     if table.shape != shape and (table.ndim != len(shape) + 1 or table.shape[1:] != shape):
         raise ValueError(
             f"{name} must be {list(shape)} as next_state says, or one such table for each prompt, "
             f"got {list(table.shape)}"
         )
-    if not np.isfinite(table).all():
-        place = np.argwhere(~np.isfinite(table))[0].tolist()
-        raise ValueError(f"{name} must be finite numbers, got {table[tuple(place)]} at {place}")
+    unusable = ~(np.abs(table) <= np.finfo(np.float32).max)
+    if unusable.any():
+        place = np.argwhere(unusable)[0].tolist()
+        raise ValueError(
+            f"{name} must be finite numbers of float32, got {table[tuple(place)]} at {place}"
+        )
     return table
+
+
+def _called(function: Callable[[int], Any], name: str, state: int) -> Any:
+    """Return a function's value for a state; an error keeps its kind and names both."""
+    try:
+        return function(state)
+    except Exception as error:
+        error.add_note(f"raised by the function {name} for state {state}")
+        raise
+
+
+def _array(name: str, values: Any) -> Array:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must have rows of one length, got {values!r:.80}") from error
+
+
+def _reals(name: str, values: Any) -> Array:
+    found = _array(name, values)
+    if found.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be real numbers, got {values!r:.80}")
+    return found.astype(np.float64)
 
 
 def _check_states(name: str, states: Array, num_states: int) -> None:

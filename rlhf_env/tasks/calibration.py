@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rlhf_env.checks import check_count
-from rlhf_env.tasks.automaton_tables import Array
+from rlhf_env.checks import check_count, check_number
+from rlhf_env.tasks.automaton_tables import Array, check_horizon
 
 # Next states [S, V], the reference's logits [S, V] and scores [S].
 Tables = tuple[Array, Array, Array]
 
 EOS_LOGIT = -4.0
+MAX_VOCABULARY = 100_000
 
 
 def reference_score(tables: Tables, horizon: int) -> float:
@@ -77,7 +78,10 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float:
 
 def scaled_eos_logit(given: float | None, horizon: int, base: int) -> float:
     """Return a logit with which about as many responses end early as by −4 at the base horizon."""
-    return EOS_LOGIT - math.log(horizon / base) if given is None else given
+    if given is None:
+        return EOS_LOGIT - math.log(horizon / base)
+    check_number("eos_logit", given)
+    return float(given)
 
 
 def check_tokens(horizon: int, vocab_size: int, **causal: int) -> None:
@@ -86,8 +90,10 @@ def check_tokens(horizon: int, vocab_size: int, **causal: int) -> None:
     Raises:
         ValueError: naming the size that cannot be.
     """
-    check_count("horizon", horizon)
+    check_horizon(horizon)
     check_count("vocab_size", vocab_size, 2)
+    if vocab_size > MAX_VOCABULARY:
+        raise ValueError(f"vocab_size must be at most {MAX_VOCABULARY}, got {vocab_size}")
     for name, count in causal.items():
         check_count(name, count)
         is_token = name != "depth"

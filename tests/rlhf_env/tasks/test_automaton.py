@@ -199,7 +199,16 @@ MOVES, LOGITS, SCORES = [[0, 1], [1, 0]], [[0.0, 0.0], [0.0, 1.0]], [0.0, 1.0]
     ("given", "message"),
     [
         ({"policy": "tree"}, "policy must be one of .*, got 'tree'"),
-        ({"horizon": 0}, "horizon must be an integer of at least 1, got 0"),
+        ({"horizon": 0}, "horizon must be an integer >= 1, got 0"),
+        ({"horizon": 10**30}, r"horizon must be at most 1000000, got 1e\+30"),
+        ({"next_state": [[0, 1], [0]]}, "next_state must have rows of one length, got"),
+        ({"next_state": lambda s: [s, s + 1]}, r"state 99999 must be states in \[0, 100000\)"),
+        ({"next_state": lambda s: [s, 1], "start": 10**9}, "start must be states in"),
+        ({"start": [[0, 1]]}, r"start must be a state, or one for each prompt, got the shape"),
+        ({"reference_logits": [["a", "b"]] * 2}, "reference_logits must be real numbers, got"),
+        ({"reference_logits": [[0.0, 1e300]] * 2}, r"finite numbers of float32, got 1e\+300 at"),
+        ({"score": [0.0, 1j]}, "score must be real numbers, got"),
+        ({"score": lambda s: "x"}, "score of state 0 must be real numbers, got 'x'"),
         ({"next_state": [[0.5, 1.0]]}, "next_state must be integers, got float64"),
         ({"next_state": [0, 1]}, r"next_state must be \[S, V\] or \[P, S, V\]"),
         ({"next_state": [[0, 2], [1, 0]]}, r"next_state must be states in \[0, 2\), got 2"),
@@ -207,7 +216,7 @@ MOVES, LOGITS, SCORES = [[0, 1], [1, 0]], [[0.0, 0.0], [0.0, 1.0]], [0.0, 1.0]
         ({"start": 2}, r"start must be states in \[0, 2\), got 2"),
         ({"reference_logits": [[0.0, 0.0]]}, r"reference_logits must be \[2, 2\] as next_state"),
         ({"reference_logits": lambda s: [0.0]}, r"of state 0 must be of shape \[2\], got \[1\]"),
-        ({"score": [0.0, np.nan]}, r"score must be finite numbers, got nan at \[1\]"),
+        ({"score": [0.0, np.nan]}, r"score must be finite numbers of float32, got nan at \[1\]"),
         ({"score": [SCORES] * 3, "start": [0, 1]}, r"of one number of prompts, got \[2, 3\]"),
     ],
 )
@@ -215,3 +224,23 @@ def test_impossible_tables_are_refused(given: dict[str, Any], message: str) -> N
     usual = {"next_state": MOVES, "reference_logits": LOGITS, "score": SCORES, "horizon": 2}
     with pytest.raises(ValueError, match=message):
         automaton_task(**(usual | given))
+
+
+def test_an_error_of_a_function_keeps_its_kind_and_names_the_state() -> None:
+    moves: dict[int, list[int]] = {0: [0, 3]}
+    with pytest.raises(KeyError) as caught:
+        automaton_task(moves.__getitem__, [[0.0, 0.0]], [0.0], 4)
+    assert caught.value.__notes__ == ["raised by the function next_state for state 3"]
+
+
+def test_many_states_are_followed_once_each() -> None:
+    """Each is asked for once, however many ways lead there."""
+    asked: list[int] = []
+
+    def moves(state: int) -> list[int]:
+        asked.append(state)
+        return [state, *((7 * state + k) % 5000 for k in range(20))]
+
+    task = automaton_task(moves, lambda s: [0.0] * 21, lambda s: 0.0, np.int64(4))
+    assert sorted(asked) == list(range(5000))
+    assert task.max_new_tokens == 4

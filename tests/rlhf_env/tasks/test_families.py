@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -96,9 +97,13 @@ def test_logits_can_be_given() -> None:
         ("needles-8", {"needles": 8}, "needles must be at most 7, the tokens beside EOS, got 8"),
         ("brackets-8", {"vocab_size": 3}, "vocab_size must be an integer >= 4, got 3"),
         ("delay-8", {"policy": "tree"}, "policy must be one of"),
+        ("chain-9999999999999", {}, "horizon must be at most 1000000, got 1e"),
+        (f"chain-{'9' * 5000}", {}, "task must be one of"),
+        ("lock-8", {"vocab_size": 10**9}, "vocab_size must be at most 100000, got 1000000000"),
+        ("lock-8", {"eos_logit": "a"}, "eos_logit must be a finite number"),
     ],
 )
-def test_what_cannot_be_is_refused(name: str, options: dict[str, int], message: str) -> None:
+def test_what_cannot_be_is_refused(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_task(name, **options)
 
