@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,6 +172,8 @@ def token_masks(
         check_count("top_k", top_k)
     if not isinstance(eos_at_limit, bool):
         raise ValueError(f"eos_at_limit must be True or False, got {eos_at_limit!r}")
+    if not isinstance(allowed_tokens, Iterable | None):
+        raise ValueError(f"allowed_tokens must be a list of token ids, got {allowed_tokens!r}")
     ids = list(range(vocab_size)) if allowed_tokens is None else list(allowed_tokens)
     if not ids:
         raise ValueError("allowed_tokens must name at least one token id, got none")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -158,7 +158,8 @@ def info_keys(env: Any, keys: Sequence[str]) -> tuple[tuple[str, ...], tuple[str
         ValueError: if a key is not a name, or the order of wrappers makes no sense.
     """
     check_order(env, "NumericInfo", NUMERIC_INFO)
-    if isinstance(keys, str) or not all(isinstance(key, str) and key for key in keys):
+    is_list = isinstance(keys, Iterable) and not isinstance(keys, str)
+    if not is_list or not all(isinstance(key, str) and key for key in keys):
         raise ValueError(f"keys must be a list of names, got {keys!r}")
     added = [
         key

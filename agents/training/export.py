@@ -123,7 +123,13 @@ def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         )
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise ValueError(
+            f"folder must be one that can be made, got {str(folder)!r}: {error.strerror}; "
+            "name another"
+        ) from error
     try:
         write(partial)
         os.replace(partial, folder)

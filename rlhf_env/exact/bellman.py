@@ -5,10 +5,10 @@ Arrays hold one row per state and one column per token, in float64; this module 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
+
+from rlhf_env.checks import check_number
 
 Array = NDArray[np.float64]
 
@@ -59,7 +59,5 @@ def check_coefficients(kl_coef: float, gamma: float) -> None:
     Raises:
         ValueError: naming it.
     """
-    if not (math.isfinite(kl_coef) and kl_coef >= 0):
-        raise ValueError(f"kl_coef must be a finite number of at least 0, got {kl_coef}")
-    if not 0.0 <= gamma <= 1.0:
-        raise ValueError(f"gamma must be in [0, 1], got {gamma}")
+    check_number("kl_coef", kl_coef, minimum=0.0)
+    check_number("gamma", gamma, minimum=0.0, maximum=1.0)

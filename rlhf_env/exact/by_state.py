@@ -21,6 +21,7 @@ from torch import Tensor
 
 from rlhf_env.exact.automaton import Automaton, ChoosesByState, automaton_of
 from rlhf_env.exact.bellman import Array, expected, optimum, state_kl
+from rlhf_env.exact.prompt import chosen_prompt
 from rlhf_env.exact.response_tree import num_states, prefixes
 from rlhf_env.task import Task
 
@@ -141,16 +142,10 @@ def state_problem(task: Task, prompt_index: int | None) -> StateProblem | None:
     automaton = automaton_of(task)
     if automaton is None:
         return None
-    count = len(task.prompts)
-    if prompt_index is None and count > 1:
-        raise ValueError(f"task {task.name!r} has {count} prompts; choose one by prompt_index")
-    index = prompt_index or 0
-    if not 0 <= index < count:
-        raise ValueError(f"prompt_index must be in [0, {count}), got {prompt_index}")
     return StateProblem(
         automaton=automaton,
         horizon=task.max_new_tokens,
-        start=automaton.start_of(task.prompts[index]),
+        start=automaton.start_of(task.prompts[chosen_prompt(task, prompt_index)]),
         ref_logprobs=_log_softmax(task.reference.state_logits()),  # type: ignore[operator]
     )
 

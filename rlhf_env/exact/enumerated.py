@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rlhf_env.exact.prompt import chosen_prompt
 from rlhf_env.exact.response_tree import check_enumerable, prefixes
 from rlhf_env.rewards.protocol import Reward, as_scores, reward_name
 from rlhf_env.task import Task
@@ -103,7 +104,7 @@ def enumerate_task(task: Task, prompt_index: int | None) -> EnumeratedTask:
         ValueError: if there are more than a million responses, or the prompt is not given.
     """
     check_enumerable(task.vocab_size, task.max_new_tokens)
-    prompt = _prompt(task, prompt_index)
+    prompt = task.prompts[chosen_prompt(task, prompt_index)]
     continuing = [token for token in range(task.vocab_size) if token != task.eos_id]
     tokens = tuple(
         torch.tensor(list(prefixes(continuing, depth)), dtype=torch.int64)
@@ -168,16 +169,6 @@ def _checked_log(tree: EnumeratedTask, probabilities: Array) -> Array:
         )
     with np.errstate(divide="ignore"):
         return np.log(probabilities)
-
-
-def _prompt(task: Task, prompt_index: int | None) -> Tensor:
-    count = len(task.prompts)
-    if prompt_index is None and count > 1:
-        raise ValueError(f"task {task.name!r} has {count} prompts; choose one by prompt_index")
-    index = prompt_index or 0
-    if not 0 <= index < count:
-        raise ValueError(f"prompt_index must be in [0, {count}), got {prompt_index}")
-    return task.prompts[index]
 
 
 def _scores(reward: Reward, prompt: Tensor, responses: list[Tensor]) -> Array:

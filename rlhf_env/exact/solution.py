@@ -190,7 +190,7 @@ def policy_logprobs(tree: EnumeratedTask, policy: Policy) -> Array:
     if isinstance(policy, nn.Module):
         return model_logprobs(tree, policy)
     if isinstance(policy, Mapping):
-        return function_logprobs(tree, policy.__getitem__)
+        return function_logprobs(tree, lambda prefix: _looked_up(policy, prefix))
     if callable(policy):
         return function_logprobs(tree, policy)
     raise TypeError(
@@ -247,3 +247,12 @@ def _expected_kl(tree: EnumeratedTask, logprobs: Array, ref_logprobs: Array) -> 
     costs = -state_kl(logprobs, ref_logprobs)
     nothing = np.zeros_like(tree.scores)
     return float(_expected(tree, logprobs, nothing, gamma=1.0, penalties=costs)[0])
+
+
+def _looked_up(policy: Mapping[Prefix, Sequence[float]], prefix: Prefix) -> Sequence[float]:
+    try:
+        return policy[prefix]
+    except KeyError as error:
+        raise ValueError(
+            f"policy must hold the probabilities after every prefix, got none for {prefix}"
+        ) from error

@@ -70,6 +70,7 @@ def test_each_row_has_the_mask_of_a_single_environment() -> None:
     ("options", "message"),
     [
         ({"top_k": 0}, "top_k must be an integer >= 1, got 0"),
+        ({"allowed_tokens": 3}, "allowed_tokens must be a list of token ids, got 3"),
         ({"allowed_tokens": []}, "allowed_tokens must name at least one token id, got none"),
         ({"allowed_tokens": [8]}, "allowed_tokens must be below 8, got 8"),
         ({"allowed_tokens": [-1]}, "allowed_tokens must be an integer >= 0, got -1"),

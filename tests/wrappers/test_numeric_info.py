@@ -83,7 +83,7 @@ def test_keys_of_other_libraries_are_kept_where_named(toy15: Task) -> None:
     seen = infos(env, (1, 0))
     assert [info["count"] for info in seen] == [0.0, 7.0, 7.0]
     assert all("note" not in info for info in seen)
-    for bad in ("count", [""], [1]):
+    for bad in ("count", [""], [1], 3, None):
         with pytest.raises(ValueError, match="keys must be a list of names, got"):
             wrappers.NumericInfo(RLHFEnv(toy15), keys=bad)  # type: ignore[arg-type]
 

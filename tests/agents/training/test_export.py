@@ -64,6 +64,9 @@ def test_what_cannot_be_exported_is_refused(
     (tmp_path / "taken" / "mine.txt").touch()
     with pytest.raises(ValueError, match="folder must be new or empty"):
         agent.export(tmp_path / "taken")
+    for nowhere in (tmp_path / "taken" / "mine.txt" / "a", Path("/proc/nowhere/a")):
+        with pytest.raises(ValueError, match="folder must be one that can be made, got"):
+            agent.export(nowhere)
     monkeypatch.setattr(agent.policy.model.config, "model_type", "unheard_of")
     with pytest.raises(ValueError, match="of a kind that transformers knows"):
         agent.export(tmp_path / "b")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from rlhf_env.exact import Solution, evaluate, solve
 from rlhf_env.task import Task
-from rlhf_env.tasks import table_task
+from rlhf_env.tasks import load_task, table_task
 from tests.toys import FavoriteTokenReward, theta_policy, tiny_gpt2_task, tiny_llama_task
 
 PRINTED = 1e-6
@@ -239,13 +240,13 @@ def test_the_prompt_must_be_told_among_several() -> None:
 
 @pytest.mark.parametrize("kl_coef", [-0.1, math.inf, math.nan])
 def test_bad_kl_coefficients_are_refused(toy15: Task, kl_coef: float) -> None:
-    with pytest.raises(ValueError, match="kl_coef must be a finite number of at least 0"):
+    with pytest.raises(ValueError, match="kl_coef must be a finite number >= 0"):
         solve(toy15, kl_coef)
 
 
 @pytest.mark.parametrize("gamma", [-0.1, 1.1, math.nan])
 def test_bad_discounts_are_refused(toy15: Task, gamma: float) -> None:
-    with pytest.raises(ValueError, match=r"gamma must be in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"gamma must be a number in \[0, 1\]"):
         evaluate(toy15, toy15.reference, 0.5, gamma)
 
 
@@ -299,3 +300,30 @@ def _toy15_with_gold_reward() -> Task:
         return [math.cos(1 + len(prefix) + 2 * v + 3 * sum(prefix)) for v in range(3)]
 
     return table_task(3, 3, logits, gold)
+
+
+@pytest.mark.parametrize("name", ["toy15", "delay-3"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"gamma": None}, r"gamma must be a number in \[0, 1\], got None"),
+        ({"kl_coef": "0.1"}, "kl_coef must be a finite number >= 0, got '0.1'"),
+        ({"prompt_index": "0"}, "prompt_index must be an integer >= 0, got '0'"),
+        ({"prompt_index": 0.0}, "prompt_index must be an integer >= 0, got 0.0"),
+        ({"prompt_index": True}, "prompt_index must be an integer >= 0, got True"),
+        ({"prompt_index": 1}, r"prompt_index must be in \[0, 1\), got 1"),
+    ],
+)
+def test_arguments_of_other_kinds(name: str, arguments: dict[str, Any], message: str) -> None:
+    task = load_task(name)
+    given: Any = {"kl_coef": 0.1, **arguments}
+    with pytest.raises(ValueError, match=message):
+        solve(task, **given)
+    with pytest.raises(ValueError, match=message):
+        evaluate(task, lambda prefix: [1 / task.vocab_size] * task.vocab_size, **given)
+
+
+@pytest.mark.parametrize("name", ["toy15", "delay-3"])
+def test_a_mapping_that_lacks_a_prefix(name: str) -> None:
+    with pytest.raises(ValueError, match=r"after every prefix, got none for \(\)"):
+        evaluate(load_task(name), {}, kl_coef=0.1)
