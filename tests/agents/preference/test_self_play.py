@@ -12,6 +12,7 @@ from torch import Tensor
 
 from agents import BCO, DNO, DPO, DRO, KTO, SPPO, TDPO, XPO, NashMD, PreferenceAgent
 from agents.preference.labels import label_by_score
+from agents.preference.losses import sppo_response
 from agents.rollouts.players import geometric_mixture
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.task import Task
@@ -37,6 +38,7 @@ from tests.agents.preference.toy15_population import (
     logprobs,
     objective,
     tilted,
+    zero_of_field,
 )
 from tests.rlhf_env.toy15_tables import ACTIONS, SCORES, STATES
 from tests.toys import theta_policy, tiny_llama_task
@@ -321,3 +323,54 @@ def test_the_mixture_of_a_moved_reference() -> None:
 def test_what_cannot_be_used_is_refused(kind: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kind(make_envs(tiny_llama_task()), **settings)
+
+
+def iteration_of_sppo() -> Tensor:
+    """The table where one iteration's square is smallest, η = 2, from the reference."""
+
+    def loss(new: Tensor) -> Tensor:
+        return (REF * sppo_response(logprobs(new) - REF_LOGPROBS, WIN_RATES, beta=0.5)).sum()
+
+    return zero_of_field(loss)
+
+
+def regularized_equilibrium() -> Tensor:
+    """π_ref exp(P(y > π)/0.5), by damped iteration."""
+    end = REFERENCE
+    for _ in range(100):
+        now = logprobs(end)
+        end = tilted(0.5 * (WINS @ now.exp()) / 0.5 + 0.5 * (now - REF_LOGPROBS))
+    return end
+
+
+def kl(of: Tensor, to: Tensor) -> float:
+    """KL of whole responses between two tables, nats."""
+    ours, theirs = logprobs(of), logprobs(to)
+    return (ours.exp() * (ours - theirs)).sum().item()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("kind", "end", "j"),
+    [
+        (SPPO, iteration_of_sppo, 0.295714),
+        (DNO, lambda: tilted(WIN_RATES / 0.5), 0.308518),
+        (NashMD, regularized_equilibrium, 0.312731),
+    ],
+    ids=["sppo", "dno", "nash"],
+)
+def test_self_play_from_its_own_responses(
+    kind: Any, end: Any, j: float, seed: int, toy15: Task
+) -> None:
+    """One iteration (Nash-MD: all of it) goes at least four fifths of the way to its fixed point.
+
+    The way is the KL to it, which is that of the reference at the start.
+    """
+    still = end()
+    assert objective(still) == pytest.approx(j, abs=1e-6)
+    extra = {"opponent_mixture": 0.0} if kind is NashMD else {"group_size": 8}
+    extra |= {} if kind is NashMD else {"reference_every": 200}
+    agent = kind(make_envs(toy15, 64), beta=0.5, learning_rate=0.02, seed=seed, **extra)
+    agent.learn(64 * 120, progress=False)
+    assert kl(table(agent).detach().double(), still) < kl(REFERENCE, still) / 5
