@@ -26,8 +26,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 
-demo: $(READY)  ## the main job on the embedded task: an ablation, its table, curves and report
-	$(BIN)/python scripts/ablate.py --out runs/demo
+demo: $(READY)  ## when discount and density matter: two families of tasks at three horizons, and their report
+	$(BIN)/python scripts/ablate.py --task delay chain --horizon 4 16 64 --policy table --task-options vocab_size=4 \
+		--agent reinforce --learning-rate 0.25 --gamma 0.9 1.0 --density terminal every_1 --granularity token \
+		--updates 60 --eval-episodes 64 --out runs/demo
 
 test: $(READY)  ## the quick tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n 2

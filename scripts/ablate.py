@@ -3,6 +3,7 @@
     python scripts/ablate.py
     python scripts/ablate.py --agent ppo grpo --gamma 0.9 0.99 1.0 --density terminal every_k \
         --granularity token bandit --seeds 5 --task toy15 --jobs 2 --out runs/mine
+    python scripts/ablate.py --horizon 8 32 128 --task delay needles --out runs/horizon
 
 The same command again continues an interrupted one, and with more seeds it adds them.
 """
