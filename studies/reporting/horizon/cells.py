@@ -79,18 +79,21 @@ class HorizonMap:
         return setting[self.axes.index(axis)]
 
     def name(self, setting: Setting, without: Sequence[str] = ()) -> str:
-        """Return for example ``ppo terminal γ 0.9``.
+        """Return for example ``ppo terminal γ 0.9``; without the agent where there is one only.
 
         Args:
             setting: to name.
             without: axes that are not named.
         """
-        pairs = zip(self.axes, setting, strict=True)
-        return " ".join(
+        agent = self.value(setting, "agent")
+        is_only = all(self.value(other, "agent") == agent for other in self.settings)
+        hidden = {*without, *(["agent"] if is_only else [])}
+        parts = [
             f"{SYMBOLS[axis]} {value}" if axis in SYMBOLS else value
-            for axis, value in pairs
-            if axis not in without and value != MISSING
-        )
+            for axis, value in zip(self.axes, setting, strict=True)
+            if axis not in hidden and value != MISSING
+        ]
+        return " ".join(parts) or agent
 
     def line(self, family: str, setting: Setting) -> list[HorizonCell]:
         """Return the cells of one setting on one family, horizons ascending."""

@@ -116,7 +116,7 @@ def _contrasts(
         apart = [pair for pair in here if pair.is_apart]
         earlier = at_shortest.get(values, [])
         before = sum(pair.is_apart for pair in earlier)
-        at_first = f"at T = {shortest[0].horizon}: in {{}} of {len(earlier)}"
+        at_first = f"at T\u00a0=\u00a0{shortest[0].horizon}: in {{}} of {len(earlier)}"
         if not apart:
             lost = sum(not (pair.one.arrived or pair.other.arrived) for pair in here)
             alike = f", in {lost} because neither arrives" if lost else ""

@@ -75,11 +75,11 @@ def test_the_words_say_what_differs_and_what_does_not():
     told = findings(made())
     assert list(told) == ["delay at T = 64", "needles at T = 64"]
     delay, needles = ("\n".join(lines).replace("\u00a0", " ") for lines in told.values())
-    assert "1 of 4 settings gain 90 % in no seed: ppo terminal γ 0.9." in delay
-    assert "Soonest: ppo every_1 γ 1, after 300 [200, 300] episodes." in delay
+    assert "1 of 4 settings gain 90 % in no seed: terminal γ 0.9." in delay
+    assert "Soonest: every_1 γ 1, after 300 [200, 300] episodes." in delay
     assert (
         "density: every_1 arrives before terminal, intervals outside each other, in 2 of 2 matched "
-        "pairs (at T = 8: in 0 of 2); for ppo γ 0.9, 300 [200, 400] episodes against never."
+        "pairs (at T = 8: in 0 of 2); for γ 0.9, 300 [200, 400] episodes against never."
     ) in delay
     # 700 to never, and never: whether the discount matters here the budget does not tell.
     assert "gamma: 1 and 0.9 do not differ: the intervals touch in 2 of 2 matched pairs" in delay
