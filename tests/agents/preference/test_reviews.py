@@ -6,7 +6,6 @@ import math
 import statistics
 
 import gymnasium as gym
-import numpy as np
 import pytest
 
 from agents import DPO, ResponseGroup, collect
@@ -18,15 +17,14 @@ QUANTILE = 2.776
 
 
 def proxy_labeled_pairs(agent: DPO, seed: int) -> list[ResponseGroup]:
-    """Draw pairs from the reference, and the better one by Bradley-Terry on the proxy's scores."""
+    """Draw pairs from the reference; a label is the probability by the proxy's scores."""
     rollout = collect(agent.envs, agent.policy, 2 * PAIRS, seed=(seed, 77), group_size=2)
-    generator = np.random.default_rng(seed)
     scores = rollout.score.double().view(PAIRS, 2)
-    is_first = generator.random(PAIRS) < (scores[:, 0] - scores[:, 1]).sigmoid().numpy()
-    prompts, responses = rollout.prompts()[::2], rollout.responses()
+    shares = (scores[:, 0] - scores[:, 1]).sigmoid().tolist()
+    said = rollout.responses()
     return [
-        ResponseGroup.pair(prompt, *(responses[2 * i : 2 * i + 2][:: 1 if wins else -1]))
-        for i, (prompt, wins) in enumerate(zip(prompts, is_first, strict=True))
+        ResponseGroup.pair(prompt, said[2 * i], said[2 * i + 1], p=shares[i])
+        for i, prompt in enumerate(rollout.prompts()[::2])
     ]
 
 
@@ -49,5 +47,4 @@ def test_the_gold_reward_rises() -> None:
         after = agent.evaluate(256)
         gains.append(after["gold"] - after["reference_gold"])
     half = QUANTILE * statistics.stdev(gains) / math.sqrt(SEEDS)
-    print(gains, half)
     assert statistics.mean(gains) - half > 0.0
