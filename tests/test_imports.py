@@ -18,7 +18,7 @@ INSIDE = {
     "rlhf_env.task:from_pretrained": "a task of ready models needs no transformers",
     "rlhf_env.tasks:_toy15": "the names of tasks are known without torch",
     "rlhf_env.tasks:_reviews": "the names of tasks are known without torch",
-    "rlhf_env.tasks:_load_of_family": "the names of tasks are known without torch",
+    "rlhf_env.tasks:_factories": "the names of tasks are known without torch",
     "rlhf_env.tasks:__getattr__": "the names of tasks are known without torch",
 }
 PURE = ("agents/math.py", "agents/math/*.py", "rlhf_env/kl.py")

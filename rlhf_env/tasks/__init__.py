@@ -5,8 +5,9 @@ Loading a task makes a new one each time: tasks share no model.
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rlhf_env.checks import did_you_mean
@@ -71,11 +72,7 @@ def family_and_horizon(name: str) -> tuple[str, int] | None:
 
 def family_options(family: str) -> list[str]:
     """Return the options of a family's tasks, such as "policy"; see `rlhf_env.tasks.families`."""
-    import inspect
-
-    from rlhf_env.tasks.families import FAMILIES
-
-    return list(inspect.signature(FAMILIES[family]).parameters)[1:]
+    return list(inspect.signature(_factories()[family]).parameters)[1:]
 
 
 def register_task(name: str, factory: Callable[[], Task]) -> None:
@@ -114,12 +111,17 @@ def load_task(name: str, **options: Any) -> Task:
 
 
 def _load_of_family(family: str, horizon: int, options: dict[str, Any]) -> Task:
-    from rlhf_env.tasks.families import FAMILIES
-
     known = family_options(family)
     if unknown := sorted(options.keys() - set(known)):
         raise ValueError(f"{family} tasks have no option {unknown[0]!r}; there are {known}")
-    return FAMILIES[family](horizon, **options)
+    return _factories()[family](horizon, **options)
+
+
+def _factories() -> Mapping[str, Callable[..., Task]]:
+    """Return what makes the tasks of each family, from the horizon and the family's options."""
+    from rlhf_env.tasks.families import FAMILIES
+
+    return FAMILIES
 
 
 def __getattr__(name: str) -> object:
