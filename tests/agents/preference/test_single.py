@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from agents import BCO, DPO, DRO, KTO, ResponseGroup
+from agents.preference.losses import bco_response
 from agents.preference.single import good_shares, mismatched_texts
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
@@ -21,7 +22,17 @@ from tests.agents.preference.agent_population import (
 )
 from tests.agents.preference.preference_runs import gradient, make_agent, share_of_optimum
 from tests.agents.preference.test_labels import rollout as labeled_rollout
-from tests.agents.preference.toy15_population import BEST, REF
+from tests.agents.preference.test_toy15_fixed_points import kto_loss
+from tests.agents.preference.toy15_population import (
+    BEST,
+    REF,
+    REF_LOGPROBS,
+    REFERENCE,
+    logprobs,
+    objective,
+    slope,
+    zero_of_field,
+)
 from tests.toys import EOS, tiny_llama_task
 
 THUMBS = [
@@ -34,7 +45,7 @@ NONE = torch.zeros(15)
 
 
 @pytest.mark.parametrize(
-    ("kind", "mass", "good", "value", "slope"),
+    ("kind", "mass", "good", "value", "norm"),
     [
         pytest.param(KTO, MASS, GOOD, 0.5, 0.025781, id="kto"),
         # The table's pairs are two responses each.
@@ -43,12 +54,12 @@ NONE = torch.zeros(15)
     ],
 )
 def test_loss_and_slope_at_the_reference(
-    kind: Any, mass: Tensor, good: Tensor, value: float, slope: float, toy15: Task
+    kind: Any, mass: Tensor, good: Tensor, value: float, norm: float, toy15: Task
 ) -> None:
     agent = kind(make_envs(toy15))
     found = value_and_slope(agent, every_response(agent, good), mass, shift=NONE)
     assert found[0] == pytest.approx(value, abs=1e-6)
-    assert found[1].norm().item() == pytest.approx(slope, abs=1e-6)
+    assert found[1].norm().item() == pytest.approx(norm, abs=1e-6)
 
 
 def test_dro_learns_optimum_and_value_together(toy15: Task) -> None:
@@ -222,3 +233,41 @@ def test_learning_from_thumbs(kind: Any) -> None:
 def test_what_cannot_be_used_is_refused(kind: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kind(make_envs(tiny_llama_task()), **settings)
+
+
+@pytest.mark.slow
+def test_kto_ends_at_the_boundary() -> None:
+    """20,000 plain steps with z = 0: what is bad more often than good goes to probability 0."""
+    table = REFERENCE
+    for _ in range(20_000):
+        table = table - 8 * slope(kto_loss, table)
+    assert kto_loss(table).item() == pytest.approx(0.3957, abs=5e-5)
+    assert objective(table) / BEST == pytest.approx(0.613, abs=5e-4)
+    assert logprobs(table).exp()[GOOD < 0.5].sum().item() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("is_shifted", "shift", "value", "j"),
+    [(False, 0.0, 1.224042, 0.616508), (True, -1.816162, 1.187020, 1.020915)],
+)
+def test_where_bco_ends(is_shifted: bool, shift: float, value: float, j: float) -> None:
+    """With a shift of 0, and with that of its own rewards; losses are sums over two sides.
+
+    Fitting and shifting in turn is slow: after 60 turns the shift is −1.5449 and J 1.0618.
+    """
+
+    def mean_reward(table: Tensor) -> Tensor:
+        rewards = 0.5 * (logprobs(table) - REF_LOGPROBS).detach()
+        good, bad = MASS * GOOD, MASS * (1 - GOOD)
+        return ((good @ rewards) / good.sum() + (bad @ rewards) / bad.sum()) / 2
+
+    def loss(table: Tensor) -> Tensor:
+        moved = mean_reward(table) if is_shifted else torch.zeros((), dtype=torch.float64)
+        ratios = logprobs(table) - REF_LOGPROBS
+        return 2 * (MASS * bco_response(ratios, GOOD, beta=0.5, bco_shift=moved)).sum()
+
+    end = zero_of_field(loss)
+    assert loss(end).item() == pytest.approx(value, abs=1e-6)
+    assert objective(end) == pytest.approx(j, abs=1e-6)
+    if is_shifted:
+        assert mean_reward(end).item() == pytest.approx(shift, abs=1e-6)
