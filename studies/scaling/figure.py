@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from studies.reporting.style import MARKERS, line_colors
 from studies.scaling.settings import Setting
@@ -58,7 +58,8 @@ def _panel(axes: Axes, rows: pd.DataFrame, family: str, agent: str) -> None:
     axes.axhline(1.25 * limit, color="0.5", linestyle=":", label="never")
     axes.set_title(f"{family}, {agent.upper()}")
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set_xticks(horizons, [str(horizon) for horizon in horizons])
     axes.xaxis.set_minor_formatter(NullFormatter())
 

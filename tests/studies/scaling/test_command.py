@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -13,8 +14,9 @@ from studies.execution.pool import Outcome, Runner, attempt
 from studies.scaling import session
 from studies.scaling.learning import KEY, learn
 from studies.scaling.settings import Job, Setting, Study, jobs_of, settings_of
-from studies.scaling.tables import arrival_table, arrivals_of, ceiling, ratio_table
+from studies.scaling.tables import arrival_table, arrivals_of, ceiling, page_tables, ratio_table
 
+RESULTS = Path(__file__).parents[3] / "docs/results"
 SMALL = [
     "--families",
     "delay",
@@ -184,3 +186,11 @@ def test_a_failed_run_ends_the_study_with_its_error(
     monkeypatch.setattr(session, "outcomes", failing)
     assert main([*SMALL, "--out", str(tmp_path)]) == 1
     assert "failed: MemoryError: none left" in capsys.readouterr().err
+
+
+def test_the_page_shows_the_recorded_figures() -> None:
+    page = (RESULTS / "horizon.md").read_text(encoding="utf-8")
+    recorded = pd.read_csv(RESULTS / "horizon/arrivals.csv")
+    assert np.isfinite(recorded["gained"]).all()
+    for table in page_tables(recorded).split("\n\n"):
+        assert table in page
