@@ -54,7 +54,7 @@ def normalized(exponents: Callable[[float], Tensor], base: Tensor | None = None)
     def excess(constant: float) -> float:
         return (start + exponents(constant)).logsumexp(dim=0).item()
 
-    return tilted(exponents(brentq(excess, -50.0, 50.0, xtol=1e-14)), start)
+    return tilted(exponents(brentq(excess, -500.0, 500.0, xtol=1e-14)), start)
 
 
 def f_tilted(inverse: Callable[[Tensor], Tensor], largest: float) -> Tensor:
@@ -83,13 +83,13 @@ def of_alpha_half(slopes: Tensor) -> Tensor:
     return (1 - slopes / 2) ** -2
 
 
-def one_step_better() -> Tensor:
+def one_step_better(beta: float = 0.5) -> Tensor:
     """π_ref(a|s) exp(Q_ref(s, a)/β) in every state: what TDPO1 ends at."""
     table = torch.empty(3, 7, dtype=torch.float64)
     for state, action in itertools.product(range(7), range(3)):
         takes = ((action == ACTIONS) & (state == STATES)).any(dim=1)
         table[action, state] = (REF[takes] @ SCORES[takes]) / REF[takes].sum()
-    return REFERENCE + table / 0.5
+    return REFERENCE + table / beta
 
 
 def discounted_optimum(gamma: float = 0.9) -> Tensor:
@@ -429,3 +429,28 @@ def test_nash_md_stands_still_at_the_regularized_equilibrium(tau: float, expecte
     assert objective(table) == pytest.approx(expected, abs=1e-6)
     assert slope(loss, table).norm().item() < 1e-9
     assert slope(loss, REFERENCE).norm().item() > 1e-3
+
+
+SAME_KL = (0.25, 0.5534, 1.0, 2.5011)
+FAMILIES: dict[str, tuple[Callable[[float], Tensor], tuple[float, float, float, float]]] = {
+    "dpo": (lambda beta: tilted(SCORES / beta), (0.7005, 1.0524, 1.4442, 2.3758)),
+    "ipo": (lambda beta: tilted(WIN_RATES / beta), (0.6906, 1.0340, 1.4172, 2.3467)),
+    "ipo_mean": (
+        lambda beta: normalized(lambda c: LENGTHS * (WIN_RATES / beta + c)),
+        (0.6902, 1.0338, 1.4224, 2.3616),
+    ),
+    "dpo_norm": (
+        lambda beta: normalized(lambda c: LENGTHS * (SCORES / beta + c)),
+        (0.6970, 1.0437, 1.4268, 2.3388),
+    ),
+    "tdpo1": (one_step_better, (0.6947, 1.0377, 1.4198, 2.3438)),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_scores_at_equal_kl(name: str) -> None:
+    """DPO's is the most there is; the others' families of optima come near it."""
+    end, expected = FAMILIES[name]
+    for kl, score in zip(SAME_KL, expected, strict=True):
+        beta = brentq(lambda b, kl=kl: reward_and_kl(end(b))[1] - kl, 0.03, 20.0)
+        assert reward_and_kl(end(beta))[0] == pytest.approx(score, abs=1.5e-4)
