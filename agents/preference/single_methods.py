@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
 from agents.algorithm import Algorithm
@@ -94,6 +95,20 @@ class DRO(SingleAgent):
     """
 
     config_class = DROConfig
+
+    def __init__(
+        self, envs: VectorEnv[Any, Any, Any], *, labels: Any = None, **arguments: Any
+    ) -> None:
+        """Make an agent; see `PreferenceAgent`.
+
+        Raises:
+            ValueError: if ``labels`` are given, or a setting or the data cannot be used.
+        """
+        if labels is not None:
+            raise ValueError(
+                f"DRO learns from scores, got labels={labels!r:.40}; leave them out, or use KTO"
+            )
+        super().__init__(envs, **arguments)
 
     def _make_policy(self, model: nn.Module, **critic: Any) -> Policy:
         assert isinstance(self.config, DROConfig)

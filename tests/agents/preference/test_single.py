@@ -227,6 +227,7 @@ def test_learning_from_thumbs(kind: Any) -> None:
         (DPO, {"loss": "kto"}, "DPO learns from comparisons, got the loss 'kto'"),
         (BCO, {"shift_decay": 1.5}, "shift_decay"),
         (DRO, {"critic": "none"}, "critic"),
+        (DRO, {"labels": "soft"}, "DRO learns from scores, got labels='soft'"),
         (KTO, {"dpop_lambda": 1.0}, "the loss 'kto' has no dpop_lambda"),
     ],
 )
