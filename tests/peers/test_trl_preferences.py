@@ -8,6 +8,7 @@ Their numbers come from ``trainer.compute_loss`` on their own collated ids; ours
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from agents import DPO, ResponseGroup
 from agents.preference.comparisons import Sides
 from agents.preference.losses import PAIR_LOSSES, SINGLE_LOSSES, kto_baseline
 from agents.settings.preference_losses import TRL_LOSS_TYPES
-from tests.toys import EOS, tiny_llama, tiny_tokenizer
+from tests.agents.episodes import make_envs
+from tests.agents.preference.preference_runs import gradient
+from tests.toys import EOS, tiny_llama, tiny_llama_task, tiny_tokenizer
 
 pytest.importorskip("trl")
 pytestmark = [
@@ -216,6 +220,56 @@ def test_dpo_with_a_likelihood(tmp_path: Path) -> None:
         loss_type=["sigmoid", "sft"],
         loss_weights=[1.0, 0.7],
     )
+
+
+AGENTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {}),
+    ({"loss_type": "ipo"}, {"loss_type": "ipo"}),
+    ({"loss_type": "apo_down"}, {"loss_type": "apo_down"}),
+    (
+        {"sft_coef": 0.7, "sft_normalization": "batch"},
+        {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.7]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), AGENTS, ids=["dpo", "ipo", "apo_down", "dpo + sft"])
+def test_the_agent_learns_by_the_same_gradient(
+    ours: dict[str, Any], theirs: dict[str, Any], tmp_path: Path
+) -> None:
+    """The whole way: pairs of ids, packed passes with shared prompts, micro-batches."""
+    from trl import DPOConfig, DPOTrainer
+
+    policy, reference = policy_and_reference()
+    given = batch()
+    triples = list(zip(given.prompts, given.better, given.worse, strict=True))
+    agent = DPO(
+        make_envs(dataclasses.replace(tiny_llama_task(), reference=reference)),
+        policy=copy.deepcopy(policy),
+        preferences=[ResponseGroup.pair(*triple) for triple in triples],
+        episodes_per_update=16,
+        beta=BETA,
+        **ours,
+    )
+    trainer = trainer_of(
+        DPOTrainer,
+        DPOConfig,
+        TEXT_PAIRS,
+        tmp_path,
+        model=copy.deepcopy(policy),
+        ref_model=copy.deepcopy(reference),
+        beta=BETA,
+        **theirs,
+    )
+    names = ("prompt_ids", "chosen_ids", "rejected_ids")
+    inputs = trainer.data_collator([dict(zip(names, triple, strict=True)) for triple in triples])
+    expected = slopes(trainer.model, trainer.compute_loss(trainer.model, inputs))
+    gradient(agent)
+    found = {name: one.grad for name, one in agent.policy.model.named_parameters()}
+    assert found.keys() == expected.keys()
+    for name, their_slope in expected.items():
+        assert (found[name] - their_slope).abs().max().item() < 1e-5, name
+    assert max(one.abs().max().item() for one in expected.values()) > 1e-3
 
 
 def padded(rows: list[Ids], value: int) -> Tensor:
