@@ -24,11 +24,12 @@ _COLUMNS = {
 
 
 def page(rows: pd.DataFrame) -> str:
-    """Return one table for each dispute; an estimator's row holds all policies."""
-    parts = [
-        f"## {TITLES[str(name)]}\n\n{_table(part)}"
-        for name, part in rows.groupby("dispute", sort=False)
-    ]
+    """Return the tables of each dispute; an estimator's row holds all policies."""
+    places = rows.groupby(["dispute", "estimator"])["policy"].transform(" / ".join)
+    parts = []
+    for dispute, part in rows.groupby("dispute", sort=False):
+        tables = [_table(same) for _, same in part.groupby(places, sort=False)]
+        parts.append("\n\n".join([f"## {TITLES[str(dispute)]}", *tables]))
     return "\n\n".join(parts) + "\n"
 
 

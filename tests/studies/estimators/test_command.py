@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from studies.cli.commands.estimators import main
 from studies.estimators.cells import DISPUTES, SAMPLERS, cells
 from studies.estimators.measure import verdict
 from studies.estimators.policies import Policies
+from studies.estimators.tables import page
 
 
 def test_there_are_more_than_a_hundred_estimators() -> None:
@@ -31,9 +33,9 @@ def test_rows_and_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert rows.loc[("lambda 0.0, critic exact", "near"), "verdict"] == "unbiased"
     assert rows.loc[("lambda 0.95, critic zero", "near"), "verdict"] == "biased"
     assert rows["enumerated"].tolist() == [True] * len(rows)
-    page = (tmp_path / "estimators.md").read_text()
-    assert "## Lambda and the critic" in page
-    assert page in capsys.readouterr().out
+    text = (tmp_path / "estimators.md").read_text()
+    assert "## Lambda and the critic" in text
+    assert text in capsys.readouterr().out
 
 
 def test_a_dispute_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,3 +89,15 @@ def gradients(expected: list[float], error: list[float] | None = None) -> ExactG
 )
 def test_verdicts(found: ExactGradients, said: str) -> None:
     assert verdict(found) == said
+
+
+def test_the_page_quotes_the_rows() -> None:
+    """The tables beside the page are those of its rows, and the page's figures are among them."""
+    folder = Path(__file__).parents[3] / "docs" / "results"
+    rows = pd.read_csv(folder / "estimators" / "estimators.csv")
+    tables = (folder / "estimators" / "estimators.md").read_text()
+    assert tables == page(rows)
+    text = (folder / "estimators.md").read_text()
+    quoted = set(re.findall(r"(?<![\d.])\d+\.\d{3}(?!\d)", text))
+    assert len(quoted) > 50
+    assert quoted <= set(re.findall(r"\d+\.\d{3}", tables))
