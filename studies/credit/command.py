@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from studies.credit.session import run_study
 from studies.credit.settings import Study
-from studies.execution.failure import CommandFailed
+from studies.execution.failure import failing
 
 
 def run(study: Study) -> None:
@@ -13,7 +13,5 @@ def run(study: Study) -> None:
     Raises:
         CommandFailed: if a run or a file failed.
     """
-    try:
+    with failing(RuntimeError, OSError):
         run_study(study)
-    except (RuntimeError, OSError) as error:
-        raise CommandFailed(str(error)) from error

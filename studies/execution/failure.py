@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class CommandFailed(Exception):
     """What went wrong, as one sentence for the user."""
@@ -10,3 +13,16 @@ class CommandFailed(Exception):
         """Keep the exit status: 1 for failed work, 2 for settings, others as documented."""
         super().__init__(sentence)
         self.status = status
+
+
+@contextmanager
+def failing(*kinds: type[Exception]) -> Iterator[None]:
+    """Let errors of these kinds, raised by the work inside, be a command's failure.
+
+    Raises:
+        CommandFailed: with the error's sentence.
+    """
+    try:
+        yield
+    except kinds as error:
+        raise CommandFailed(str(error)) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studies.execution.failure import CommandFailed
+from studies.execution.failure import failing
 from studies.overoptimization.folder import claim_folder
 from studies.overoptimization.session import run_study
 from studies.overoptimization.settings import Study
@@ -19,7 +19,5 @@ def run(study: Study) -> None:
         claim_folder(study)
     except OSError as error:
         raise ValueError(str(error)) from error
-    try:
+    with failing(RuntimeError, OSError, ValueError):
         run_study(study)
-    except (RuntimeError, OSError, ValueError) as error:
-        raise CommandFailed(str(error)) from error

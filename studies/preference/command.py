@@ -9,7 +9,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from rlhf_env.files import write_atomically
-from studies.execution.failure import CommandFailed
+from studies.execution.failure import failing
 from studies.execution.pool import outcomes
 from studies.preference.figure import draw
 from studies.preference.folder import claim_folder
@@ -32,10 +32,8 @@ def run(study: Study) -> None:
         claim_folder(study)
     except OSError as error:
         raise ValueError(str(error)) from error
-    try:
+    with failing(RuntimeError, OSError):
         _run(study)
-    except (RuntimeError, OSError) as error:
-        raise CommandFailed(str(error)) from error
 
 
 def _run(study: Study) -> None:

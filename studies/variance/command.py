@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studies.execution.failure import CommandFailed
+from studies.execution.failure import failing
 from studies.variance.session import run_study
 from studies.variance.settings import Study
 
@@ -13,7 +13,5 @@ def run(study: Study) -> None:
     Raises:
         CommandFailed: if a run or a file failed.
     """
-    try:
+    with failing(RuntimeError, OSError):
         run_study(study)
-    except (RuntimeError, OSError) as error:
-        raise CommandFailed(str(error)) from error
