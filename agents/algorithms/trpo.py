@@ -13,7 +13,7 @@ from agents.algorithms.actor_critic import (
     critic_loss,
 )
 from agents.algorithms.surrogate import policy_loss
-from agents.algorithms.trust_region_learner import TrustRegionLearner
+from agents.algorithms.trust_region.learner import TrustRegionLearner
 from agents.policy import PolicyOutput
 from agents.settings.trpo import TRPOConfig
 from rlhf_env.engine.language_model import LanguageModel

@@ -10,11 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-import agents.algorithms.fisher
-import agents.algorithms.trust_region_learner
 from agents import TRPO
-from agents.algorithms.fisher import summed_kl
-from agents.algorithms.trust_region_learner import TrustRegionLearner
+from agents.algorithms.trust_region.fisher import summed_kl
+from agents.algorithms.trust_region.learner import TrustRegionLearner
 from rlhf_env.engine.language_model import LanguageModel, length_batches
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
@@ -88,7 +86,10 @@ def test_the_step_does_not_depend_on_the_micro_batches(
     """Traps E2 and K4: gradient, curvature and KL of all responses at once, and one by one."""
     moved = []
     for budget in (10**6, 1):
-        for module in (agents.algorithms.fisher, agents.algorithms.trust_region_learner):
+        for module in (
+            agents.algorithms.trust_region.fisher,
+            agents.algorithms.trust_region.learner,
+        ):
             monkeypatch.setattr(
                 module,
                 "length_batches",

@@ -13,10 +13,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import agents.algorithms.fisher
+import agents.algorithms.trust_region.fisher
 from agents import TRPO
-from agents.algorithms.conjugate_gradient import conjugate_gradient, step_scale
-from agents.algorithms.fisher import summed_fisher_product, summed_kl
+from agents.algorithms.trust_region.conjugate_gradient import conjugate_gradient, step_scale
+from agents.algorithms.trust_region.fisher import summed_fisher_product, summed_kl
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.tasks import load_task, table_task
 from tests.agents.episodes import every_toy15_episode, make_envs
@@ -68,7 +68,7 @@ def test_the_product_is_that_of_the_matrix_written_out() -> None:
 @pytest.mark.parametrize("chunk", [2**22, 12])
 def test_the_product_on_all_responses(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against the dense matrix; padding and the projection's chunks do not matter."""
-    monkeypatch.setattr(agents.algorithms.fisher, "_CHUNK_ELEMENTS", chunk)
+    monkeypatch.setattr(agents.algorithms.trust_region.fisher, "_CHUNK_ELEMENTS", chunk)
     agent = toy_agent()
     (table,) = agent.policy.model.parameters()
     dense = dense_fisher(table.detach())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agents import PPO, TRPO, TRPOConfig
-from agents.algorithms.fisher import summed_kl
+from agents.algorithms.trust_region.fisher import summed_kl
 from agents.training.run_log import read_metrics
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.task import Task
@@ -63,7 +63,7 @@ def test_a_search_that_is_interrupted_leaves_the_policy_as_it_was(
     def interrupt(*_: Any) -> Tensor:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("agents.algorithms.trust_region_learner.summed_kl", interrupt)
+    monkeypatch.setattr("agents.algorithms.trust_region.learner.summed_kl", interrupt)
     with pytest.raises(KeyboardInterrupt):
         agent.update(every_toy15_episode(agent))
     assert_equal(before, weights(agent))

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from agents.algorithm import Algorithm, check_finite, take_rows
-from agents.algorithms.conjugate_gradient import conjugate_gradient, step_scale
-from agents.algorithms.fisher import summed_fisher_product, summed_kl
+from agents.algorithms.trust_region.conjugate_gradient import conjugate_gradient, step_scale
+from agents.algorithms.trust_region.fisher import summed_fisher_product, summed_kl
 from agents.policy import Policy, PolicyOutput
 from agents.rollouts.contract import check_methods
 from agents.rollouts.decisions import is_decision
