@@ -86,10 +86,7 @@ def test_the_step_does_not_depend_on_the_micro_batches(
     """Traps E2 and K4: gradient, curvature and KL of all responses at once, and one by one."""
     moved = []
     for budget in (10**6, 1):
-        for module in (
-            agents.algorithms.trust_region.fisher,
-            agents.algorithms.trust_region.learner,
-        ):
+        for module in (fisher, learner):
             monkeypatch.setattr(
                 module,
                 "length_batches",
