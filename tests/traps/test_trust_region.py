@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from agents import TRPO
+from agents.algorithms.trust_region import fisher, learner
 from agents.algorithms.trust_region.fisher import summed_kl
 from agents.algorithms.trust_region.learner import TrustRegionLearner
 from rlhf_env.engine.language_model import LanguageModel, length_batches
