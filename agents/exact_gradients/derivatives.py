@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.agent import Agent
 from agents.algorithm import check_targets, checked_loss, take_rows
@@ -111,7 +111,7 @@ def output_jacobian(agent: Agent, responses: Responses, columns: Tensor) -> Tens
     return rows
 
 
-def trained_weights(agent: Agent) -> list[Tensor]:
+def trained_weights(agent: Agent) -> list[nn.Parameter]:
     """Return the trainable weights of the language model.
 
     Raises:
