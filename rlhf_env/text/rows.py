@@ -22,6 +22,10 @@ A few kilobytes of gzip or of a Parquet dictionary can stand for gigabytes.
 """
 
 
+class MissingColumnError(ValueError):
+    """No row has the field that was asked for, by this name."""
+
+
 def file_kind(path: Path) -> str:
     """Return the suffix that tells what a file holds, without ".gz"; "" if there is none."""
     suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
@@ -110,14 +114,15 @@ def column_name(
         where: what error messages call the source.
 
     Raises:
-        ValueError: if there is no row, no such field, or a row without it.
+        MissingColumnError: if no row has such a field.
+        ValueError: if there is no row, or a row without the field.
     """
     if not rows:
         raise ValueError(f"{option}: {where} must hold at least one row, got none")
     available = sorted(set().union(*rows))
     name = next((name for name in names if name in available), None)
     if name is None:
-        raise ValueError(
+        raise MissingColumnError(
             f"{option}: {where} must have a column {' or '.join(map(repr, names))}, got {available}"
         )
     missing = next((number for number, row in enumerate(rows, 1) if name not in row), None)

@@ -35,7 +35,8 @@ def run(settings: Export) -> None:
     agent.export(settings.out, adapter=settings.adapter)
     console = Console(highlight=False, soft_wrap=True)
     kind = "adapter" if settings.adapter else "model"
-    console.print(f"{kind} after {agent.updates:,} updates in {settings.out}", markup=False)
+    updates = f"{agent.updates:,} update" + ("" if agent.updates == 1 else "s")
+    console.print(f"{kind} after {updates} in {settings.out}", markup=False)
 
 
 def _task(saved: Saved, settings: Export) -> Task:

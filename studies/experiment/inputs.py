@@ -7,7 +7,8 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from rlhf_env.rewards.feedback.rated_texts import RatedTexts, is_held_out, read_
 from rlhf_env.rewards.signature import Signature
 from rlhf_env.text.prompt_rows import PromptRow
 from rlhf_env.text.prompts import read_prompt_rows
+from rlhf_env.text.rows import MissingColumnError
 from rlhf_env.text.text_ids import is_chat
 from studies.experiment.references import import_object
 from studies.experiment.task_spec import OwnTask
@@ -59,7 +61,10 @@ def read_inputs(own: OwnTask) -> TaskInputs:
     ratings, function, trained = None, None, None
     if own.ratings is not None:
         path = existing_file(own.ratings, "--ratings")
-        ratings = read_rated_texts(path, own.ratings_text, own.ratings_value, option="--ratings")
+        with _columns_set_by("--ratings-text", "--ratings-value"):
+            ratings = read_rated_texts(
+                path, own.ratings_text, own.ratings_value, option="--ratings"
+            )
     elif is_folder(own.reward or ""):
         trained = reward_folder(own.reward or "")
     else:
@@ -100,7 +105,8 @@ def read_rows(path: Path, field: str, sentences: int | None) -> list[PromptRow]:
     Raises:
         ValueError: if there is none, or a row has no text and no chat.
     """
-    rows = read_prompt_rows(path, "--prompts", field)
+    with _columns_set_by("--prompt-field"):
+        rows = read_prompt_rows(path, "--prompts", field)
     for number, row in enumerate(rows, start=1):
         is_text = isinstance(row.prompt, str) and row.prompt.strip()
         if not is_text and not (is_chat(row.prompt) and sentences is None):
@@ -114,6 +120,15 @@ def read_rows(path: Path, field: str, sentences: int | None) -> list[PromptRow]:
     if sentences is None:
         return rows
     return [replace(row, prompt=first_sentences(row.prompt, sentences)) for row in rows]
+
+
+@contextmanager
+def _columns_set_by(*options: str) -> Iterator[None]:
+    """Add to the error of a missing column which options name columns."""
+    try:
+        yield
+    except MissingColumnError as error:
+        raise ValueError(f"{error}; name yours by {' and '.join(options)}") from error
 
 
 def _text_of(prompt: Any) -> str:

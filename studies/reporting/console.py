@@ -96,7 +96,8 @@ def print_samples(console: Console, stages: Sequence[Sequence[Mapping[str, Any]]
 def _cell(name: str, value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value:.0%}" if name in SHARES else f"{value:.3f}"
+    # z: what is rounded to 0 has no sign.
+    return f"{value:z.0%}" if name in SHARES else f"{value:z.3f}"
 
 
 def cut(text: str) -> str:

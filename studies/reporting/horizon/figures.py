@@ -121,7 +121,7 @@ def draw_arrivals(found: HorizonMap, *, stacked: bool) -> Figure:
     finite = [cell.arrival.low for cell in found.cells if math.isfinite(cell.arrival.low or 1.0)]
     finite += [cell.arrival.value for cell in found.cells if math.isfinite(cell.arrival.value)]
     lowest = min((value for value in finite if value), default=found.budget / 10) / 1.4
-    ticks = _nice(lowest, found.budget)
+    ticks = _nice(lowest, found.budget) or [found.budget]
     for ax in axes.flat:
         ax.set_ylim(lowest, found.budget * TOP_AT)
         ax.axhspan(found.budget * math.sqrt(NEVER_AT), found.budget * TOP_AT, color=SHADE, zorder=0)

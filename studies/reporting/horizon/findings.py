@@ -53,8 +53,10 @@ def findings(found: HorizonMap) -> dict[str, list[str]]:
         longest = _at(of_family, max(cell.horizon for cell in of_family))
         shortest = _at(of_family, min(cell.horizon for cell in of_family))
         sentences = [_never(found, longest), *_soonest(found, longest)]
-        for axis in found.axes:
-            sentences += _contrasts(found, axis, longest, shortest)
+        # Where nothing arrives, every pair would be told to be alike for this one reason.
+        if any(cell.arrived for cell in (*longest, *shortest)):
+            for axis in found.axes:
+                sentences += _contrasts(found, axis, longest, shortest)
         told[f"{family} at T = {longest[0].horizon}"] = sentences
     return told
 
@@ -90,6 +92,11 @@ def _never(found: HorizonMap, cells: Sequence[HorizonCell]) -> str:
     half = [cell for cell in cells if cell.arrived and never(cell.arrival)]
     if not lost and not half:
         return f"Every setting gains {ARRIVED} within the budget."
+    if len(lost) == len(cells):
+        return (
+            f"No setting gains {ARRIVED} in any seed within the budget, so arrivals tell none "
+            "apart; the regret shows how far each came."
+        )
     parts = []
     if lost:
         parts.append(
@@ -121,8 +128,8 @@ def _contrasts(
             lost = sum(not (pair.one.arrived or pair.other.arrived) for pair in here)
             alike = f", in {lost} because neither arrives" if lost else ""
             yield (
-                f"{axis}: {' and '.join(values)} do not differ: the intervals touch in "
-                f"{len(here)} of {len(here)} matched pairs{alike} "
+                f"{axis}: no difference is seen between {' and '.join(values)}: the intervals "
+                f"touch in {len(here)} of {len(here)} matched pairs{alike} "
                 f"({at_first.format(len(earlier) - before)})."
             )
         for winner, loser in (values, values[::-1]):

@@ -254,7 +254,7 @@ MODEL_REFUSED = [
     (["--reward", "rewards.py:longest", "--prompts", "rewards.py"], ".jsonl"),
     (
         ["--reward", "rewards.py:longest", "--prompts", "rows.jsonl", "--prompt-field", "txt"],
-        "column 'txt', got ['mean', 'text']",
+        "column 'txt', got ['mean', 'text']; name yours by --prompt-field",
     ),
     (
         ["--ratings", "rows.jsonl", "--prompts", "long.txt"],
@@ -271,7 +271,10 @@ MODEL_REFUSED = [
     (["--reward", "rewards.py:of_one_list"], "two lists of texts"),
     (["--reward", "rewards.py:one_short"], "must return 2 finite numbers"),
     (["--reward", "rewards.py:broken"], "got KeyError"),
-    (["--ratings", "rows.jsonl", "--ratings-value", "stars"], "column 'stars'"),
+    (
+        ["--ratings", "rows.jsonl", "--ratings-value", "stars"],
+        "got ['mean', 'text']; name yours by --ratings-text and --ratings-value",
+    ),
     (["--ratings", "nan.jsonl"], "row 2 of the ratings must have a finite number, got nan"),
     (["--ratings", "prompts.txt"], "--ratings"),
     (["--ratings", "none.jsonl"], "--ratings must be an existing file"),
@@ -408,11 +411,12 @@ def test_the_table_puts_before_and_after_side_by_side():
     written = io.StringIO()
     stages = {
         "before": {"score": -0.5, "eos_rate": 0.25, "kl": 0.0},
-        "after": {"score": 1.25, "eos_rate": 1.0, "kl": 3.0},
+        "after": {"score": 1.25, "eos_rate": 1.0, "kl": -0.0001},
     }
     Console(file=written, width=120).print(evaluation_table(stages))
     lines = [line.split() for line in written.getvalue().splitlines()]
     assert ["score", "-0.500", "1.250"] in lines
+    assert next(line for line in lines if line[0] == "KL")[-2:] == ["0.000", "0.000"]
     assert lines[-1][-2:] == ["25%", "100%"]
 
 

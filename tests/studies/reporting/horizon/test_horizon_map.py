@@ -82,24 +82,50 @@ def test_the_words_say_what_differs_and_what_does_not():
         "pairs (at T = 8: in 0 of 2); for γ 0.9, 300 [200, 400] episodes against never."
     ) in delay
     # 700 to never, and never: whether the discount matters here the budget does not tell.
-    assert "gamma: 1 and 0.9 do not differ: the intervals touch in 2 of 2 matched pairs" in delay
+    assert "gamma: no difference is seen between 1 and 0.9: the intervals touch in 2 of 2" in delay
     assert "Every setting gains 90 % within the budget." in needles
-    assert "density: terminal and every_1 do not differ: the intervals touch in 1 of 1" in needles
+    assert "density: no difference is seen between terminal and every_1: the inter" in needles
     assert "gamma" not in needles
     assert "over 5 seeds" in basis(made()) and "after 1,000 episodes" in basis(made())
 
 
 def test_where_neither_arrives_the_words_say_so():
-    setting = ("terminal", 1.0)
+    lost: Arrivals = {
+        ("lock", horizon, (density, 1.0)): [NEVER if horizon == 32 else 3] * 5
+        for horizon in (8, 32)
+        for density in ("terminal", "every_1")
+    }
+    (lines,) = findings(made(lost)).values()
+    assert lines[0].startswith("No setting gains 90\u00a0% in any seed")
+    assert not any(line.startswith("Soonest") for line in lines)
+    assert "in 1 of 1 matched pairs, in 1 because neither arrives" in lines[1]
+
+
+def test_where_nothing_arrives_at_any_horizon_one_sentence_is_enough():
     lost: Arrivals = {
         ("lock", horizon, (density, 1.0)): [NEVER] * 5
         for horizon in (8, 32)
-        for density in (setting[0], "every_1")
+        for density in ("terminal", "every_1")
     }
     (lines,) = findings(made(lost)).values()
-    assert lines[0].startswith("2 of 2 settings gain")
-    assert not any(line.startswith("Soonest") for line in lines)
-    assert "in 1 of 1 matched pairs, in 1 because neither arrives" in lines[1]
+    assert len(lines) == 1
+    assert lines[0].startswith("No setting gains")
+
+
+def test_the_budget_is_on_the_axis_where_no_round_number_is():
+    only_at_the_end: Arrivals = {
+        ("delay", horizon, ("terminal", 1.0)): [16] * 5 for horizon in (8, 32)
+    }
+    runs, points = frames(only_at_the_end)
+    # 16 updates of 10 episodes.
+    points = points.assign(episodes=points["episodes"] * 0.16)
+    points.loc[points["update"] == 10, "gained"] = 0.95
+    found = horizon_map(successes(runs), points)
+    assert found is not None and found.budget == 160
+    with themed(LIGHT):
+        figure = draw_arrivals(found, stacked=False)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["160", "never"]
 
 
 def test_settings_that_win_and_lose_are_both_told():
