@@ -147,7 +147,7 @@ class SelfPlayConfig(PreferenceConfig):
         if self.group_size != 2 or self.draws_from != "policy":
             raise ValueError(
                 "opponent_mixture needs group_size=2 and draws_from='policy', got "
-                f"{self.group_size} and {self.draws_from!r}; leave it out, or the others"
+                f"{self.group_size} and {self.draws_from!r}; set these, or opponent_mixture=None"
             )
 
 

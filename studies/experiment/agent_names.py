@@ -60,6 +60,21 @@ def agent_fields(agent: str) -> frozenset[str]:
     return BUILT_IN_AGENTS[agent].settings & AGENT_AXES
 
 
+def check_group_size(agent: str, size: int) -> None:
+    """Refuse a number of responses per prompt that a built-in agent cannot compare.
+
+    Raises:
+        ValueError: with both, and the agent's own sentence.
+    """
+    if is_custom(agent):
+        return
+    known = BUILT_IN_AGENTS[agent]
+    try:
+        known.config_class(**{**known.preset, "group_size": size})
+    except ValueError as error:
+        raise ValueError(f"group_size must suit {agent}, got {size}: {error}") from error
+
+
 def custom_class(agent: str) -> Callable[..., Any]:
     """Import the class that ``module:Class`` names; the working folder is searched too.
 

@@ -13,6 +13,7 @@ from rlhf_env.defaults import HORIZONS, MAX_NEW_TOKENS
 from rlhf_env.tasks import family_and_horizon, is_task_name, task_families, task_names
 from studies.experiment.agent_names import (
     agent_fields,
+    check_group_size,
     custom_class,
     is_custom,
     parameters,
@@ -52,6 +53,7 @@ def check_grid(axes: Axes, budget: Budget) -> None:
         if "group_size" in agent_fields(agent):
             for size in axes.group_size:
                 _check_divides(size, budget.episodes_per_update)
+                check_group_size(agent, size)
         known = BUILT_IN_AGENTS.get(agent)
         if known is not None and budget.episodes_per_update % known.minibatches:
             raise ValueError(
