@@ -80,10 +80,20 @@ def label_by_score(rollout: Rollout, rule: str, generator: np.random.Generator) 
     margins = scores if is_single else scores[first] - scores[second]
     wins = (margins.sign() + 1.0) / 2.0 if rule == "hard" else margins.sigmoid()
     if rule == "sampled":
-        wins = (torch.from_numpy(generator.random(len(wins))) < wins).double()
+        wins = sampled_wins(margins, generator).double()
     if is_single:
         return wins.to(rollout.score)[:, None]
     return preference_matrix(rollout.group, first, second, wins)
+
+
+def sampled_wins(margins: Tensor, generator: np.random.Generator) -> Tensor:
+    """Return who wins, [P] bool, drawn with P(win) = σ(margin) (Bradley and Terry 1952).
+
+    Args:
+        margins: [P] float64 score of each pair's first response less that of its second.
+        generator: draws one number for each pair.
+    """
+    return torch.from_numpy(generator.random(len(margins))) < margins.sigmoid()
 
 
 def label_by_judge(rollout: Rollout, judge: Judge) -> Tensor:

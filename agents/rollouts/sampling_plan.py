@@ -28,6 +28,7 @@ class Stream(IntEnum):
     DEMONSTRATIONS = 4
     LABELS = 5
     PREFERENCES = 6
+    REFERENCE_PAIRS = 7
 
 
 @dataclass(frozen=True, kw_only=True)

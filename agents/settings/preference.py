@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from agents.settings.agent import AgentConfig
 from agents.settings.kl import KLControl
@@ -31,6 +31,9 @@ class PreferenceConfig(AgentConfig):
 
     Options that are None take the loss's own default; one that the loss does not have is refused.
     """
+
+    takes_preferences: ClassVar[bool] = True
+    """Whether the agent learns from fixed comparisons too, not from its own responses only."""
 
     loss: str = "dpo"
     """One of `LOSSES`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from agents.settings.actor_critic import CRITICS
 from agents.settings.preference import PreferenceConfig
@@ -75,6 +76,11 @@ class KTOConfig(PreferenceConfig):
 
     loss: str = "kto"
     group_size: int = 1
+
+    @property
+    def unsupported(self) -> frozenset[str]:
+        """A discount too: responses that meet another prompt have no decisions."""
+        return super().unsupported | {"gamma"}
 
     def __post_init__(self) -> None:
         """Refuse an update of one prompt, and a discount."""
@@ -166,6 +172,8 @@ class SPPOConfig(SelfPlayConfig):
 class DNOConfig(SelfPlayConfig):
     """`SelfPlayConfig` whose labels compare win rates (arXiv:2404.03715)."""
 
+    takes_preferences: ClassVar[bool] = False
+
     group_size: int = 4
     draws_from: str = "reference"
     reference_every: int | None = 100
@@ -174,6 +182,8 @@ class DNOConfig(SelfPlayConfig):
 @dataclass(frozen=True, kw_only=True)
 class NashMDConfig(SelfPlayConfig):
     """`SelfPlayConfig` against a mixture of policy and reference (arXiv:2312.00886)."""
+
+    takes_preferences: ClassVar[bool] = False
 
     loss: str = "nash_md"
     group_size: int = 2
@@ -191,6 +201,8 @@ class NashMDConfig(SelfPlayConfig):
 @dataclass(frozen=True, kw_only=True)
 class XPOConfig(SelfPlayConfig):
     """`SelfPlayConfig` against the reference, with a bonus (arXiv:2405.21046)."""
+
+    takes_preferences: ClassVar[bool] = False
 
     loss: str = "xpo"
     opponent_mixture: float | None = 1.0

@@ -80,6 +80,11 @@ class BuiltInAgent:
         return issubclass(self.config_class, GroupConfig | PreferenceConfig)
 
     @property
+    def takes_preferences(self) -> bool:
+        """Whether it learns from comparisons that it is given."""
+        return getattr(self.config_class, "takes_preferences", False)
+
+    @property
     def minibatches(self) -> int:
         """Its default number of minibatches, which must divide the episodes of an update."""
         return getattr(self.defaults, "minibatches", 1)

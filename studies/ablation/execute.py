@@ -9,7 +9,8 @@ from agents.rollouts.collect import base_environment
 from rlhf_env.rewards.own_randomness import kept_randomness
 from studies.ablation.episodes import example_episodes
 from studies.ablation.exact_curve import ExactCurve
-from studies.experiment.acting import evaluate, untrained
+from studies.ablation.offline_data import offline_data
+from studies.experiment.acting import evaluated, untrained
 from studies.experiment.build import make_agent, make_envs, run_task
 from studies.experiment.checks import check_horizon
 from studies.experiment.grid import RunSettings
@@ -22,7 +23,7 @@ def execute(run: RunSettings) -> RunResult:
     for name in (run.density, run.granularity):
         check_horizon(name, run.budget.every_k, task.max_new_tokens)
     envs = make_envs(run, task)
-    agent = make_agent(run, envs)
+    agent = make_agent(run, envs, offline_data(run))
     truth = ExactCurve.of(task, base_environment(envs).kl_coef, run.budget.updates)
     with kept_randomness():
         before = example_episodes(*untrained(run, task, agent), "before")
@@ -36,11 +37,11 @@ def execute(run: RunSettings) -> RunResult:
         callback=truth.record,
     )
     episodes = run.budget.eval_episodes
-    evaluated = _numbers(evaluate(agent, envs, episodes))
+    found = _numbers(evaluated(agent, envs, episodes))
     return RunResult(
         row={
-            **evaluated,
-            **(truth.measure(agent) or truth.estimate(evaluated, episodes)),
+            **found,
+            **(truth.measure(agent) or truth.estimate(found, episodes)),
             **truth.landmarks,
         },
         curve=[_numbers(point) | truth.points.get(int(point["update"]), {}) for point in metrics],

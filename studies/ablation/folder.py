@@ -49,8 +49,9 @@ def grid_settings(axes: Axes, budget: Budget, digests: Mapping[str, str]) -> dic
     fields = {**dataclasses.asdict(axes), **dataclasses.asdict(budget)}
     del fields["model"], fields["own"], fields["family_options"]
     # Grids of other tasks have none of these, as in earlier versions.
-    if not axes.horizon:
-        del fields["horizon"]
+    for name in ("horizon", "preference_pairs"):
+        if not getattr(axes, name):
+            del fields[name]
     budgets = task_budgets(axes, budget)
     fields |= budgets[0].family_options.to_json()
     names = [one.task if one.model is None else one.model for one in budgets]

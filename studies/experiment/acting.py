@@ -8,7 +8,7 @@ from typing import Any
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
-from agents import Agent, BestOfN, collect
+from agents import Agent, BestOfN, PreferenceAgent, collect
 from agents.evaluation.evaluate import against_reference
 from agents.evaluation.metrics import rollout_metrics
 from agents.policy import Policy
@@ -67,6 +67,15 @@ def evaluate(agent: Any, envs: Envs, episodes: int) -> dict[str, float]:
     )
     ours = add_policy_logprob(ours, base.kl_coef)
     return {**rollout_metrics(ours, task), **against_reference(ours, theirs, task)}
+
+
+def evaluated(agent: Any, envs: Envs, episodes: int) -> dict[str, float]:
+    """Return the figures of the responses, and of how held-out comparisons are predicted."""
+    found = evaluate(agent, envs, episodes)
+    if not isinstance(agent, PreferenceAgent) or agent.held_out is None:
+        return found
+    held_out = agent.preference_figures()
+    return found | {f"held_out_{name}": value for name, value in held_out.items()}
 
 
 def respond(agent: Any, envs: Envs, prompts: Sequence[Tensor]) -> Rollout:

@@ -75,6 +75,18 @@ def check_group_size(agent: str, size: int) -> None:
         raise ValueError(f"group_size must suit {agent}, got {size}: {error}") from error
 
 
+def takes_preferences(agent: str) -> bool:
+    """Return whether this agent learns from comparisons that it is given.
+
+    Args:
+        agent: a built-in name, or ``module:Class``, whose ``config_class`` answers.
+    """
+    if is_custom(agent):
+        config = getattr(custom_class(agent), "config_class", None)
+        return getattr(config, "takes_preferences", False)
+    return BUILT_IN_AGENTS[agent].takes_preferences
+
+
 def custom_class(agent: str) -> Callable[..., Any]:
     """Import the class that ``module:Class`` names; the working folder is searched too.
 

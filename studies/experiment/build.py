@@ -43,14 +43,23 @@ NO_DISCOUNT = 1.0
 
 def run_task(run: RunSettings) -> Task:
     """Return the task of a run: that of its model, or the one it names."""
-    budget = run.budget
+    return budget_task(run.budget, run.kl_coef)
+
+
+def budget_task(budget: Budget, kl_coef: float | None) -> Task:
+    """Return the task that a budget is of.
+
+    Args:
+        budget: names it, or its model.
+        kl_coef: of a task that is made of a model; None takes the usual one.
+    """
     if budget.model is None:
         task = make_task(budget.task, budget.family_options)
         return shortened(task, budget.own.max_new_tokens)
     # Folders load in a moment; their bar would appear between the lines of finished runs.
     disable_progress_bar()
     inputs, learned = custom_inputs(budget.own)
-    return load_custom_task(budget.model, budget.own, inputs, learned, run.kl_coef)
+    return load_custom_task(budget.model, budget.own, inputs, learned, kl_coef)
 
 
 @functools.cache

@@ -18,9 +18,10 @@ from studies.experiment.agent_names import (
     is_custom,
     parameters,
     settings_of,
+    takes_preferences,
 )
 from studies.experiment.family_checks import check_families, check_needs_no_horizon
-from studies.experiment.grid import Axes, Budget, count_runs, task_budgets
+from studies.experiment.grid import Axes, Budget, choices, count_runs, task_budgets
 from studies.experiment.names import (
     DENSITIES,
     GRANULARITIES,
@@ -34,6 +35,7 @@ from studies.experiment.task_checks import check_custom_task
 
 MAX_RUNS = 100_000
 MAX_COUNT = 10_000_000
+MAX_PAIRS = 1_000_000
 MAX_JOBS = 1024
 MAX_SEED = 2**63 - 1
 
@@ -50,16 +52,17 @@ def check_grid(axes: Axes, budget: Budget) -> None:
     check_families(axes, budget)
     _check_size(axes, budget)
     for agent in axes.agent:
-        if "group_size" in agent_fields(agent):
-            for size in axes.group_size:
-                _check_divides(size, budget.episodes_per_update)
-                check_group_size(agent, size)
+        for size in filter(None, choices(axes, agent)["group_size"]):
+            _check_divides(size, budget.episodes_per_update)
+            check_group_size(agent, size)
         known = BUILT_IN_AGENTS.get(agent)
         if known is not None and budget.episodes_per_update % known.minibatches:
             raise ValueError(
                 f"episodes_per_update must be a multiple of {known.minibatches}, the "
                 f"minibatches of {agent}, got {budget.episodes_per_update}"
             )
+        if known is not None and axes.preference_pairs and known.takes_preferences:
+            _check_whole_groups(agent, known.defaults.group_size, budget.episodes_per_update)
     check_taken(axes, budget)
     check_densities(axes.density, budget)
     for own in task_budgets(axes, budget):
@@ -88,7 +91,8 @@ def check_axes(axes: Axes) -> None:
     """Refuse axes that are empty, repeat a value, or hold a value out of range."""
     for name in ("agent", "gamma", "density", "granularity", "gae_lambda", "group_size"):
         _check_values(name, getattr(axes, name), may_be_empty=False)
-    for name in ("task", "horizon", "model", "kl_coef", "kl_placement", "kl_estimator"):
+    may_be_empty = ("task", "horizon", "model", "kl_coef", "kl_placement", "kl_estimator")
+    for name in (*may_be_empty, "preference_pairs"):
         _check_values(name, getattr(axes, name), may_be_empty=True)
     for name in ("gamma", "gae_lambda"):
         for value in getattr(axes, name):
@@ -105,6 +109,8 @@ def check_axes(axes: Axes) -> None:
         check_name("kl_estimator", estimator, KL_ESTIMATORS)
     for size in axes.group_size:
         whole_number("group_size", size, 2, MAX_COUNT)
+    for count in axes.preference_pairs:
+        whole_number("preference_pairs", count, 2, MAX_PAIRS)
     whole_number("seeds", axes.seeds, 1, MAX_SEED)
     whole_number("first_seed", axes.first_seed, 0, MAX_SEED - axes.seeds + 1)
 
@@ -131,6 +137,11 @@ def check_taken(axes: Axes, budget: Budget) -> None:
                 f"{name} must be a setting of one of the agents at least, got {axes.agent[0]!r}, "
                 "which has none; leave the option out"
             )
+    if axes.preference_pairs and not any(map(takes_preferences, axes.agent)):
+        raise ValueError(
+            "preference_pairs needs an agent that learns from given comparisons, got "
+            f"{', '.join(axes.agent)}; add one, such as dpo, or leave the option out"
+        )
 
 
 def check_learning_rate(agent: str, learning_rate: float | None) -> None:
@@ -248,6 +259,14 @@ def _check_values(name: str, values: Sequence[object], *, may_be_empty: bool) ->
     repeated = [value for value, count in Counter(values).items() if count > 1]
     if repeated:
         raise ValueError(f"{name} must not repeat a value, got {repeated[0]} more than once")
+
+
+def _check_whole_groups(agent: str, size: int, episodes: int) -> None:
+    if episodes % size:
+        raise ValueError(
+            f"episodes_per_update must be a multiple of {size}, the group size of {agent}, got "
+            f"{episodes}"
+        )
 
 
 def _check_divides(size: int, episodes: int) -> None:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import tyro
 
 from rlhf_env.tasks import family_and_horizon
-from studies.experiment.agent_names import AGENT_AXES, agent_fields
+from studies.experiment.agent_names import AGENT_AXES, agent_fields, takes_preferences
 from studies.experiment.family_spec import FamilyOptions
 from studies.experiment.names import tokens_between_payments
 from studies.experiment.task_spec import OwnTask
@@ -32,6 +32,7 @@ VARIED = (
     "kl_placement",
     "kl_estimator",
     "group_size",
+    "preference_pairs",
 )
 
 
@@ -78,6 +79,11 @@ class Axes:
     """By what the KL is estimated from the tokens chosen: k1, k2, k3."""
     group_size: tuple[int, ...] = (4,)
     """Responses per prompt, for the agents that compare within groups."""
+    preference_pairs: Annotated[
+        tuple[int, ...], tyro.conf.arg(help_behavior_hint="(default: none, they learn online)")
+    ] = ()
+    """Pairs of the reference's responses, labeled by the reward, from which the agents that can
+    learn from given comparisons (dpo, ipo, kto, ...) do so."""
     seeds: int = 5
     """Seeds per combination."""
     first_seed: int = 0
@@ -124,6 +130,8 @@ class RunSettings:
     budget: Budget
     kl_placement: str | None = None
     kl_estimator: str | None = None
+    # Not printed, so that the identifiers of runs without are what they were.
+    preference_pairs: int | None = field(default=None, repr=False)
 
     @property
     def task_name(self) -> str:
@@ -153,6 +161,7 @@ class RunSettings:
         parts += [f"kl{self.kl_coef:g}"] if self.kl_coef is not None else []
         parts += [part for part in (self.kl_placement, self.kl_estimator) if part is not None]
         parts += [f"n{self.group_size}"] if self.group_size is not None else []
+        parts += [f"p{self.preference_pairs}"] if self.preference_pairs is not None else []
         plain = "-".join([*parts, f"s{self.seed}"])
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", plain)
         exact = [self.gamma, self.gae_lambda, self.kl_coef]
@@ -161,6 +170,7 @@ class RunSettings:
             return safe
         # The readable part may coincide for two runs then, the hash of the settings may not.
         every = repr(self) + (repr(options) if options.is_given else "")
+        every += "" if self.preference_pairs is None else f"{self.preference_pairs} pairs"
         digest = hashlib.sha256(every.encode()).hexdigest()[:8]
         return f"{safe[: MAX_ID - 9]}-{digest}"
 
@@ -172,6 +182,8 @@ class RunSettings:
         del budget["family_options"]
         if (options := self.budget.family_options).is_given:
             budget["family_options"] = options.to_json()
+        if self.preference_pairs is None:
+            del fields["preference_pairs"]
         return fields | {"budget": budget}
 
     @classmethod
@@ -195,11 +207,17 @@ def task_budgets(axes: Axes, budget: Budget) -> list[Budget]:
 def choices(axes: Axes, agent: str) -> dict[str, tuple[Any, ...]]:
     """Return what each setting is varied over for an agent; a setting it lacks is None only.
 
+    An agent that learns from given pairs draws no groups, and is paid nothing: it is run at the
+    first density only.
+
     Raises:
         ValueError: if the agent does not exist.
     """
     lacking = AGENT_AXES - agent_fields(agent)
-    return {name: (name not in lacking and getattr(axes, name)) or (None,) for name in VARIED}
+    is_offline = bool(axes.preference_pairs) and takes_preferences(agent)
+    lacking |= {"group_size"} if is_offline else {"preference_pairs"}
+    varied = {name: (name not in lacking and getattr(axes, name)) or (None,) for name in VARIED}
+    return varied | {"density": axes.density[:1]} if is_offline else varied
 
 
 def count_runs(axes: Axes, budget: Budget) -> int:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents import ResponseGroup
+from agents.preference.labels import sampled_wins
 from rlhf_env import Task, load_task
 from rlhf_env.exact.enumerated import enumerate_task, model_logprobs
 from rlhf_env.rewards.bradley_terry import bradley_terry_loss
@@ -73,7 +74,7 @@ def draw_pairs(count: int, seed: int) -> Numbers:
     drawn = chance.choice(len(law), size=(4 * count + 64, 2), p=law)
     drawn = drawn[drawn[:, 0] != drawn[:, 1]][:count]
     ahead = known.scores[drawn[:, 0]] - known.scores[drawn[:, 1]]
-    is_won = chance.random(count) < 1 / (1 + np.exp(-ahead))
+    is_won = sampled_wins(torch.from_numpy(ahead), chance).numpy()
     return np.where(is_won[:, None], drawn, drawn[:, ::-1])
 
 

@@ -17,8 +17,8 @@ from studies.reporting.axes import (
     varied_axes,
 )
 from studies.reporting.style import DASHES, LIGHT, LINE_WIDTH, MARKERS, WIDE, shaded
+from studies.reporting.titles import SYMBOLS
 
-SYMBOLS = {"gamma": "γ", "gae_lambda": "λ", "kl_coef": "β", "group_size": "G"}
 # More than these cannot be distinguished; runs that cannot be distinguished are pooled.
 MAX_LINES = 12
 MAX_PANELS = {"granularity": 6, "density": 6}

@@ -1,5 +1,13 @@
 """What figures call the columns of the curves and of the results."""
 
+# Before a setting's value in the name of a line.
+SYMBOLS = {
+    "gamma": "γ",
+    "gae_lambda": "λ",
+    "kl_coef": "β",
+    "group_size": "G",
+    "preference_pairs": "pairs",
+}
 # In sentences, and where there is room.
 TITLES = {
     "j_ratio": "J / J* (1 = the exact optimum)",

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from agents import PreferenceAgent, train
+from agents import train
 from agents.rollouts.collect import base_environment
 from agents.rollouts.contract import check_methods
 from rlhf_env.mdp.render import printable
@@ -26,7 +26,7 @@ from rlhf_env.rewards.own_randomness import kept_randomness
 from rlhf_env.rewards.protocol import score
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.task import Task
-from studies.experiment.acting import Envs, evaluate, respond, untrained
+from studies.experiment.acting import Envs, evaluated, respond, untrained
 from studies.experiment.agent_names import is_custom
 from studies.experiment.build import make_agent, make_envs, make_task, shortened
 from studies.experiment.custom_checks import MAX_ERROR, hush, try_reward
@@ -209,15 +209,6 @@ def run(settings: Settings, assembly: Assembly, asked: dict[str, object], consol
     console.print(evaluation_table({"before": before, "after": after}))
     print_samples(console, [first, last])
     console.print(f"\nresults in {settings.out}", markup=False)
-
-
-def evaluated(agent: Any, envs: Envs, episodes: int) -> dict[str, float]:
-    """Return the figures of the responses, and of how held-out comparisons are predicted."""
-    found = evaluate(agent, envs, episodes)
-    if not isinstance(agent, PreferenceAgent) or agent.held_out is None:
-        return found
-    held_out = agent.preference_figures()
-    return found | {f"held_out_{name}": value for name, value in held_out.items()}
 
 
 def describe(assembly: Assembly, console: Console) -> None:

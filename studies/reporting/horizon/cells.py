@@ -12,6 +12,7 @@ import pandas as pd
 
 from rlhf_env.statistics import Estimate
 from studies.reporting.axes import MISSING, groups, has, rows_where, values, varied_axes
+from studies.reporting.titles import SYMBOLS
 from studies.statistics.arrival import TARGET, arrival_estimate, first_arrival
 from studies.statistics.intervals import estimate
 
@@ -20,7 +21,6 @@ RUN_COLUMNS = ("family", "horizon", "regret", "optimum", "reference_objective")
 CURVE_COLUMNS = ("run_id", "episodes", "gained")
 # In this order settings are named, and told apart in the figures.
 FIRST_AXES = ("agent", "density", "gamma", "granularity")
-SYMBOLS = {"gamma": "γ", "gae_lambda": "λ", "kl_coef": "β", "group_size": "G"}
 # Number and sign stay on one line.
 ARRIVED = f"{TARGET:.0%}".replace("%", "\u00a0%")
 Setting = tuple[str, ...]

@@ -11,7 +11,12 @@ import pytest
 from agents.settings import BUILT_IN_AGENTS, BuiltInAgent
 from rlhf_env import load_task
 from rlhf_env.defaults import HORIZONS
-from studies.experiment.agent_names import AGENT_AXES, agent_fields
+from studies.experiment.agent_names import (
+    AGENT_AXES,
+    agent_fields,
+    settings_of,
+    takes_preferences,
+)
 from studies.experiment.checks import check_grid
 from studies.experiment.grid import Axes, Budget, RunSettings, count_runs, grid
 from studies.experiment.names import entropy_threshold, tokens_per_action
@@ -265,3 +270,81 @@ def test_an_agent_varies_along_the_axes_that_it_has(name: str):
 def test_what_cannot_be_a_grid_of_tasks_is_refused(axes: dict, own: dict, message: str):
     with pytest.raises(ValueError, match=message):
         check_grid(Axes(**axes), Budget(own=OwnTask(**own)))
+
+
+OFFLINE = {
+    "agent": ("dpo", "ppo"),
+    "gamma": (1.0,),
+    "density": ("terminal", "potential"),
+    "granularity": ("token",),
+    "group_size": (2, 4),
+    "preference_pairs": (200, 1000),
+    "seeds": 1,
+}
+
+
+def test_the_number_of_pairs_is_an_axis_of_agents_that_take_them():
+    """They are paid nothing and draw no groups, so densities and group sizes are not theirs."""
+    runs = grid(Axes(**OFFLINE), Budget())
+    assert [(run.agent, run.density, run.group_size, run.preference_pairs) for run in runs] == [
+        ("dpo", "terminal", None, 200),
+        ("dpo", "terminal", None, 1000),
+        ("ppo", "terminal", None, None),
+        ("ppo", "potential", None, None),
+    ]
+    assert count_runs(Axes(**OFFLINE), Budget()) == 4
+    assert runs[0].run_id == "dpo-g1-terminal-token-p200-s0"
+    assert runs[2].run_id == "ppo-g1-terminal-token-l0.95-s0"
+    for run in runs:
+        assert RunSettings.from_json(json.loads(json.dumps(run.to_json()))) == run
+    assert "preference_pairs" not in runs[2].to_json()
+
+
+def test_without_pairs_agents_of_comparisons_learn_online():
+    online = {**OFFLINE, "preference_pairs": (), "agent": ("dpo",)}
+    runs = grid(Axes(**online), Budget())
+    assert {(run.density, run.group_size, run.preference_pairs) for run in runs} == {
+        (density, size, None) for density in ("terminal", "potential") for size in (2, 4)
+    }
+    assert runs[0].run_id == "dpo-g1-terminal-token-n2-s0"
+
+
+def test_hashes_of_runs_without_pairs_are_those_of_earlier_versions():
+    """The names hold a hash of all settings where characters are replaced."""
+    names = [make_run(agent="a:b", preference_pairs=n).run_id for n in (None, 10, 20)]
+    assert names[0] == "a_b-g0.99-every_8-macro_4-l0.95-s3-5c4c2cc1"
+    assert len(set(names)) == 3
+    assert len({name.rpartition("-")[2] for name in names}) == 3
+
+
+@pytest.mark.parametrize("name", list(BUILT_IN_AGENTS))
+def test_who_takes_comparisons_is_known_without_torch(name: str):
+    takes = "preferences" in settings_of(BUILT_IN_AGENTS[name].load(), ("preferences",))
+    plays_itself = name in ("dno", "nash_md", "xpo")
+    assert takes_preferences(name) == (takes and not plays_itself)
+    assert takes_preferences("agents:DPO")
+    assert not takes_preferences("agents:PPO")
+
+
+@pytest.mark.parametrize(
+    ("axes", "budget", "message"),
+    [
+        ({"agent": ("ppo", "grpo")}, {}, "agent that learns from given comparisons, got ppo, grpo"),
+        ({"agent": ("ppo", "dno")}, {}, "comparisons, got ppo, dno; add one, such as dpo, or"),
+        ({"preference_pairs": (1,)}, {}, "preference_pairs must be a whole number of at least 2"),
+        ({"preference_pairs": (2_000_000,)}, {}, "preference_pairs must be .* at most 1000000"),
+        ({"preference_pairs": (200, 200)}, {}, "preference_pairs must not repeat a value, got 200"),
+        ({"agent": ("dpo",)}, {"episodes_per_update": 9}, "multiple of 2, the group size of dpo"),
+        ({"agent": ("lipo",)}, {"episodes_per_update": 30}, "multiple of 4, the group size of li"),
+        ({"density": ("every_4", "terminal")}, {}, "task's 3 tokens, got every_4"),
+        ({"granularity": ("macro_4",)}, {}, "task's 3 tokens, got macro_4"),
+    ],
+)
+def test_what_cannot_be_learned_from_pairs_is_refused(axes: dict, budget: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        check_grid(Axes(**{**OFFLINE, **axes}), Budget(**budget))
+
+
+def test_a_group_size_does_not_bind_agents_that_draw_no_groups():
+    own = {**OFFLINE, "agent": ("dpo",), "group_size": (4,)}
+    check_grid(Axes(**own), Budget(episodes_per_update=6))
