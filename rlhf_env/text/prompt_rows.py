@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from rlhf_env.text.text_ids import is_chat
@@ -88,8 +89,9 @@ class PromptRows:
                 )
 
 
-def _key(ids: Tensor) -> bytes:
-    return ids.detach().cpu().numpy().astype(np.int64).tobytes()
+def _key(ids: Any) -> bytes:
+    # A reward that is called by hand may get lists of ids.
+    return torch.as_tensor(ids).detach().cpu().numpy().astype(np.int64).tobytes()
 
 
 def _same(one: Any, other: Any) -> bool:

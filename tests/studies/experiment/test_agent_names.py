@@ -55,7 +55,7 @@ def test_a_constructor_without_a_place_for_the_environments_is_refused():
 def test_an_option_that_would_be_dropped_is_refused():
     axes = Axes(agent=("ppo", f"{OWN}:Uniform"))
     check_grid(axes, Budget())
-    with pytest.raises(ValueError, match=r"learning_rate must be taken by every agent .* got 0.1"):
+    with pytest.raises(ValueError, match=r"learning_rate must be taken by .*, got 0.1 and"):
         check_grid(axes, Budget(learning_rate=0.1))
     alone = Axes(agent=(f"{OWN}:Uniform",), kl_placement=("loss",))
     with pytest.raises(ValueError, match="kl_placement must be a setting of one of the agents"):

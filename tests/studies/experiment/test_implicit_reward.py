@@ -21,7 +21,7 @@ def test_the_model_is_the_optimum(toy15: Task, kl_coef: float, expected: float) 
 
 
 def test_other_tasks_are_refused(toy15: Task) -> None:
-    two = dataclasses.replace(toy15, prompts=toy15.prompts * 2)
+    two = dataclasses.replace(toy15, prompts=[*toy15.prompts] * 2)
     for task, kl_coef in ((two, 0.5), (toy15, 0.0)):
         with pytest.raises(ValueError, match="needs the exact optimum as a table"):
             optimal_policy(task, kl_coef)
