@@ -99,9 +99,10 @@ class Budget:
     model: tyro.conf.Suppress[str | None] = None
     """The language model, where the task is made of one."""
     own: tyro.conf.OmitArgPrefixes[OwnTask] = field(default_factory=OwnTask)
-    # Identifiers of runs are hashes of what is printed: those of other tasks stay what they were.
     family_options: tyro.conf.OmitArgPrefixes[FamilyOptions] = field(
-        default_factory=FamilyOptions, repr=False
+        # Identifiers of runs are hashes of what is printed: those of other tasks stay the same.
+        default_factory=FamilyOptions,
+        repr=False,
     )
     updates: int = 50
     """Updates of the policy per run; 0 evaluates untrained agents."""
