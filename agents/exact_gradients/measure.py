@@ -213,9 +213,7 @@ def _objective_slope(agent: Agent, rollout: Rollout, said: PolicyOutput, gamma: 
     prompts = int(rollout.prompt_index.max()) + 1
     probability = _probability(said)[:, None] / prompts
     slope = mask * probability * (returns - agent.kl_coef * discount)
-    blank = as_double(agent.policy.sampler_only(rollout))
-    zeros = dataclasses.replace(blank, logprobs=torch.zeros_like(slope))
-    flat = flat_outputs(zeros)
+    flat = torch.zeros_like(flat_outputs(said), dtype=torch.float64)
     flat[: slope.numel()] = slope.flatten()
     return flat
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from agents.agent import Agent
-from agents.rollouts.collect import pay, unpaid_rollout
-from agents.rollouts.sampling_plan import SamplingPlan
+from agents.rollouts.collect import pay
+from agents.rollouts.given import given_rollout
 from rlhf_env.exact.enumerated import EnumeratedTask, enumerate_task
 from rlhf_env.exact.solution import Policy as AnyPolicy
 from rlhf_env.exact.solution import policy_logprobs
@@ -61,7 +61,7 @@ def every_response(agent: Agent, behavior: AnyPolicy | None = None) -> Responses
     logprobs = [row for tree in trees for row in _token_logprobs(tree, acts)]
     sizes = torch.tensor([len(tree.scores) for tree in trees])
     prompt = torch.arange(len(trees)).repeat_interleave(sizes)
-    unpaid = _unpaid_rollout(agent.base, trees, logprobs, prompt)
+    unpaid = _said(agent.base, trees, logprobs, prompt)
     paid = pay(agent.envs, unpaid, kl_coef=agent.kl_coef, temperature=agent.policy.temperature)
     probability = torch.stack([row.sum() for row in logprobs]).exp()
     # Rounded log-probabilities do not sum to one exactly, and groups multiply the error.
@@ -88,21 +88,14 @@ def _token_logprobs(tree: EnumeratedTask, policy: AnyPolicy) -> list[Tensor]:
     return found
 
 
-def _unpaid_rollout(
+def _said(
     base: RLHFVectorEnv, trees: list[EnumeratedTask], logprobs: list[Tensor], prompt: Tensor
 ) -> Rollout:
     """Return all responses as sampled episodes; those to one prompt are a group."""
-    texts = [(tree.prompt, response) for tree in trees for response in responses_of(tree)]
-    shape = (len(texts), base.mdp.max_tokens)
-    tokens = torch.full(shape, base.task.pad_id, dtype=torch.int64)
-    said = torch.zeros(shape)
-    for row, (asked, answer) in enumerate(texts):
-        tokens[row, : len(asked) + len(answer)] = torch.cat([asked, answer])
-        said[row, len(asked) : len(asked) + len(answer)] = logprobs[row]
-    starts = torch.tensor([len(asked) for asked, _ in texts])
-    lengths = starts + torch.tensor([len(answer) for _, answer in texts])
-    plan = SamplingPlan(prompts=[], prompt_index=prompt, group=prompt, uniforms=None)
-    device = base.mdp.device
-    return unpaid_rollout(
-        tokens.to(device), starts.to(device), lengths.to(device), said.to(device), plan
+    prompts = [tree.prompt for tree in trees for _ in tree.scores]
+    responses = [response for tree in trees for response in responses_of(tree)]
+    given = given_rollout(base.mdp, prompts, responses, prompt.to(base.mdp.device))
+    said = torch.cat(logprobs).to(given.logprobs)
+    return given.replace(
+        logprobs=given.logprobs.masked_scatter(given.is_action, said), prompt_index=given.group
     )

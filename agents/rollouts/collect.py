@@ -74,7 +74,7 @@ def collect(
         is_stepped = not fast or transforms is None or base.mdp.options.policy is not None
         if is_stepped or not isinstance(policy, Policy):
             return step_through(envs, policy, plan)
-        return _paid(base, transforms or [], decode(base, policy, plan))
+        return with_wrappers(transforms or (), base.evaluate(decode(base, policy, plan)))
 
 
 def pay(
@@ -102,7 +102,7 @@ def pay(
             "rollout() method; leave it out, or give it one"
         )
     with base.overridden(kl_coef=kl_coef, temperature=temperature):
-        return _paid(base, transforms, rollout)
+        return with_wrappers(transforms, base.evaluate(rollout))
 
 
 def decode(base: RLHFVectorEnv, policy: Policy, plan: SamplingPlan) -> Rollout:
@@ -202,8 +202,8 @@ def rollout_transforms(envs: VectorEnv[Any, Any, Any]) -> list[RolloutTransform]
     return transforms
 
 
-def _paid(base: RLHFVectorEnv, transforms: Sequence[RolloutTransform], rollout: Rollout) -> Rollout:
-    rollout = base.evaluate(rollout)
+def with_wrappers(transforms: Sequence[RolloutTransform], rollout: Rollout) -> Rollout:
+    """Return paid episodes as the wrappers change them, the innermost first."""
     for transform in transforms:
         rollout = transform.rollout(rollout)
     return rollout

@@ -17,7 +17,13 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from agents.policy import Policy
-from agents.rollouts.collect import base_environment, decode, prepare, rollout_transforms
+from agents.rollouts.collect import (
+    base_environment,
+    decode,
+    prepare,
+    rollout_transforms,
+    with_wrappers,
+)
 from agents.rollouts.sampling_plan import SamplingPlan, Seed, draw_episodes
 from rlhf_env.engine.engine import Engine
 from rlhf_env.engine.language_model import LanguageModel
@@ -66,10 +72,8 @@ def collect_by_players(
             parts.append(decode(base, player, _part(plan, rows)))
             taken.append(rows)
         mixed = join(parts, base.task.pad_id).take(torch.cat(taken).argsort())
-        rollout = base.evaluate(mixed.replace(group=plan.group.to(mixed.group.device)))
-        for transform in transforms:
-            rollout = transform.rollout(rollout)
-        return rollout
+        paid = base.evaluate(mixed.replace(group=plan.group.to(mixed.group.device)))
+        return with_wrappers(transforms, paid)
 
 
 def played_by(policy: Policy, lm: LanguageModel) -> Policy:
