@@ -15,7 +15,7 @@ from studies.ablation.events import write_events
 from studies.execution.pool import Outcome
 from studies.experiment.grid import VARIED, RunSettings
 from studies.experiment.result import RunResult
-from studies.experiment.task_spec import OwnTask
+from studies.experiment.task.spec import OwnTask
 from studies.results.records import Record, read_record, write_curves, write_record, write_results
 
 # Runs everything and yields what ends, in the order it ends.

@@ -11,7 +11,7 @@ from studies.evaluation.folder import COMPARISON, check_out
 from studies.evaluation.loading import Source, check_code, load_agent, load_task, read_source
 from studies.evaluation.saved import Saved, find_saved
 from studies.evaluation.settings import Compare
-from studies.experiment.task_spec import Problem
+from studies.experiment.task.spec import Problem
 
 
 def run(settings: Compare) -> None:

@@ -12,8 +12,8 @@ from studies.evaluation.loading import check_code, load_agent, load_task, read_s
 from studies.evaluation.saved import Saved, find_saved
 from studies.evaluation.settings import Export
 from studies.experiment.custom_checks import hush
-from studies.experiment.custom_task import options_named
-from studies.experiment.task_spec import Problem
+from studies.experiment.task.custom import options_named
+from studies.experiment.task.spec import Problem
 
 
 def run(settings: Export) -> None:

@@ -19,9 +19,9 @@ from studies.experiment.acting import has_policy
 from studies.experiment.agent_names import is_custom
 from studies.experiment.build import make_agent, make_task, shortened
 from studies.experiment.checks import check_task
-from studies.experiment.custom_task import learn_reward, load_custom_task
 from studies.experiment.inputs import TaskInputs, file_digests, read_inputs
-from studies.experiment.task_spec import Problem
+from studies.experiment.task.custom import learn_reward, load_custom_task
+from studies.experiment.task.spec import Problem
 from studies.results.run_folder import REWARD
 
 MAX_ENVS = 64

@@ -11,7 +11,7 @@ import agents
 from agents.training.checkpoint_files import find_corruption
 from rlhf_env.files import read_json
 from studies.experiment.agent_names import is_custom
-from studies.experiment.task_spec import Problem
+from studies.experiment.task.spec import Problem
 from studies.results.folder import read_settings
 from studies.results.run_folder import WORKING_FOLDER
 from studies.training.settings import Settings

@@ -9,8 +9,8 @@ from typing import Annotated
 import tyro
 
 from studies.experiment.numbers import whole_number
-from studies.experiment.task_checks import check_model, check_problem
-from studies.experiment.task_spec import Problem
+from studies.experiment.task.checks import check_model, check_problem
+from studies.experiment.task.spec import Problem
 from studies.results.run_folder import check_writable
 
 MAX_SEED = 2**63 - 1

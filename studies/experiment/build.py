@@ -18,15 +18,15 @@ from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.task import Task
 from rlhf_env.tasks import family_and_horizon, family_options, load_task
 from studies.experiment.agent_names import custom_class, is_custom, settings_of
-from studies.experiment.custom_task import learn_reward, load_custom_task
-from studies.experiment.family_checks import ELSEWHERE
-from studies.experiment.family_spec import FamilyOptions
 from studies.experiment.grid import Budget, RunSettings
 from studies.experiment.implicit_reward import with_implicit_reward
 from studies.experiment.inputs import TaskInputs, read_inputs
 from studies.experiment.names import entropy_threshold, tokens_per_action
 from studies.experiment.references import import_object
-from studies.experiment.task_spec import OwnTask
+from studies.experiment.task.custom import learn_reward, load_custom_task
+from studies.experiment.task.family import FamilyOptions
+from studies.experiment.task.family_checks import ELSEWHERE
+from studies.experiment.task.spec import OwnTask
 from wrappers import boundaries, vector
 
 MAX_ENVS = 64

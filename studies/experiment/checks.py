@@ -20,7 +20,6 @@ from studies.experiment.agent_names import (
     settings_of,
     takes_preferences,
 )
-from studies.experiment.family_checks import check_families, check_needs_no_horizon
 from studies.experiment.grid import Axes, Budget, choices, count_runs, task_budgets
 from studies.experiment.names import (
     DENSITIES,
@@ -31,7 +30,8 @@ from studies.experiment.names import (
 )
 from studies.experiment.numbers import number, whole_number
 from studies.experiment.references import import_object
-from studies.experiment.task_checks import check_custom_task
+from studies.experiment.task.checks import check_custom_task
+from studies.experiment.task.family_checks import check_families, check_needs_no_horizon
 
 MAX_RUNS = 100_000
 MAX_COUNT = 10_000_000

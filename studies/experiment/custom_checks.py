@@ -16,9 +16,9 @@ from rlhf_env.engine.pretrained import load_tokenizer
 from rlhf_env.rewards.protocol import Reward, as_reward, score
 from rlhf_env.text.prompt_rows import PromptRow, PromptRows
 from rlhf_env.text.prompts import encode_prompt
-from studies.experiment.custom_task import options_named
 from studies.experiment.inputs import TaskInputs
-from studies.experiment.task_spec import OwnTask
+from studies.experiment.task.custom import options_named
+from studies.experiment.task.spec import OwnTask
 from studies.experiment.trained_reward import check_length
 
 MAX_ERROR = 120

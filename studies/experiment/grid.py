@@ -17,9 +17,9 @@ import tyro
 
 from rlhf_env.tasks import family_and_horizon
 from studies.experiment.agent_names import AGENT_AXES, agent_fields, takes_preferences
-from studies.experiment.family_spec import FamilyOptions
 from studies.experiment.names import tokens_between_payments
-from studies.experiment.task_spec import OwnTask
+from studies.experiment.task.family import FamilyOptions
+from studies.experiment.task.spec import OwnTask
 
 MAX_ID = 100
 # What the runs of one agent, task and seed differ in, those that turn slowest first.

@@ -22,7 +22,7 @@ from rlhf_env.text.prompts import read_prompt_rows
 from rlhf_env.text.rows import MissingColumnError
 from rlhf_env.text.text_ids import is_chat
 from studies.experiment.references import import_object
-from studies.experiment.task_spec import OwnTask
+from studies.experiment.task.spec import OwnTask
 from studies.experiment.trained_reward import folder_digest, is_folder, reward_folder
 
 TextFunction = Callable[..., Sequence[float]]

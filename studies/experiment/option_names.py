@@ -6,7 +6,7 @@ import dataclasses
 import re
 
 from studies.experiment.names import DENSITIES
-from studies.experiment.task_spec import OwnTask, Problem
+from studies.experiment.task.spec import OwnTask, Problem
 
 
 def as_typed(sentence: str, *kinds: type) -> str:

@@ -9,8 +9,8 @@ from rlhf_env.checks import check_count
 from rlhf_env.tasks import task_families
 from studies.experiment.agent_names import agent_fields
 from studies.experiment.checks import check_jobs
-from studies.experiment.family_spec import GRID_POLICY, FamilyOptions
 from studies.experiment.grid import Budget, RunSettings
+from studies.experiment.task.family import GRID_POLICY, FamilyOptions
 
 # Those with which these agents come close to J* on every family at its shortest horizon.
 LEARNING_RATES = {"ppo": 0.03}

@@ -24,7 +24,7 @@ from studies.experiment.checks import (
 )
 from studies.experiment.names import DENSITIES, GRANULARITIES, check_name
 from studies.experiment.numbers import number, whole_number
-from studies.experiment.task_checks import check_problem
+from studies.experiment.task.checks import check_problem
 from studies.training.settings import AGENT_OPTIONS, Learning, Settings
 
 MAX_SEED = 2**63 - 1

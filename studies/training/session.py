@@ -30,8 +30,8 @@ from studies.experiment.acting import Envs, evaluated, respond, untrained
 from studies.experiment.agent_names import is_custom
 from studies.experiment.build import make_agent, make_envs, make_task, shortened
 from studies.experiment.custom_checks import MAX_ERROR, hush, try_reward
-from studies.experiment.custom_task import learn_reward, load_custom_task
 from studies.experiment.inputs import TaskInputs
+from studies.experiment.task.custom import learn_reward, load_custom_task
 from studies.reporting.console import evaluation_table, print_samples, sample_records
 from studies.results.run_folder import (
     REWARD,

@@ -13,7 +13,7 @@ import tyro
 from studies.experiment.agent_names import agent_fields
 from studies.experiment.grid import Budget, RunSettings
 from studies.experiment.option_names import as_typed
-from studies.experiment.task_spec import Problem
+from studies.experiment.task.spec import Problem
 
 DEFAULT_TASK = "reviews"
 # Settings of agents that a grid does not vary; None takes the agent's own.

@@ -9,8 +9,8 @@ import pytest
 from rlhf_env import load_task
 from studies.ablation.exact_curve import ExactCurve
 from studies.ablation.execute import execute
-from studies.experiment.family_spec import FamilyOptions
 from studies.experiment.grid import Budget, RunSettings
+from studies.experiment.task.family import FamilyOptions
 from tests.studies.experiment.test_build import make_run
 
 

@@ -21,7 +21,7 @@ from studies.experiment.checks import check_grid
 from studies.experiment.grid import Axes, Budget, RunSettings, count_runs, grid
 from studies.experiment.names import entropy_threshold, tokens_per_action
 from studies.experiment.references import import_object
-from studies.experiment.task_spec import OwnTask
+from studies.experiment.task.spec import OwnTask
 
 
 def test_the_default_grid_has_120_runs():

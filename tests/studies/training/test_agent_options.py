@@ -9,7 +9,7 @@ import pytest
 
 from studies.cli.commands.train import main as train
 from studies.experiment.build import make_agent, make_envs, make_task
-from studies.experiment.task_spec import Problem
+from studies.experiment.task.spec import Problem
 from studies.training.settings import Learning, Settings
 from tests.studies.saved_agents import QUICK, train_on_toy15
 

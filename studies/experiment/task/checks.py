@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from studies.experiment.numbers import number, whole_number
-from studies.experiment.task_spec import OwnTask, Problem
+from studies.experiment.task.spec import OwnTask, Problem
 
 HUB_ID = r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?"
 

@@ -7,10 +7,10 @@ import math
 from rlhf_env.checks import did_you_mean
 from rlhf_env.defaults import POLICIES
 from rlhf_env.tasks import family_and_horizon, task_families
-from studies.experiment.family_spec import FamilyOptions, as_number
 from studies.experiment.grid import Axes, Budget, task_budgets
 from studies.experiment.names import check_name
 from studies.experiment.numbers import whole_number
+from studies.experiment.task.family import FamilyOptions, as_number
 
 # Of exact answers: T · S values are kept.
 MAX_HORIZON = 1024

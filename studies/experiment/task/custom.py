@@ -14,7 +14,7 @@ from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.rewards.training.trained import load_reward
 from studies.experiment.inputs import TaskInputs
 from studies.experiment.option_names import as_typed
-from studies.experiment.task_spec import OwnTask
+from studies.experiment.task.spec import OwnTask
 
 
 def load_custom_task(
