@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.agent import Agent
-from agents.algorithms.surrogate import UNCLIPPED, DecisionBatch, check_squarable, policy_loss
+from agents.algorithms.surrogate import DecisionBatch, check_squarable, policy_loss
 from agents.math import (
     clipped_value_loss,
     explained_variance,
@@ -25,6 +25,7 @@ from agents.policy import Policy, PolicyOutput
 from agents.rollouts.decisions import first_of_decision, is_decision
 from agents.rollouts.discounting import apply_discount, discounted_terms, sum_of_terms
 from agents.settings.actor_critic import ActorCriticConfig
+from agents.settings.clip import UNCLIPPED, Clip
 from agents.settings.discount import Discount, value_names
 from agents.settings.ppo import KLPenaltyPPOConfig, PPOConfig
 from rlhf_env.rollout import Rollout
@@ -150,7 +151,7 @@ def actor_critic_loss(
     new: PolicyOutput,
     targets: ActorCriticTargets,
     config: PPOConfig | KLPenaltyPPOConfig,
-    clip_ranges: tuple[float, float] = UNCLIPPED,
+    clip: Clip = UNCLIPPED,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of policy and critic of each episode, [b], and diagnostics, [b] each.
 
@@ -159,9 +160,9 @@ def actor_critic_loss(
         new: what the policy being trained predicts for them, with gradient.
         targets: the same rows.
         config: the settings.
-        clip_ranges: epsilon of the ratio below and above 1.
+        clip: of the ratio.
     """
-    loss, metrics = policy_loss(rollout, new, targets, config, clip_ranges)
+    loss, metrics = policy_loss(rollout, new, targets, config, clip)
     value_loss = critic_loss(rollout, new, targets, config.value_clip_range)
     metrics |= {"value_loss": value_loss, "explained_variance": targets.explained_variance}
     return loss + config.value_coef * value_loss, metrics

@@ -66,9 +66,7 @@ class GRPOAlgorithm:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return −min(ρ A, clip(ρ) A) + β KL of each episode; see `Algorithm.loss`."""
         config = self.config
-        loss, metrics = policy_loss(
-            rollout, new, targets, config, config.clip_ranges, ratio=config.ratio
-        )
+        loss, metrics = policy_loss(rollout, new, targets, config, config.clip, ratio=config.ratio)
         return loss, metrics | {"frac_reward_zero_std": targets.frac_reward_zero_std}
 
 

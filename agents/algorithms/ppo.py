@@ -34,8 +34,7 @@ class PPOAlgorithm:
         self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: ActorCriticTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return −min(ρ A, clip(ρ) A) + β KL + c (V − G)²/2; see `Algorithm.loss`."""
-        epsilon = self.config.clip_range
-        return actor_critic_loss(rollout, new, targets, self.config, (epsilon, epsilon))
+        return actor_critic_loss(rollout, new, targets, self.config, self.config.clip)
 
 
 class PPO(ActorCritic):

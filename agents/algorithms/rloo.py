@@ -7,7 +7,6 @@ that the gradient is unbiased, and without a critic.
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -53,8 +52,7 @@ class RLOOAlgorithm:
         self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: GroupTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of each episode; see `Algorithm.loss`."""
-        clip = math.inf if self.config.clip_range is None else self.config.clip_range
-        loss, metrics = policy_loss(rollout, new, targets, self.config, (clip, clip))
+        loss, metrics = policy_loss(rollout, new, targets, self.config, self.config.clip)
         return loss, metrics | {"frac_reward_zero_std": targets.frac_reward_zero_std}
 
 

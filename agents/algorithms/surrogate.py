@@ -5,7 +5,6 @@ Each function returns one number per episode; the learner averages over the epis
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -18,6 +17,7 @@ from agents.policy import PolicyOutput
 from agents.rollouts.decisions import is_decision, sum_per_decision
 from agents.rollouts.kl_reward import KL_ESTIMATORS
 from agents.settings.agent import AgentConfig
+from agents.settings.clip import UNCLIPPED, Clip
 from agents.settings.kl import KLControl
 from rlhf_env.rollout import Rollout
 
@@ -137,10 +137,6 @@ class DecisionBatch:
         return values.masked_fill(~self.mask, 0.0).sum(dim=1) * self.mean_weight
 
 
-UNCLIPPED = (1.0, math.inf)
-"""Clip ranges under which no ratio is clipped: ratios are never below 0."""
-
-
 # The squares of 10^8 decisions can be added up in float32.
 _LARGEST_RETURN = 1e15
 
@@ -200,7 +196,7 @@ def policy_loss(
     new: PolicyOutput,
     targets: DecisionBatch,
     config: AgentConfig,
-    clip_ranges: tuple[float, float] = UNCLIPPED,
+    clip: Clip = UNCLIPPED,
     *,
     ratio: str = "decision",
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -211,7 +207,7 @@ def policy_loss(
         new: what the policy being trained predicts for them, with gradient.
         targets: the same rows.
         config: the estimator of the KL.
-        clip_ranges: epsilon below and above 1.
+        clip: of the ratio.
         ratio: of each "decision", or of the whole "episode".
 
     Returns:
@@ -219,7 +215,7 @@ def policy_loss(
         ``importance_max`` and ``importance_limited``, the share of decisions whose ratio was cut.
     """
     logprobs = targets.of_decisions(new.logprobs, rollout)
-    loss, metrics = surrogate_loss(logprobs, targets, *clip_ranges, ratio=ratio)
+    loss, metrics = surrogate_loss(logprobs, targets, clip, ratio=ratio)
     if targets.importance is not None and targets.is_limited is not None:
         metrics["importance_max"] = targets.importance.amax(dim=1)
         metrics["importance_limited"] = targets.mean_part(targets.is_limited.to(loss.dtype))
@@ -253,8 +249,7 @@ def mean_log_ratio(log_ratio: Tensor, mask: Tensor) -> Tensor:
 def surrogate_loss(
     logprobs: Tensor,
     targets: DecisionBatch,
-    clip_low: float,
-    clip_high: float,
+    clip: Clip,
     *,
     ratio: str = "decision",
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -263,8 +258,7 @@ def surrogate_loss(
     Args:
         logprobs: [b, D] of the policy being trained, with gradient.
         targets: the same rows.
-        clip_low: epsilon below 1.
-        clip_high: epsilon above 1.
+        clip: of the ratio.
         ratio: of each "decision", or of the whole "episode": see `mean_log_ratio`.
 
     Returns:
@@ -274,10 +268,8 @@ def surrogate_loss(
     log_ratio = targets.log_ratio(logprobs)
     if ratio == "episode":
         log_ratio = mean_log_ratio(log_ratio, targets.mask)
-    loss = targets.weighted_sum(
-        clipped_surrogate(log_ratio, targets.advantages, clip_low, clip_high)
-    )
-    clipped = is_clipped(log_ratio, targets.advantages, clip_low, clip_high)
+    loss = targets.weighted_sum(clipped_surrogate(log_ratio, targets.advantages, *clip))
+    clipped = is_clipped(log_ratio, targets.advantages, *clip)
     metrics = {
         "policy_loss": loss,
         "clip_fraction": targets.mean_part(clipped.to(loss.dtype)),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agents.settings.clip import ClippedConfig
 from agents.settings.discount import check_gradient_form
-from agents.settings.policy_gradient import PolicyGradientConfig
-from rlhf_env.checks import check_choice, check_count, check_number
+from rlhf_env.checks import check_choice, check_count
 
 RATIOS = ("decision", "episode")
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupConfig(PolicyGradientConfig):
-    """Settings of agents whose baseline is the group, besides those of `PolicyGradientConfig`."""
+class GroupConfig(ClippedConfig):
+    """Settings of agents whose baseline is the group, besides those of `ClippedConfig`."""
 
     gradient_form: str = "discounted"
     """"discounted" gives all decisions of an episode its discounted return, which follows the
@@ -41,12 +41,6 @@ class GRPOConfig(GroupConfig):
 
     group_size: int = 8
 
-    clip_range: float = 0.2
-    """epsilon of the clipped surrogate below 1."""
-
-    clip_range_high: float | None = None
-    """epsilon above 1; the same when None."""
-
     ratio: str = "decision"
     """Of each "decision", or of the whole "episode" to the power of 1/length (GSPO)."""
 
@@ -62,18 +56,10 @@ class GRPOConfig(GroupConfig):
     max_draws: int = 4
     """Maximum number of rollouts to draw for one update under ``dynamic_sampling``."""
 
-    @property
-    def clip_ranges(self) -> tuple[float, float]:
-        """Epsilon below and above 1."""
-        high = self.clip_range if self.clip_range_high is None else self.clip_range_high
-        return self.clip_range, high
-
     def __post_init__(self) -> None:
         """Refuse values outside their range, and groups that do not fill a rollout."""
         super().__post_init__()
-        check_number("clip_range", self.clip_range, minimum=1e-6, maximum=1.0)
-        if self.clip_range_high is not None:
-            check_number("clip_range_high", self.clip_range_high, minimum=1e-6)
+        self._require_clip()
         check_choice("ratio", self.ratio, RATIOS)
         check_count("max_draws", self.max_draws)
 
@@ -102,7 +88,7 @@ class GSPOConfig(GRPOConfig):
     """`GRPOConfig` with the ratio of whole responses, and its narrow clip (arXiv:2507.18071)."""
 
     ratio: str = "episode"
-    clip_range: float = 3e-4
+    clip_range: float | None = 3e-4
     clip_range_high: float | None = 4e-4
     aggregation: str = "episode_mean"
 
@@ -114,7 +100,7 @@ class RLOOConfig(GroupConfig):
     group_size: int = 4
 
     clip_range: float | None = None
-    """epsilon of the clipped surrogate. None clips nothing: one step per rollout is then
+    """epsilon of the clipped surrogate below 1. None clips nothing: one step per rollout is then
     REINFORCE, and further ones weigh it by the ratio of probabilities."""
 
     whiten_advantages: bool = False
@@ -124,5 +110,3 @@ class RLOOConfig(GroupConfig):
         """Refuse values outside their range, and groups that do not fill a rollout."""
         super().__post_init__()
         self._refuse_constant()
-        if self.clip_range is not None:
-            check_number("clip_range", self.clip_range, minimum=1e-6, maximum=1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agents.settings.actor_critic import ActorCriticConfig
+from agents.settings.clip import ClippedConfig
 from rlhf_env.checks import check_number, check_positive
 
 SMALLEST_PENALTY, LARGEST_PENALTY = 1e-6, 1e6
@@ -12,15 +13,12 @@ SMALLEST_PENALTY, LARGEST_PENALTY = 1e-6, 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOConfig(ActorCriticConfig):
-    """Settings of `PPO`, besides those of `ActorCriticConfig`."""
+class PPOConfig(ActorCriticConfig, ClippedConfig):
+    """Settings of `PPO`: those of `ActorCriticConfig` and of `ClippedConfig`."""
 
     learning_rate: float = 4e-4
     epochs: int = 4
     minibatches: int = 4
-
-    clip_range: float = 0.2
-    """epsilon of the clipped surrogate."""
 
     value_coef: float = 0.5
     """Weight of the critic's loss."""
@@ -28,7 +26,7 @@ class PPOConfig(ActorCriticConfig):
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         super().__post_init__()
-        check_number("clip_range", self.clip_range, minimum=1e-6, maximum=1.0)
+        self._require_clip()
         check_number("value_coef", self.value_coef, minimum=0.0)
 
 

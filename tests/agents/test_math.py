@@ -230,6 +230,30 @@ def test_the_two_sides_clip_by_their_own_epsilon() -> None:
     assert is_clipped(log_ratio, advantages, 0.1, 0.3).tolist() == [False, True, False, True]
 
 
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss", "slope"),
+    [
+        (10.0, -1.0, 3.0, 0.0),
+        (2.9, -1.0, 2.9, 1.0),
+        (0.5, -2.0, 1.6, 0.0),
+        (10.0, 1.0, -1.2, 0.0),
+        (1.1, 1.0, -1.1, -1.0),
+    ],
+)
+def test_a_dual_clip_bounds_what_a_bad_decision_costs(
+    ratio: float, advantage: float, loss: float, slope: float
+) -> None:
+    """arXiv:1912.09729 with c = 3: only negative advantages are bounded."""
+    ratios = torch.tensor(ratio, dtype=torch.float64, requires_grad=True)
+    found = clipped_surrogate(ratios.log(), double(advantage)[0], 0.2, 0.2, 3.0)
+    found.backward()
+    assert found.item() == pytest.approx(loss)
+    assert ratios.grad is not None
+    assert ratios.grad.item() == pytest.approx(slope)
+    clipped = is_clipped(ratios.detach().log(), double(advantage)[0], 0.2, 0.2, 3.0)
+    assert clipped.item() is (slope == 0.0)
+
+
 @pytest.mark.parametrize("log_ratio", [200.0, -200.0])
 @pytest.mark.parametrize("advantage", [1.0, -1.0])
 def test_an_absurd_ratio_stays_finite(log_ratio: float, advantage: float) -> None:

@@ -13,6 +13,7 @@ from agents import GRPO, PPO, Agent
 from agents.algorithms.grpo import GRPOConfig
 from agents.algorithms.surrogate import surrogate_loss
 from agents.config import AgentConfig
+from agents.settings.clip import Clip
 from rlhf_env.task import Task
 from tests.agents.algorithms.test_surrogate import targets
 from tests.agents.episodes import make_envs
@@ -71,7 +72,7 @@ def test_an_absurd_ratio_is_reported() -> None:
     """Trap D12: one token of four whose log-ratio is 200; ½ 200² / 4 = 5000."""
     log_ratio = torch.tensor([[0.0, 200.0, 0.0, 0.0]], requires_grad=True)
     taken = targets(torch.ones(1, 4), torch.zeros(1, 4), torch.ones(1, 4, dtype=torch.bool))
-    loss, metrics = surrogate_loss(log_ratio, taken, 0.2, 0.2)
+    loss, metrics = surrogate_loss(log_ratio, taken, Clip(0.2, 0.2))
     loss.sum().backward()
     # Three ratios of 1, and one that is clipped at 1.2.
     assert loss.item() == pytest.approx(-1.05)

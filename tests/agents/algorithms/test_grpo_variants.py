@@ -15,6 +15,7 @@ from agents.algorithms.group_advantages import are_equal
 from agents.algorithms.grpo import GRPOAlgorithm, GRPOConfig
 from agents.algorithms.surrogate import DecisionBatch, mean_over_decisions, surrogate_loss
 from agents.policy import PolicyOutput
+from agents.settings.clip import Clip
 from rlhf_env.rollout import Rollout
 from rlhf_env.tasks import load_task, table_task
 from tests.agents.episodes import every_toy15_episode, make_envs
@@ -90,7 +91,7 @@ def surrogate(log_ratio: list[float], high: float, ratio: str = "decision") -> t
         weight=mean_over_decisions(mask),
         mean_weight=mean_over_decisions(mask),
     )
-    return surrogate_loss(new, targets, 0.2, high, ratio=ratio)
+    return surrogate_loss(new, targets, Clip(0.2, high), ratio=ratio)
 
 
 def test_the_ratio_of_a_whole_response() -> None:
