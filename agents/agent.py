@@ -22,6 +22,8 @@ from agents.rollouts.contract import check_observation
 from agents.rollouts.kl_reward import learned_kl
 from agents.rollouts.sampling_plan import Stream
 from agents.rollouts.shaping import warn_of_other_discount
+from agents.samplers.distorted import distorted
+from agents.samplers.past_weights import PastWeights
 from agents.training.checkpoint import load_checkpoint, restore_checkpoint, save_checkpoint
 from agents.training.export import export_adapter, export_model
 from agents.training.kl_coefficient import KLCoefficient
@@ -83,6 +85,7 @@ class Agent:
         self.policy = self._make_policy(self._own_model(policy))
         texts = pretraining_texts(pretraining, self.base.task, self.config.ptx_coef)
         self.learner = self.learner_class(self.policy, rule, self.config, texts)
+        self.past_weights = PastWeights(self.policy.model, self.config.behavior.staleness)
         self.updates = 0
         self.episodes = 0
         self._acting = np.random.default_rng([self.config.seed, Stream.ACTING])
@@ -134,14 +137,32 @@ class Agent:
         The first has number 0. Others are drawn where an agent wants more episodes than it keeps.
         """
         seed = (self.config.seed, Stream.ROLLOUT, self.updates)
-        return collect(
-            self.envs,
-            self.policy,
-            self.config.episodes_per_update,
-            seed=seed if draw == 0 else (*seed, draw),
-            group_size=self.config.group_size,
-            kl_coef=self.kl_coef,
-        )
+        with self.sampling() as policy:
+            return collect(
+                self.envs,
+                policy,
+                self.config.episodes_per_update,
+                seed=seed if draw == 0 else (*seed, draw),
+                group_size=self.config.group_size,
+                kl_coef=self.kl_coef,
+            )
+
+    @contextmanager
+    def sampling(self) -> Iterator[Policy]:
+        """Hold the policy that samples the next rollout.
+
+        It is ``policy``, unless the settings give the sampler other weights or distort its
+        probabilities. It is to be used inside the ``with`` only: the weights of an earlier update
+        are in place there.
+        """
+        behavior, policy = self.config.behavior, self.policy
+        if behavior.is_distorted:
+            policy = distorted(policy, behavior, (self.config.seed, self.updates))
+        if not behavior.staleness:
+            yield policy
+            return
+        with self._one_thread(), self.past_weights.in_place():
+            yield policy
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Learn from a rollout and return what happened.
@@ -152,12 +173,16 @@ class Agent:
         """
         with self._one_thread():
             self.policy.eval()
+            before = self.past_weights.present() if self.past_weights else {}
             old, first_pass = self._evaluate(rollout)
             rollout = self.learned(rollout, old)
             targets = self.learner.algorithm.targets(rollout, old, self.base.mdp.reference)
             check_targets(targets, len(rollout))
             generator = np.random.default_rng([self.config.seed, Stream.SHUFFLE, self.updates])
             metrics = self.learner.update(rollout, old, targets, generator, first_pass)
+            metrics |= self._sampler_figures(rollout, old)
+            if self.past_weights:
+                self.past_weights.add(before)
             self.updates += 1
             self.episodes += len(rollout)
             kl_coef = self.kl_coef
@@ -308,6 +333,21 @@ class Agent:
             shares_prompts=self.config.is_single_step,
             **critic,
         )
+
+    def _sampler_figures(self, rollout: Rollout, old: PolicyOutput) -> dict[str, float]:
+        """Return how far the sampler was from the policy at the beginning of the update.
+
+        Returns:
+            ``sampler_age``, updates since its weights; ``sampler_kl``, an estimate of KL(mu||pi)
+            in nats per token; each where the settings make it differ from 0.
+        """
+        figures = {}
+        if self.past_weights:
+            figures["sampler_age"] = float(min(self.updates, len(self.past_weights)))
+        if self.config.corrects_sampler:
+            distance = (rollout.logprobs - old.logprobs)[rollout.is_action]
+            figures["sampler_kl"] = float(distance.mean())
+        return figures
 
     def _with_provenance(self, rollout: Rollout) -> Rollout:
         """Return the rollout with how its KL was paid, taken from the environment if missing."""

@@ -120,7 +120,7 @@ def exact_gradients(
         agent: of any algorithm, in an environment with at most 4,096 responses; nothing about it
             is changed.
         behavior: the policy that acts, in any form that `rlhf_env.exact.evaluate` takes; the
-            agent's own when None.
+            one that samples the agent's next rollout when None.
         is_stale: the behavior is the policy at the beginning of the update, as in its later steps,
             and ratios are relative to it; otherwise it is a sampler that the agent takes for its
             own policy.

@@ -44,7 +44,7 @@ def every_response(agent: Agent, behavior: AnyPolicy | None = None) -> Responses
     Args:
         agent: of an environment whose task can be enumerated.
         behavior: the policy that acts, in any form that `rlhf_env.exact.evaluate` takes; the
-            agent's own when None.
+            one that samples the agent's next rollout when None.
 
     Raises:
         ValueError: if there are more than 4,096 responses, or a wrapper can only be stepped.
@@ -57,8 +57,9 @@ def every_response(agent: Agent, behavior: AnyPolicy | None = None) -> Responses
             f"exact gradients need at most {_MOST_RESPONSES:,} responses, got {count:,}; take "
             "fewer tokens, a shorter horizon or fewer prompts"
         )
-    acts = agent if behavior is None else behavior
-    logprobs = [row for tree in trees for row in _token_logprobs(tree, acts)]
+    with agent.sampling() as own:
+        acts = own if behavior is None else behavior
+        logprobs = [row for tree in trees for row in _token_logprobs(tree, acts)]
     sizes = torch.tensor([len(tree.scores) for tree in trees])
     prompt = torch.arange(len(trees)).repeat_interleave(sizes)
     unpaid = _said(agent.base, trees, logprobs, prompt)

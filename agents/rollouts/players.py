@@ -25,6 +25,7 @@ from agents.rollouts.collect import (
     with_wrappers,
 )
 from agents.rollouts.sampling_plan import SamplingPlan, Seed, draw_episodes
+from agents.samplers.distorted import played_by
 from rlhf_env.engine.engine import Engine
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.rollout import Rollout, join
@@ -74,13 +75,6 @@ def collect_by_players(
         mixed = join(parts, base.task.pad_id).take(torch.cat(taken).argsort())
         paid = base.evaluate(mixed.replace(group=plan.group.to(mixed.group.device)))
         return with_wrappers(transforms, paid)
-
-
-def played_by(policy: Policy, lm: LanguageModel) -> Policy:
-    """Return a policy with another language model, for sampling; everything else is shared."""
-    other = copy.copy(policy)
-    other.lm = lm
-    return other
 
 
 def geometric_mixture(policy: Policy, reference: LanguageModel, weight: float) -> Policy:

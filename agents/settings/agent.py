@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from agents.settings.behavior import Behavior
 from agents.settings.discount import FORMER_FORM
 from agents.settings.kl import KLControl
 from rlhf_env.checks import check_choice, check_count, check_number, check_positive, did_you_mean
@@ -122,6 +123,11 @@ class AgentConfig:
     def corrects_sampler(self) -> bool:
         """Whether the policy that learns is told apart from the one that sampled."""
         return False
+
+    @property
+    def behavior(self) -> Behavior:
+        """How the policy that samples differs from the one that learns: not at all."""
+        return Behavior()
 
     @property
     def can_bootstrap(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.settings.agent import AgentConfig
+from agents.settings.behavior import Behavior
 from agents.settings.discount import Discount, check_discount
 from rlhf_env.checks import check_choice, check_number
 
@@ -42,10 +43,37 @@ class PolicyGradientConfig(AgentConfig):
     importance_band: tuple[float, float] | None = None
     """Leaves decisions out, or responses, whose ratio is outside; None leaves out none."""
 
+    staleness: int = 0
+    """Samples the episodes of an update with the weights of so many updates earlier, as an
+    asynchronous trainer does. It costs as many copies of the trained weights, in memory and in
+    checkpoints."""
+
+    behavior_noise: float | str = 0.0
+    """Perturbs the sampler's logits: the standard deviation of Gaussian noise, a fixed function of
+    seed, update and state; or "bf16", which rounds them to 16 bits."""
+
+    top_k: int | None = None
+    """Samples from so many of the most likely tokens; None from all. The policy that learns keeps
+    all of them, so importance ratios cannot repair what is never sampled."""
+
+    top_p: float | None = None
+    """Samples from the most likely tokens that have this probability together (nucleus sampling,
+    arXiv:1904.09751), after the temperature and ``top_k``; None from all."""
+
     @property
     def corrects_sampler(self) -> bool:
         """Whether the policy that learns is told apart from the one that sampled."""
         return self.importance != "none"
+
+    @property
+    def behavior(self) -> Behavior:
+        """How the policy that samples differs from the one that learns."""
+        return Behavior(
+            staleness=self.staleness,
+            noise=self.behavior_noise,
+            top_k=self.top_k,
+            top_p=self.top_p,
+        )
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
@@ -53,6 +81,7 @@ class PolicyGradientConfig(AgentConfig):
         check_discount(self.gamma)
         check_choice("aggregation", self.aggregation, AGGREGATIONS)
         check_choice("importance", self.importance, IMPORTANCE)
+        _ = self.behavior
         limits = {"importance_cap": self.importance_cap, "importance_band": self.importance_band}
         for name, limit in limits.items():
             if limit is not None and not self.corrects_sampler:

@@ -18,6 +18,7 @@ import torch
 from agents.algorithm import StatefulAlgorithm
 from agents.config import AgentConfig
 from agents.policy import Policy
+from agents.samplers.past_weights import PastWeights
 from agents.settings.agent import upgraded_settings
 from agents.settings.best_of_n import BestOfNConfig
 from agents.training.checkpoint_files import (
@@ -189,18 +190,22 @@ def read_state(path: Path, agent: str) -> dict[str, Any]:
     return {**state, "config": upgraded_settings(agent, state["config"])}
 
 
-def _saved_weights(agent: SavedAgent) -> dict[str, torch.nn.Parameter]:
-    """Return the weights of the policy and of the agent's further models.
+def _saved_weights(agent: SavedAgent) -> dict[str, torch.Tensor]:
+    """Return the weights of the policy, of its past, and of the agent's further models.
 
     Of a model under an adapter they are those of the adapter alone.
     """
     adapter_only = getattr(agent.config, "lora_rank", None) is not None
     named = agent.policy.named_parameters()
-    saved = {name: p for name, p in named if p.requires_grad or not adapter_only}
+    saved: dict[str, torch.Tensor] = {
+        name: p for name, p in named if p.requires_grad or not adapter_only
+    }
     for prefix, model in getattr(agent, "further_models", {}).items():
         for name, p in model.named_parameters():
             if not adapter_only or f"model.{name}" in saved:
                 saved[f"{prefix}.{name}"] = p
+    if isinstance(past := getattr(agent, "past_weights", None), PastWeights):
+        saved |= past.saved()
     return saved
 
 

@@ -1,0 +1,1 @@
+"""Who samples the episodes: the policy, a distorted or an earlier one, or another program."""
