@@ -6,7 +6,7 @@ import importlib.util
 from types import TracebackType
 from typing import Literal
 
-Extra = Literal["studies", "rewards", "lora", "ray"]
+Extra = Literal["studies", "rewards", "lora", "ray", "label"]
 
 
 class MissingExtraError(ImportError, ValueError):

@@ -15,15 +15,16 @@ _PARTIAL = ".partial"
 _IS_PARTIAL = re.compile(rf"\..+\.[0-9a-f]{{16}}{re.escape(_PARTIAL)}", re.DOTALL)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Replace a file in one step: readers see the old content or the new, never a part.
 
     Args:
         path: in an existing folder.
-        content: what the file is to hold; it gets the permissions that the umask leaves.
+        content: what the file is to hold.
+        mode: its permissions, of which the umask takes some.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_PARTIAL}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

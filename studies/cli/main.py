@@ -21,6 +21,7 @@ SUBCOMMANDS = {
     "compare": ("compare", "compare two saved agents on the same prompts"),
     "export": ("export", "write a saved agent's policy as a Hugging Face model folder"),
     "train-reward": ("train_reward", "learn a reward from pairs, votes, ratings or marked spans"),
+    "label": ("label", "let people judge responses in a browser"),
     "rounds": ("rounds", "label new responses, learn the reward anew, train further"),
     "overoptimization": ("overoptimization", "measure over-optimization of learned rewards"),
     "preference": ("preference", "learn from comparisons directly and by a reward model"),

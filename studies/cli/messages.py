@@ -8,6 +8,7 @@ INTERRUPTED = {
     "credit": "the same command starts again",
     "evaluate": "nothing was changed",
     "export": "nothing was written; the same command starts again",
+    "label": "every click is kept, the same command opens the page again",
     "overoptimization": "what is finished is kept, the same command continues",
     "preference": "what is finished is kept, the same command continues",
     "report": "nothing was changed",

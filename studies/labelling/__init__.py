@@ -1,0 +1,1 @@
+"""The parts of `scripts/label.py`: people judge responses in a browser."""

@@ -1,0 +1,1 @@
+"""The web application: routes, pages, sessions and what protects them."""
