@@ -12,8 +12,14 @@ POLICIES = ("reference", "middle", "near")
 BEHAVIORS = ("1 update old", "2 updates old", "4 updates old", "8 updates old")
 """Policies of a training run before the one that learns."""
 
-SAMPLERS = ("bf16", "noise 0.1", "noise 0.5", "top-k 2", "top-p 0.9")
-"""Samplers that differ from the policy they are taken for."""
+SAMPLERS: Mapping[str, Mapping[str, Any]] = {
+    "bf16": {"behavior_noise": "bf16"},
+    "noise 0.1": {"behavior_noise": 0.1},
+    "noise 0.5": {"behavior_noise": 0.5},
+    "top-k 2": {"top_k": 2},
+    "top-p 0.9": {"top_p": 0.9},
+}
+"""Samplers that differ from the policy they are taken for, by the agent's settings."""
 
 CRITICS = ("zero", "exact", "exact + noise", "of the reference")
 """What the values are."""
@@ -38,7 +44,7 @@ class Cell:
     critic: str = "zero"
     """One of `CRITICS`."""
     behavior: str | None = None
-    """Who sampled; the policy itself when None."""
+    """Who sampled, one of `BEHAVIORS` or `SAMPLERS`; the policy itself when None."""
     is_stale: bool = False
     """Whether ratios are relative to the behavior."""
     gamma: float = 1.0
@@ -148,6 +154,9 @@ def _clip() -> Iterator[Cell]:
         "clip 0.2": ("grpo", {"clip_range": 0.2}),
         "clip 0.05": ("grpo", {"clip_range": 0.05}),
         "clip 0.2 below, 0.28 above": ("grpo", {"clip_range": 0.2, "clip_range_high": 0.28}),
+        "clip 0.2, dual 3": ("grpo", {"clip_range": 0.2, "dual_clip": 3.0}),
+        "clip 0.2, dual 1.5": ("grpo", {"clip_range": 0.2, "dual_clip": 1.5}),
+        "no clip, dual 1.5": ("rloo", {"dual_clip": 1.5}),
         "ratio of responses to 1/length, clip 0.2": (
             "grpo",
             {"ratio": "episode", "clip_range": 0.2},
@@ -171,7 +180,7 @@ def _importance() -> Iterator[Cell]:
         ", at most 1.5": {"importance_cap": 1.5},
         ", masked outside 0.67 to 1.5": {"importance_band": (0.67, 1.5)},
     }
-    for behavior in (*BEHAVIORS[-1:], *SAMPLERS):
+    for behavior in (*BEHAVIORS, *SAMPLERS):
         yield _group("importance", f"none, {behavior}", "rloo", behavior=behavior)
         for kind in ("token", "sequence", "geometric"):
             for name, limit in limits.items():

@@ -13,7 +13,7 @@ import wrappers.vector
 from agents.exact_gradients import ExactGradients, exact_gradients
 from agents.settings import BUILT_IN_AGENTS
 from rlhf_env.tasks import load_task
-from studies.estimators.cells import Cell, cells
+from studies.estimators.cells import BEHAVIORS, SAMPLERS, Cell, cells
 from studies.estimators.policies import Policies
 from studies.estimators.settings import Study
 
@@ -43,13 +43,13 @@ def _gradients(cell: Cell, name: str, policies: Policies, study: Study) -> Exact
         envs = wrappers.vector.SequenceBandit(envs)
     built_in, policy = BUILT_IN_AGENTS[cell.agent], policies.policy(name)
     settings = {"episodes_per_update": cell.episodes, **built_in.preset, **cell.settings}
-    agent = built_in.load()(envs, policy=policy, **settings)
+    settings |= SAMPLERS.get(cell.behavior or "", {})
+    agent = built_in.load()(envs, policy=policy, seed=study.seed, **settings)
     with torch.no_grad():
         agent.policy.value_head.weight.copy_(policies.values(cell.critic, policy)[None])
-    behavior = cell.behavior and policies.behavior(cell.behavior, policy)
     return exact_gradients(
         agent,
-        behavior=behavior or None,
+        behavior=policies.behavior(cell.behavior) if cell.behavior in BEHAVIORS else None,
         is_stale=cell.is_stale,
         gamma=cell.gamma,
         draws=study.draws,

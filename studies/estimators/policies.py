@@ -46,12 +46,9 @@ class Policies:
         logits = torch.tensor(list(found.values()), dtype=torch.float64).log()
         return self._table(logits.T)
 
-    def behavior(self, name: str, policy: nn.Module) -> nn.Module:
-        """Return who samples in place of a policy."""
-        if name in BEHAVIORS:
-            return self._run[-1 - BEHAVIORS_AGE[name]]
-        (table,) = policy.parameters()
-        return self._table(_distorted(name, table.detach().double(), self.seed))
+    def behavior(self, name: str) -> nn.Module:
+        """Return who samples in place of the trained policy, one of `BEHAVIORS`."""
+        return self._run[-1 - BEHAVIORS_AGE[name]]
 
     def values(self, critic: str, policy: nn.Module) -> Tensor:
         """Return V of every state [S] as a critic has it."""
@@ -85,21 +82,3 @@ class Policies:
 
 
 BEHAVIORS_AGE = {name: int(re.findall(r"\d+", name)[0]) for name in BEHAVIORS}
-
-
-def _distorted(name: str, logits: Tensor, seed: int) -> Tensor:
-    """Return the logits [V, S] of a sampler that is not quite the policy."""
-    kind, _, amount = name.partition(" ")
-    if kind == "bf16":
-        return logits.log_softmax(dim=0).bfloat16().double()
-    if kind == "noise":
-        noise = np.random.default_rng([seed, 0]).standard_normal(tuple(logits.shape))
-        return logits + float(amount) * torch.from_numpy(noise)
-    ordered, order = logits.softmax(dim=0).sort(dim=0, descending=True)
-    if kind == "top-k":
-        kept = torch.arange(len(logits))[:, None] < int(amount)
-    else:
-        # The most likely tokens until they have that mass together.
-        kept = ordered.cumsum(dim=0) - ordered < float(amount)
-    is_kept = torch.zeros_like(logits, dtype=torch.bool).scatter(0, order, kept.expand_as(order))
-    return logits.masked_fill(~is_kept, -torch.inf)

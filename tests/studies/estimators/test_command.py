@@ -9,13 +9,16 @@ import pandas as pd
 import pytest
 import torch
 
+from agents import RLOO
 from agents.exact_gradients import ExactGradients
+from agents.exact_gradients.responses import every_response
 from rlhf_env.tasks import load_task
 from studies.cli.commands.estimators import main
 from studies.estimators.cells import DISPUTES, SAMPLERS, cells
 from studies.estimators.measure import verdict
 from studies.estimators.policies import Policies
 from studies.estimators.tables import page
+from tests.agents.episodes import make_envs
 
 
 def test_there_are_more_than_a_hundred_estimators() -> None:
@@ -45,15 +48,13 @@ def test_a_dispute_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_samplers_are_not_the_policy() -> None:
     policies = Policies(load_task("toy15"), 0.5, seed=0)
-    policy = policies.policy("middle")
-    (own,) = policy.parameters()
-    for name in SAMPLERS:
-        (other,) = policies.behavior(name, policy).parameters()
-        chances = other.double().softmax(dim=0)
-        assert not torch.allclose(chances, own.double().softmax(dim=0), atol=1e-6), name
-        assert torch.allclose(chances.sum(dim=0), torch.ones(7, dtype=torch.float64))
-    (top,) = policies.behavior("top-k 2", policy).parameters()
-    assert (top.isinf().sum(dim=0) == 1).all()
+    for name, settings in SAMPLERS.items():
+        agent = RLOO(make_envs(policies.task), policy=policies.policy("middle"), **settings)
+        responses = every_response(agent)
+        own = agent.policy.evaluate_episodes(responses.rollout.tokens, responses.rollout.is_action)
+        chances = own.logprobs.double().sum(dim=1).exp()
+        assert not torch.allclose(responses.probability, chances, atol=1e-6), name
+    assert (policies.behavior("1 update old") is policies.behavior("8 updates old")) is False
 
 
 def test_critics() -> None:
