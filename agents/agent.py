@@ -17,6 +17,7 @@ from agents.algorithm import Algorithm, check_algorithm, check_targets, reads_ol
 from agents.config import AgentConfig, make_config
 from agents.evaluation.evaluate import evaluate
 from agents.policy import Policy, PolicyOutput
+from agents.processes.exchange import agreed_seed
 from agents.rollouts.collect import base_environment, collect
 from agents.rollouts.contract import check_observation
 from agents.rollouts.kl_reward import learned_kl
@@ -69,7 +70,7 @@ class Agent:
                 the policy is the reference.
         """
         name = type(self).__name__
-        self.config = make_config(self.config_class, name, settings)
+        self.config = agreed_seed(make_config(self.config_class, name, settings))
         self.envs = envs
         self.base = base_environment(envs)
         warn_of_other_discount(envs, getattr(self.config, "gamma", None))
@@ -253,7 +254,10 @@ class Agent:
             return evaluate(self.envs, self.policy, episodes, seed, self.kl_coef)
 
     def save(self, path: str | Path) -> None:
-        """Write policy, value head, optimizer, counters and settings into a folder, atomically."""
+        """Write policy, value head, optimizer, counters and settings into a folder, atomically.
+
+        Of several processes all must call it, and the first writes.
+        """
         with self._one_thread():
             save_checkpoint(self, Path(path))
 

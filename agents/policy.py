@@ -210,6 +210,10 @@ class Policy(nn.Module):
             _put(whole, self.evaluate_tokens(tokens[rows], is_action[rows]), rows)
         return whole
 
+    def evaluate_rollout(self, rollout: Rollout) -> PolicyOutput:
+        """Return `evaluate_episodes` of a rollout's episodes."""
+        return self.evaluate_episodes(rollout.tokens, rollout.is_action)
+
     def _blank(self, tokens: Tensor) -> PolicyOutput:
         def per_token() -> Tensor:
             return torch.zeros(tokens.shape, device=tokens.device)

@@ -98,6 +98,9 @@ class VectorRecordEpisodes(VectorBase, RecordConstructorArgs):
         [[1, 0], [1, 2, 0]]
     """
 
+    # They are written to one file, in their order.
+    treats_episodes_apart = False
+
     def __init__(self, env: VectorEnv[Any, Any, Any], path: str | Path) -> None:
         """Wrap a vector environment.
 

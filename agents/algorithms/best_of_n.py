@@ -24,6 +24,7 @@ from agents.algorithms.group_advantages import check_terminated
 from agents.evaluation.evaluate import against_reference
 from agents.evaluation.metrics import distinct_ngrams, mean_kl, rollout_metrics
 from agents.policy import Policy
+from agents.processes.exchange import agreed_seed
 from agents.rollouts.collect import base_environment, collect
 from agents.rollouts.contract import check_observation
 from agents.rollouts.kl_reward import estimated_kl
@@ -79,7 +80,7 @@ class BestOfN:
                 f"BestOfN trains nothing and has no use for {name}, got {settings[name]!r}; "
                 "leave it out"
             )
-        self.config = make_config(BestOfNConfig, "BestOfN", settings)
+        self.config = agreed_seed(make_config(BestOfNConfig, "BestOfN", settings))
         self.envs = envs
         self.base = base_environment(envs)
         reference = self.base.mdp.reference.model

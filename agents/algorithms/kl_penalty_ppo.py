@@ -19,6 +19,7 @@ from agents.math import masked_mean
 from agents.policy import Policy, PolicyOutput
 from agents.rollouts.contract import check_methods
 from agents.rollouts.decisions import is_decision, sum_per_decision
+from agents.rollouts.divided import evaluated_in_shares
 from agents.settings.ppo import LARGEST_PENALTY, SMALLEST_PENALTY, KLPenaltyPPOConfig
 from agents.training.learner import Learner
 from rlhf_env.engine.language_model import LanguageModel
@@ -122,7 +123,7 @@ class KLPenaltyLearner(Learner):
             ``penalty_coef`` that it was made with.
         """
         metrics = super().update(rollout, old, targets, generator, first_pass)
-        new = self.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
+        new = evaluated_in_shares(rollout, self.policy.evaluate_rollout)
         log_ratio = sum_per_decision(new.logprobs - old.logprobs, rollout)
         observed = float(masked_mean(kl_to_old(log_ratio), is_decision(rollout)))
         penalty_coef = self.algorithm.penalty_coef

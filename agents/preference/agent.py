@@ -21,6 +21,7 @@ from agents.preference.figures import held_out_figures
 from agents.preference.fixed import FixedPreferences
 from agents.preference.iterate import LastIterate
 from agents.preference.labels import make_labeler
+from agents.processes.exchange import on_first
 from agents.rollouts.sampling_plan import Stream
 from agents.settings.preference import PreferenceConfig, own_names
 from agents.state_measures import StateMeasures
@@ -280,7 +281,9 @@ class PreferenceAgent(Agent):
 
     def _labeled(self, rollout: Rollout, draw: int) -> Rollout:
         seed = [self.config.seed, Stream.LABELS, self.updates, draw]
-        return rollout.replace(preference=self._label(rollout, np.random.default_rng(seed)))
+        # Once for all processes: a judge may be slow, or say something else when asked again.
+        found = on_first(lambda: self._label(rollout, np.random.default_rng(seed)).cpu())
+        return rollout.replace(preference=found.to(rollout.score.device))
 
     def _fixed(self, source: Any, name: str) -> FixedPreferences:
         config = self.config

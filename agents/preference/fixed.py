@@ -15,6 +15,7 @@ from torch import Tensor
 from agents.preference.data import groups_rollout, read_groups
 from agents.preference.groups import ResponseGroup
 from agents.preference.reference import reference_logprobs
+from agents.processes.exchange import on_first
 from agents.rollouts.collect import base_environment, rollout_transforms
 from agents.rollouts.sampling_plan import Stream
 from rlhf_env.rollout import Rollout
@@ -63,7 +64,8 @@ class FixedPreferences:
     def reference(self) -> list[Tensor]:
         """Log pi_ref of each response's tokens, [T] each, on the CPU."""
         if self._reference is None:
-            self._reference = reference_logprobs(self.mdp, self.groups, self.temperature, self.path)
+            asked = self.mdp, self.groups, self.temperature, self.path
+            self._reference = on_first(lambda: reference_logprobs(*asked))
         return self._reference
 
     def dealt(self, seed: int, first: int, count: int) -> list[int]:

@@ -2,7 +2,8 @@
 
 Both ways give the same tokens under the same seed: prompts and the uniform number of every token
 are drawn per episode, not per row. An episode that has begun is always finished, and rows are
-refilled in the order of episodes, so short responses are not over-represented.
+refilled in the order of episodes, so short responses are not over-represented. Of several processes
+each makes a share of the episodes, or the first makes those that must be stepped; all return all.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from agents.policy import Policy
 from agents.rollouts.contract import ActingAgent, check_methods
+from agents.rollouts.divided import made_in_shares, made_on_first, parted_transforms
 from agents.rollouts.sampling_plan import SamplingPlan, Seed, draw_episodes
 from agents.rollouts.stepping import step_through
 from rlhf_env.checks import check_count
@@ -36,7 +38,7 @@ def collect(
     greedy: bool = False,
     kl_coef: float | None = None,
 ) -> Rollout:
-    """Return finished episodes with all rewards.
+    """Return finished episodes with all rewards; of several processes all must call it.
 
     Args:
         envs: a vector environment of this project, with or without wrappers.
@@ -73,8 +75,16 @@ def collect(
         prepare(base, policy)
         is_stepped = not fast or transforms is None or base.mdp.options.policy is not None
         if is_stepped or not isinstance(policy, Policy):
-            return step_through(envs, policy, plan)
-        return with_wrappers(transforms or (), base.evaluate(decode(base, policy, plan)))
+            return made_on_first(lambda: step_through(envs, policy, plan), base.mdp.device)
+        inner, outer = parted_transforms(transforms or ())
+
+        def share(rows: Tensor) -> Rollout:
+            return with_wrappers(inner, base.evaluate(decode(base, policy, plan.part(rows))))
+
+        made = made_in_shares(plan, share, base)
+        if not outer:
+            return made
+        return made_on_first(lambda: with_wrappers(outer, made), base.mdp.device)
 
 
 def pay(

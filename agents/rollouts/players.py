@@ -7,7 +7,6 @@ reference, or the geometric mixture of both.
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -24,7 +23,8 @@ from agents.rollouts.collect import (
     rollout_transforms,
     with_wrappers,
 )
-from agents.rollouts.sampling_plan import SamplingPlan, Seed, draw_episodes
+from agents.rollouts.divided import made_in_shares, made_on_first, parted_transforms
+from agents.rollouts.sampling_plan import Seed, draw_episodes
 from agents.samplers.distorted import played_by
 from rlhf_env.engine.engine import Engine
 from rlhf_env.engine.language_model import LanguageModel
@@ -61,20 +61,29 @@ def collect_by_players(
             "must be stepped; leave out the wrapper, or the option policy="
         )
     plan = draw_episodes(base, episodes, len(players), seed, None)
-    with ExitStack() as stack:
-        stack.enter_context(base.overridden(kl_coef=kl_coef, temperature=players[0].temperature))
+    inner, outer = parted_transforms(transforms)
+
+    def share(rows: Tensor) -> Rollout:
         parts, taken = [], []
         for player in dict.fromkeys(players):
-            stack.enter_context(player.lock)
             prepare(base, player)
-            place = torch.arange(episodes) % len(players)
             own = [k for k, each in enumerate(players) if each is player]
-            rows = torch.isin(place, torch.tensor(own)).nonzero().flatten()
-            parts.append(decode(base, player, _part(plan, rows)))
-            taken.append(rows)
+            at = torch.isin(rows % len(players), torch.tensor(own)).nonzero().flatten()
+            if len(at):
+                parts.append(decode(base, player, plan.part(rows[at])))
+                taken.append(at)
         mixed = join(parts, base.task.pad_id).take(torch.cat(taken).argsort())
-        paid = base.evaluate(mixed.replace(group=plan.group.to(mixed.group.device)))
-        return with_wrappers(transforms, paid)
+        paid = base.evaluate(mixed.replace(group=plan.group[rows].to(mixed.group.device)))
+        return with_wrappers(inner, paid)
+
+    with ExitStack() as stack:
+        stack.enter_context(base.overridden(kl_coef=kl_coef, temperature=players[0].temperature))
+        for player in dict.fromkeys(players):
+            stack.enter_context(player.lock)
+        made = made_in_shares(plan, share, base)
+        if not outer:
+            return made
+        return made_on_first(lambda: with_wrappers(outer, made), base.mdp.device)
 
 
 def geometric_mixture(policy: Policy, reference: LanguageModel, weight: float) -> Policy:
@@ -123,14 +132,3 @@ class MixtureEngine(Engine):
         """Drop both caches."""
         for engine in self.engines:
             engine.reset_cache()
-
-
-def _part(plan: SamplingPlan, rows: Tensor) -> SamplingPlan:
-    """Return the randomness of some episodes."""
-    return dataclasses.replace(
-        plan,
-        prompts=[plan.prompts[row] for row in rows.tolist()],
-        prompt_index=plan.prompt_index[rows],
-        group=plan.group[rows],
-        uniforms=plan.uniforms if plan.uniforms is None else plan.uniforms[rows],
-    )

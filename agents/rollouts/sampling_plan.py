@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -47,6 +47,16 @@ class SamplingPlan:
     def uniforms_at(self, episode: Tensor, step: Tensor) -> Tensor | None:
         """Return the uniform numbers at some steps [N] of some episodes [N]."""
         return None if self.uniforms is None else self.uniforms[episode, step]
+
+    def part(self, rows: Tensor) -> SamplingPlan:
+        """Return the randomness of some episodes, by their numbers [e]."""
+        return replace(
+            self,
+            prompts=[self.prompts[row] for row in rows.tolist()],
+            prompt_index=self.prompt_index[rows],
+            group=self.group[rows],
+            uniforms=self.uniforms if self.uniforms is None else self.uniforms[rows],
+        )
 
 
 def draw_episodes(

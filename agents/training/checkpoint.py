@@ -18,6 +18,8 @@ import torch
 from agents.algorithm import StatefulAlgorithm
 from agents.config import AgentConfig
 from agents.policy import Policy
+from agents.processes.exchange import check_same, on_first
+from agents.processes.group import count
 from agents.samplers.past_weights import PastWeights
 from agents.settings.agent import upgraded_settings
 from agents.settings.best_of_n import BestOfNConfig
@@ -70,10 +72,21 @@ class SavedAgent(Protocol):
 def save_checkpoint(agent: SavedAgent, path: Path) -> None:
     """Write an agent into a folder; a checkpoint of that name is replaced when all is written.
 
+    Of several processes all must call it; the first writes, and the others wait.
+
     Raises:
-        ValueError: if something else has that name, the folder cannot be created, or the policy's
-            outputs are not finite; nothing is written then.
+        ValueError: if something else has that name, the folder cannot be created, the policy's
+            outputs are not finite, or processes have come to have different weights; nothing is
+            written then.
     """
+    if count() > 1:
+        digest = weights_digest(_saved_weights(agent).items())
+        advice = "nothing was saved: use machines and libraries of one kind, and the same files"
+        check_same(f"the policy after update {agent.updates}", digest, advice)
+    on_first(lambda: _save(agent, path))
+
+
+def _save(agent: SavedAgent, path: Path) -> None:
     _check_replaceable(path)
     _check_sound(agent)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from agents.policy import PolicyOutput
+from agents.processes.shares import own_items
+from agents.rollouts.divided import evaluated_in_shares
 from agents.training.learner import Learner
 from rlhf_env.engine.language_model import length_batches
 from rlhf_env.rollout import Rollout
@@ -30,7 +32,7 @@ class GroupLearner(Learner):
 
     def evaluate_rollout(self, rollout: Rollout) -> tuple[PolicyOutput, PolicyOutput | None]:
         """Return the acting policy's outputs; the first step runs a pass of its own."""
-        return self.policy.evaluate_episodes(rollout.tokens, rollout.is_action), None
+        return evaluated_in_shares(rollout, self.policy.evaluate_rollout), None
 
     def _minibatches(self, rollout: Rollout, generator: np.random.Generator) -> Iterator[Tensor]:
         if self.config.minibatches == 1:
@@ -44,8 +46,14 @@ class GroupLearner(Learner):
         parts = np.array_split(generator.permutation(len(groups)), self.config.minibatches)
         return iter([torch.cat([groups[i] for i in part]) for part in parts])
 
+    def _own_rows(self, rollout: Rollout, rows: Tensor) -> Tensor:
+        groups = own_items(group_rows(rollout.take(rows)))
+        return rows[torch.cat(groups)] if groups else rows[:0]
+
     def _micro_batches(self, rollout: Rollout, rows: Tensor) -> Iterator[Tensor]:
         """Return whole groups, those of long responses first, as many as the bound admits."""
+        if not len(rows):
+            return
         episodes = rollout.take(rows)
         ends = episodes.lengths.tolist()
         groups = group_rows(episodes)

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from agents.processes.group import count
+
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Defer the first Ctrl-C or SIGTERM; a second one interrupts at once.
+    """Defer the first Ctrl-C or SIGTERM; a second one interrupts at once, if there is one process.
 
     Outside the main thread, where Python delivers no signals, nothing is deferred.
 
@@ -25,7 +27,8 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
     def hold(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        if len(received) > 1:
+        # A launcher hands a signal on more than once, and ends what takes too long itself.
+        if len(received) > 1 and count() == 1:
             raise KeyboardInterrupt
 
     heeded = [

@@ -1,11 +1,15 @@
-"""Gradient steps on a rollout: epochs, minibatches, micro-batches, one optimizer."""
+"""Gradient steps on a rollout: epochs, minibatches, micro-batches, one optimizer.
+
+Of several processes each adds up the gradients of its own rows of a minibatch, and all of them take
+the same step. What a row weighs is known from the whole rollout, which every process has.
+"""
 
 from __future__ import annotations
 
 import math
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +19,10 @@ from torch import Tensor
 from agents.algorithm import Algorithm, check_finite, checked_loss, take_rows
 from agents.config import AgentConfig
 from agents.policy import Policy, PolicyOutput, detached
+from agents.processes.exchange import take_over
+from agents.processes.shares import own_part
+from agents.rollouts.divided import evaluated_in_shares
+from agents.training.gradients import added_gradients, is_max
 from agents.training.pretraining import pretraining_loss
 from rlhf_env.engine.language_model import length_batches
 from rlhf_env.rollout import Rollout
@@ -44,10 +52,8 @@ class Learner:
                 where ``config.ptx_coef`` is not 0.
 
         Raises:
-            ValueError: if the policy has no weight that can be trained, or several processes
-                were launched.
+            ValueError: if the policy has no weight that can be trained.
         """
-        _check_single_process()
         self.policy = policy
         self.algorithm = algorithm
         self.config = config
@@ -58,6 +64,7 @@ class Learner:
         self.optimizer = torch.optim.Adam(
             self.parameters, lr=config.learning_rate, eps=config.adam_epsilon, fused=True
         )
+        take_over([*policy.parameters(), *policy.buffers()])
 
     def evaluate_rollout(self, rollout: Rollout) -> tuple[PolicyOutput, PolicyOutput | None]:
         """Return the acting policy's outputs on a rollout, before any step.
@@ -66,12 +73,17 @@ class Learner:
             The outputs without gradient, in the order of the episodes; and, where the first
             optimizer step needs the same pass, that pass with its gradient, for `update`.
         """
-        batches = length_batches(rollout.is_action)
-        if self.config.minibatches > 1 or len(batches) > 1:
-            return self.policy.evaluate_episodes(rollout.tokens, rollout.is_action), None
-        rows, _ = batches[0]
-        first_pass = self.policy.evaluate_tokens(rollout.tokens[rows], rollout.is_action[rows])
-        return take_rows(detached(first_pass), rows.argsort()), first_pass
+        kept: list[PolicyOutput] = []
+
+        def outputs(episodes: Rollout) -> PolicyOutput:
+            batches = length_batches(episodes.is_action)
+            if self.config.minibatches > 1 or len(batches) > 1:
+                return self.policy.evaluate_episodes(episodes.tokens, episodes.is_action)
+            rows, _ = batches[0]
+            kept.append(self._outputs(take_rows(episodes, rows)))
+            return take_rows(detached(kept[0]), rows.argsort())
+
+        return evaluated_in_shares(rollout, outputs), kept[0] if kept else None
 
     def update(
         self,
@@ -103,20 +115,17 @@ class Learner:
         totals: dict[str, list[float]] = defaultdict(list)
         for _ in range(self.config.epochs):
             for rows in self._minibatches(rollout, generator):
-                texts = self._texts(len(rows), generator)
                 self.optimizer.zero_grad(set_to_none=True)
-                sums = self._add_gradients(rollout, old, targets, rows, first_pass)
+                texts = self._texts(len(rows), generator)
+                add = partial(self._add_parts, rollout, old, targets, rows, texts, first_pass)
                 first_pass = None
-                if texts:
-                    nll = pretraining_loss(self.policy, texts, self.config.ptx_coef)
-                    sums["pretraining_loss"] = nll * len(rows)
+                sums = added_gradients(self.parameters, add)
                 norm = self._take_step()
                 for name, value in sums.items():
-                    is_max = name.endswith("_max")
-                    totals[name].append(float(value) if is_max else float(value) / len(rows))
+                    totals[name].append(value if is_max(name) else value / len(rows))
                 totals["gradient_norm"].append(norm)
         metrics = {
-            name: max(values) if name.endswith("_max") else sum(values) / len(values)
+            name: max(values) if is_max(name) else sum(values) / len(values)
             for name, values in totals.items()
         }
         return metrics | {"optimizer_steps": float(len(totals["gradient_norm"]))}
@@ -139,20 +148,41 @@ class Learner:
             return []
         return [self.pretraining[i] for i in generator.integers(len(self.pretraining), size=count)]
 
-    def _add_gradients(
+    def _own_rows(self, rollout: Rollout, rows: Tensor) -> Tensor:
+        """Return this process's part of the rows of an optimizer step; there may be none."""
+        return own_part(rows)
+
+    def _add_parts(
         self,
         rollout: Rollout,
         old: PolicyOutput,
         targets: Any,
         rows: Tensor,
+        texts: Sequence[Tensor],
+        first_pass: PolicyOutput | None,
+    ) -> dict[str, float]:
+        """Add the gradients of episodes and texts, and return sums of the diagnostics."""
+        sums = self._add_gradients(rollout, old, targets, rows, first_pass)
+        if texts:
+            nll = pretraining_loss(self.policy, texts, self.config.ptx_coef)
+            sums["pretraining_loss"] = nll * len(rows)
+        return {name: float(value) for name, value in sums.items()}
+
+    def _add_gradients(
+        self,
+        rollout: Rollout,
+        old: PolicyOutput,
+        targets: Any,
+        minibatch: Tensor,
         first_pass: PolicyOutput | None,
     ) -> dict[str, Tensor]:
-        """Add up the gradient of some episodes' mean loss, one micro-batch at a time.
+        """Add up the gradient of a minibatch's mean loss, one micro-batch at a time.
 
         Returns:
             The sums of the diagnostics over the episodes; of names that end in "_max", the maxima.
+            Of several processes each adds what its own rows contribute.
         """
-        rows = rows.to(rollout.tokens.device)
+        rows = self._own_rows(rollout, minibatch).to(rollout.tokens.device)
         sums: dict[str, Tensor] = {}
         # Relative to the whole rollout's lengths, so that the split does not matter.
         mean_weight = len(rollout) / rollout.is_action.sum()
@@ -168,7 +198,7 @@ class Learner:
             check_finite(losses, episodes, new, part)
             if self.config.entropy_coef:
                 losses = losses - self.config.entropy_coef * mean_weight * new.entropy.sum(dim=1)
-            self._backward(losses.sum() / len(rows), episodes, new)
+            self._backward(losses.sum() / len(minibatch), episodes, new)
             entropy = new.entropy.detach().sum(dim=1) * mean_weight
             _accumulate(sums, {**metrics, "entropy": entropy})
         return sums
@@ -218,23 +248,11 @@ class Learner:
         )
 
 
-def _check_single_process() -> None:
-    """Refuse to learn in one of several processes, each of which would train its own model."""
-    count = int(os.environ.get("WORLD_SIZE") or 1)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        count = torch.distributed.get_world_size()
-    if count > 1:
-        raise ValueError(
-            f"an agent learns in one process, got {count}; start it "
-            "with python instead of a distributed launcher"
-        )
-
-
 def _accumulate(sums: dict[str, Tensor], metrics: Mapping[str, Tensor]) -> None:
     """Add the diagnostics of some episodes, each [b], to the sums so far."""
     for name, given in metrics.items():
         values = given.detach()
-        if name.endswith("_max"):
+        if is_max(name):
             sums[name] = torch.maximum(sums.get(name, values.max()), values.max())
         else:
             sums[name] = sums.get(name, 0.0) + values.sum()

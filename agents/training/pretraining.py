@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from agents.policy import Policy
+from agents.processes.shares import own_rows
 from rlhf_env.engine.language_model import length_batches
 from rlhf_env.task import Task
 
@@ -54,7 +55,8 @@ def pretraining_loss(policy: Policy, texts: Sequence[Tensor], weight: float) -> 
         weight: of the loss.
 
     Returns:
-        The unweighted loss in nats per token, a scalar without gradient.
+        The unweighted loss in nats per token, a scalar without gradient. Of several processes each
+        adds, and returns, what its own texts contribute.
     """
     device = policy.lm.device
     tokens = pad_sequence([text.to(device) for text in texts], batch_first=True)
@@ -62,7 +64,9 @@ def pretraining_loss(policy: Policy, texts: Sequence[Tensor], weight: float) -> 
     columns = torch.arange(tokens.shape[1], device=device)
     is_predicted = (columns >= 1) & (columns < lengths[:, None])
     total, count = torch.zeros((), device=device), is_predicted.sum()
-    for rows, _ in length_batches(is_predicted):
+    own = own_rows(len(texts)).to(device)
+    for part, _ in length_batches(is_predicted[own]):
+        rows = own[part]
         found = policy.evaluate_tokens(tokens[rows], is_predicted[rows])
         loss = -found.logprobs.sum() / count
         (weight * loss).backward()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from agents.processes.exchange import on_first, together
 from agents.training.checkpoint import SavedAgent
 from agents.training.checkpoint_files import files_in, find_corruption, write_manifest
 
@@ -47,27 +48,37 @@ class Checkpoints:
             ValueError: if there are checkpoints, but none that can be used; or something else has
                 the name of one.
         """
-        self._check_entries()
+        path = on_first(self._newest)
         if self.agent is None:
             return 0
-        found = self._paths()
+        if path is not None:
+            restore = self.agent.restore
+            together(lambda: restore(path))
+        return self.agent.updates
+
+    def _newest(self) -> Path | None:
+        """Return the newest complete checkpoint that the agent can restore, if there is one."""
+        self._check_entries()
+        found = self._paths() if self.agent is not None else []
         for path in reversed(found):
             if (flaw := find_corruption(path)) is None:
-                self.agent.restore(path)
-                return self.agent.updates
-            warnings.warn(f"checkpoint {str(path)!r} is passed over: {flaw}", stacklevel=3)
+                return path
+            warnings.warn(f"checkpoint {str(path)!r} is passed over: {flaw}", stacklevel=5)
         if found:
             raise ValueError(
                 f"no checkpoint in {str(self.folder)!r} can be used; choose another log_dir, "
                 "or delete this one to start anew"
             )
-        return self.agent.updates
+        return None
 
     def hold(self, update: int) -> bool:
         """Return whether the newest complete checkpoint is of that update or a later one.
 
         False if the agent cannot restore it.
         """
+        return on_first(lambda: self._hold(update))
+
+    def _hold(self, update: int) -> bool:
         for path in reversed(self._paths() if self.agent is not None else []):
             if find_corruption(path) is None:
                 number = path.name.removeprefix("update-")
@@ -78,12 +89,16 @@ class Checkpoints:
         """Write a checkpoint, then drop all but the newest two and what a killed run left."""
         if self.agent is None or self.folder is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"update-{update:08d}"
+        folder, path = self.folder, self.folder / f"update-{update:08d}"
+        on_first(lambda: folder.mkdir(parents=True, exist_ok=True))
         if isinstance(self.agent, SavedAgent):
             self.agent.save(path)
         else:
             self._save_own(self.agent, path)
+        on_first(self._tidy)
+
+    def _tidy(self) -> None:
+        assert self.folder is not None
         for path in (*self._paths()[:-2], *self.folder.glob(".update-*")):
             shutil.rmtree(path)
 

@@ -13,6 +13,8 @@ from gymnasium.vector import VectorEnv
 from tqdm import tqdm
 
 from agents.evaluation.metrics import rollout_metrics
+from agents.processes.exchange import gathered, together
+from agents.processes.group import is_first
 from agents.rollouts.collect import base_environment, collect
 from agents.rollouts.contract import (
     CollectingAgent,
@@ -23,6 +25,7 @@ from agents.rollouts.contract import (
 )
 from agents.training.health import Health
 from agents.training.interrupt import interruptible
+from agents.training.process_checks import check_divisible, check_same_start, quiet_unless_first
 from agents.training.run_checkpoints import Checkpoints
 from agents.training.run_lock import run_lock
 from agents.training.run_log import METRICS, RunLog, read_metrics
@@ -50,7 +53,9 @@ def train(
     """Train an agent until it has seen ``total_episodes``.
 
     The first Ctrl-C (or SIGTERM) lets the running update finish and saves a checkpoint before it
-    raises KeyboardInterrupt; a second one interrupts at once, and the last checkpoint is kept.
+    raises KeyboardInterrupt; a second one interrupts at once, and the last checkpoint is kept. Of
+    several processes, which a launcher starts, each makes a share of the episodes and gradients,
+    the first writes, and what stops one stops all after the same update.
 
     Args:
         agent: an agent of this package, or any object with ``act(observation)`` and
@@ -63,14 +68,16 @@ def train(
         checkpoint_every: updates between checkpoints; the last update always gets one.
         seed: of the prompts that an agent without its own rollouts is shown.
         progress: show a progress bar on stderr.
-        callback: called as ``callback(agent, metrics)`` after every update.
+        callback: called as ``callback(agent, metrics)`` after every update, in every process.
 
     Returns:
         One dictionary of metrics per update of this call.
 
     Raises:
         ValueError: if the counts, the environment or the folder cannot be used, the agent lacks a
-            method, or one of them returns something invalid.
+            method, one of them returns something invalid, or the agent learns by itself and there
+            are several processes.
+        ProcessLostError: if another process has died; the last checkpoint is complete.
     """
     check_methods("agent", agent, ("act", "update"), "act(observation) and update(rollout)")
     check_count("total_episodes", total_episodes, minimum=0)
@@ -80,34 +87,40 @@ def train(
     size = _episodes_per_update(agent, envs, episodes_per_update)
     collector = _collector(agent, envs, size, seed)
     updates = -(-total_episodes // size)
+    check_divisible(agent)
     checkpoints = Checkpoints.open(agent, log_dir)
     history: list[dict[str, float]] = []
     if checkpoints.hold(updates):
         # A finished run is only read, so it may be on a read-only disk.
         checkpoints.resume()
         return history
+    # The others read and write nothing but what they are told.
+    own_dir = log_dir if is_first() else None
     with ExitStack() as stack:
-        stack.enter_context(run_lock(log_dir))
+        stack.enter_context(quiet_unless_first())
+        together(lambda: stack.enter_context(run_lock(own_dir)))
         done = checkpoints.resume()
         if checkpoints.agent is None and log_dir is not None:
             _check_unused(agent, Path(log_dir))
-        log = stack.enter_context(RunLog(log_dir, resume_after=done))
-        bar = stack.enter_context(_bar(done, updates, progress))
+        check_same_start(agent)
+        log = together(lambda: stack.enter_context(RunLog(own_dir, resume_after=done)))
+        bar = stack.enter_context(_bar(done, updates, progress and is_first()))
         is_interrupted = stack.enter_context(interruptible())
         health = Health(first_entropy=log.rows[0].get("entropy") if log.rows else None)
         for update in range(done + 1, updates + 1):
             counts = {"update": float(update), "episodes": float(update * size)}
             rollout, figures = _learn_once(agent, partial(collector, update), base.task)
             metrics = counts | figures
-            health.examine(rollout, metrics)
-            log.write(metrics)
+            if is_first():
+                health.examine(rollout, metrics)
+            together(partial(log.write, metrics))
             history.append(metrics)
             if callback is not None:
-                callback(agent, metrics)
+                together(partial(callback, agent, metrics))
             bar.update()
             shown = {name: metrics[name] for name in SHOWN if name in metrics}
             bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()})
-            stop = is_interrupted()
+            stop = any(gathered(is_interrupted))
             if update % checkpoint_every == 0 or update == updates or stop:
                 checkpoints.save(update)
             if stop:

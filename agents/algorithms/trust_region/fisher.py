@@ -31,7 +31,7 @@ def summed_kl(
     Args:
         old: the model that acted.
         new: the model after a step.
-        rollout: B episodes.
+        rollout: B episodes; of none the sum is 0.
         temperature: divides the logits of both.
     """
     total = torch.zeros((), device=rollout.tokens.device)

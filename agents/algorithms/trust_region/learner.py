@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,12 +16,19 @@ from agents.algorithm import Algorithm, check_finite, take_rows
 from agents.algorithms.trust_region.conjugate_gradient import conjugate_gradient, step_scale
 from agents.algorithms.trust_region.fisher import summed_fisher_product, summed_kl
 from agents.policy import Policy, PolicyOutput
+from agents.processes.exchange import added, gathered
+from agents.processes.shares import own_rows
 from agents.rollouts.contract import check_methods
 from agents.rollouts.decisions import is_decision
+from agents.rollouts.divided import evaluated_in_shares, own_episodes
 from agents.settings.trpo import TrustRegionConfig
+from agents.training.gradients import is_max, merged
 from agents.training.learner import Learner
 from rlhf_env.engine.language_model import LanguageModel, length_batches
 from rlhf_env.rollout import Rollout
+
+# Among the sums over episodes; no diagnostic has a name like it.
+_LOSS = "loss to be lowered"
 
 
 class TrustRegionAlgorithm(Algorithm, Protocol):
@@ -73,7 +81,7 @@ class TrustRegionLearner(Learner):
 
     def evaluate_rollout(self, rollout: Rollout) -> tuple[PolicyOutput, None]:
         """Return the acting policy's outputs; no gradient step can continue from its pass."""
-        return self.policy.evaluate_episodes(rollout.tokens, rollout.is_action), None
+        return evaluated_in_shares(rollout, self.policy.evaluate_rollout), None
 
     def update(
         self,
@@ -109,14 +117,15 @@ class TrustRegionLearner(Learner):
         step = self._longest_step(gradient, rollout)
         before = [p.detach().clone() for p in self.policy_parameters]
         acted, decisions = self._copy_of_model(), is_decision(rollout).sum()
+        own, temperature = own_episodes(rollout), self.policy.temperature
         gain, kl, fraction = 0.0, 0.0, 0.0
         try:
             for backtracks in range(self.config.max_backtracks + 1):
                 tried = self.config.backtrack_factor**backtracks
                 self._place(before, tried * step)
                 lower, found, _ = self._surrogate(rollout, old, targets, with_gradient=False)
-                temperature = self.policy.temperature
-                distance = summed_kl(acted, self.policy.lm, rollout, temperature) / decisions
+                moved_by = partial(summed_kl, acted, self.policy.lm, own, temperature)
+                distance = added(moved_by) / decisions
                 if lower < loss and distance <= self.config.max_kl:
                     gain, kl, fraction, metrics = loss - lower, float(distance), tried, found
                     break
@@ -134,17 +143,20 @@ class TrustRegionLearner(Learner):
 
     def _longest_step(self, gradient: Tensor, rollout: Rollout) -> Tensor:
         """Return the natural step at which the quadratic KL is ``max_kl``, flat."""
-        decisions = is_decision(rollout).sum()
+        decisions, own = is_decision(rollout).sum(), own_episodes(rollout)
+
+        def own_product(vector: Tensor) -> Tensor:
+            parts = self._unflat(vector)
+            temperature = self.policy.temperature
+            return _flat(
+                summed_fisher_product(
+                    self.policy.lm, self.policy_parameters, parts, own, temperature
+                )
+            )
 
         def product(vector: Tensor) -> Tensor:
-            curved = summed_fisher_product(
-                self.policy.lm,
-                self.policy_parameters,
-                self._unflat(vector),
-                rollout,
-                self.policy.temperature,
-            )
-            return _flat(curved) / decisions + self.config.damping * vector
+            curved = added(partial(own_product, vector))
+            return curved / decisions + self.config.damping * vector
 
         direction = conjugate_gradient(product, -gradient, self.config.cg_iterations)
         return step_scale(direction, product(direction), self.config.max_kl) * direction
@@ -153,27 +165,40 @@ class TrustRegionLearner(Learner):
         self, rollout: Rollout, old: PolicyOutput, targets: Any, *, with_gradient: bool
     ) -> tuple[float, dict[str, float], Tensor]:
         """Return the policy's loss, its diagnostics and its flat gradient; zeros without it."""
-        total, sums = 0.0, {}
         slopes = [torch.zeros_like(p) for p in self.policy_parameters]
-        for rows, _ in length_batches(rollout.is_action):
-            episodes = take_rows(rollout, rows)
-            with torch.set_grad_enabled(with_gradient):
-                new = self.policy.evaluate_tokens(episodes.tokens, episodes.is_action)
-                losses, metrics = self.algorithm.surrogate(
-                    episodes, new, take_rows(old, rows), take_rows(targets, rows)
-                )
-                if self.config.entropy_coef:
-                    weight = self.config.entropy_coef * len(rollout) / rollout.is_action.sum()
-                    losses = losses - weight * new.entropy.sum(dim=1)
-            if with_gradient:
-                check_finite(losses, episodes, new, rows)
-                mean = losses.sum() / len(rollout)
-                found = torch.autograd.grad(mean, self.policy_parameters, materialize_grads=True)
-                slopes = [slope + part for slope, part in zip(slopes, found, strict=True)]
-            total += float(losses.detach().double().sum()) / len(rollout)
-            for name, values in metrics.items():
-                sums.setdefault(name, []).append(values.detach())
-        return total, _averages(sums), _flat(slopes)
+
+        def own_sums() -> dict[str, float]:
+            sums = {_LOSS: 0.0}
+            mine = own_rows(len(rollout)).to(rollout.tokens.device)
+            for batch, _ in length_batches(rollout.is_action[mine]):
+                rows = mine[batch]
+                episodes = take_rows(rollout, rows)
+                with torch.set_grad_enabled(with_gradient):
+                    new = self.policy.evaluate_tokens(episodes.tokens, episodes.is_action)
+                    losses, metrics = self.algorithm.surrogate(
+                        episodes, new, take_rows(old, rows), take_rows(targets, rows)
+                    )
+                    if self.config.entropy_coef:
+                        weight = self.config.entropy_coef * len(rollout) / rollout.is_action.sum()
+                        losses = losses - weight * new.entropy.sum(dim=1)
+                if with_gradient:
+                    check_finite(losses, episodes, new, rows)
+                    mean = losses.sum() / len(rollout)
+                    found = torch.autograd.grad(
+                        mean, self.policy_parameters, materialize_grads=True
+                    )
+                    for slope, part in zip(slopes, found, strict=True):
+                        slope += part
+                sums[_LOSS] += float(losses.detach().double().sum())
+                for name, values in metrics.items():
+                    here = values.detach()
+                    value = float(here.max() if is_max(name) else here.double().sum())
+                    sums = merged([sums, {name: value}])
+            return sums
+
+        sums = merged(gathered(own_sums))
+        means = {n: v if is_max(n) else v / len(rollout) for n, v in sums.items()}
+        return means.pop(_LOSS), means, added(lambda: _flat(slopes))
 
     def _copy_of_model(self) -> LanguageModel:
         """Return the model with its trained weights copied; the others are shared."""
@@ -197,15 +222,6 @@ class TrustRegionLearner(Learner):
 
 def _flat(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat([part.flatten().float() for part in parts])
-
-
-def _averages(parts: dict[str, list[Tensor]]) -> dict[str, float]:
-    """Return means over episodes of each diagnostic, or the maximum where its name says so."""
-    joined = {name: torch.cat(values) for name, values in parts.items()}
-    return {
-        name: float(values.max() if name.endswith("_max") else values.mean())
-        for name, values in joined.items()
-    }
 
 
 @contextmanager

@@ -206,7 +206,3 @@ def test_an_epsilon_of_zero_divides_by_zero_and_is_refused() -> None:
         agent_of(PPO, adam_epsilon=0.0)
 
 
-def test_one_of_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="an agent learns in one process, got 2; start it with"):
-        agent_of(PPO)

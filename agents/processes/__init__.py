@@ -1,0 +1,1 @@
+"""Several processes that train one agent: how many there are, and what they tell each other."""
