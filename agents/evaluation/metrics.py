@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import torch
+from torch import Tensor
 
 from agents.rollouts.decisions import sum_per_decision
 from rlhf_env.rewards.protocol import score
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
+
+
+@runtime_checkable
+class MeasuresDisagreement(Protocol):
+    """A reward of several members, such as `rlhf_env.rewards.Ensemble`."""
+
+    def disagreement(self, prompts: list[Tensor], responses: list[Tensor]) -> Tensor:
+        """Return the deviation over the members, [B]."""
+        ...
 
 
 def rollout_metrics(rollout: Rollout, task: Task) -> dict[str, float]:
@@ -21,7 +33,8 @@ def rollout_metrics(rollout: Rollout, task: Task) -> dict[str, float]:
         ``score`` and ``gold`` (reward models' units), ``kl`` (nats per sequence, k1),
         ``kl_k3`` (the same by the estimator that is never negative, of each decision),
         ``return`` (undiscounted),
-        ``response_length`` (tokens) and ``eos_rate``.
+        ``response_length`` (tokens) and ``eos_rate``; where the reward is an ensemble, its
+        ``disagreement``, the deviation over its members.
     """
     # Per decision: stepping knows the reference's log-probability of a macro action as a whole.
     by_decision = sum_per_decision(rollout.log_ratio, rollout)
@@ -35,6 +48,9 @@ def rollout_metrics(rollout: Rollout, task: Task) -> dict[str, float]:
         "response_length": rollout.response_lengths.float().mean(),
         "eos_rate": (last_tokens == task.eos_id).float().mean(),
     }
+    if isinstance(task.reward, MeasuresDisagreement):
+        asked = rollout.prompts(), rollout.responses()
+        metrics["disagreement"] = task.reward.disagreement(*asked).mean()
     if task.gold is not None:
         metrics["gold"] = score(task.gold, rollout.prompts(), rollout.responses()).mean()
     return {name: float(value) for name, value in metrics.items()}

@@ -1,0 +1,7 @@
+"""Callbacks of a training run: keep the best checkpoint, and warn of reward hacking."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
