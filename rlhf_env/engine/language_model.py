@@ -213,10 +213,18 @@ def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> 
     few = row_count(logits)
     return torch.cat(
         [
-            (rows / temperature).log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
+            _chosen_logprobs(rows if temperature == 1.0 else rows / temperature, chosen)
             for rows, chosen in zip(logits.split(few), tokens.split(few), strict=True)
         ]
     )
+
+
+def _chosen_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
+    chosen = logits.gather(1, tokens[:, None]).squeeze(1)
+    # In place of log_softmax, which would write what is not asked for.
+    largest = logits.amax(dim=1, keepdim=True)
+    total = (logits - largest).exp_().sum(dim=1)
+    return chosen - largest.squeeze(1) - total.log()
 
 
 def score_rollout(

@@ -79,8 +79,8 @@ class _Statistics(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, targets: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor]:
-        logprobs, entropies = _describe(logits, targets, temperature)
-        ctx.save_for_backward(logits, targets, entropies)
+        logprobs, entropies, normalizers = _describe(logits, targets, temperature)
+        ctx.save_for_backward(logits, targets, entropies, normalizers)
         ctx.temperature = temperature
         ctx.set_materialize_grads(False)
         return logprobs, entropies
@@ -88,9 +88,9 @@ class _Statistics(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        logits, targets, entropies = ctx.saved_tensors
+        logits, targets, entropies, normalizers = ctx.saved_tensors
         slopes = logits.clone()
-        _grad_logits_(slopes, targets, entropies, gradients, ctx.temperature)
+        _grad_logits_(slopes, targets, entropies, normalizers, gradients, ctx.temperature)
         return slopes, None, None
 
 
@@ -109,28 +109,31 @@ class _Projection(torch.autograd.Function):
         ctx.dtype = torch.get_autocast_dtype(kind) if is_mixed else weight.dtype
         ctx.temperature = temperature
         ctx.set_materialize_grads(False)
-        parts = [
-            _describe(_logits(states, weight, bias, ctx.dtype), wanted, temperature)
-            for states, wanted in _chunks(weight, hidden, targets)
-        ]
-        logprobs, entropies = (torch.cat(each) for each in zip(*parts, strict=True))
-        ctx.save_for_backward(hidden, weight, bias, targets, entropies)
+        parts, logits = [], None
+        for states, wanted in _chunks(weight, hidden, targets):
+            logits = _logits(states, weight, bias, ctx.dtype)
+            parts.append(_describe(logits, wanted, temperature))
+        logprobs, entropies, normalizers = (torch.cat(each) for each in zip(*parts, strict=True))
+        # Few logits are kept; more would need the memory that chunks are there to save.
+        kept = logits if len(parts) == 1 else None
+        ctx.save_for_backward(hidden, weight, bias, targets, entropies, normalizers, kept)
         return logprobs, entropies
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        hidden, weight, bias, targets, entropies = ctx.saved_tensors
+        hidden, weight, bias, targets, entropies, normalizers, kept = ctx.saved_tensors
         grad_hidden, grad_weight, grad_bias = (
             torch.zeros_like(each) if needed else None
             for each, needed in zip((hidden, weight, bias), ctx.needs_input_grad[:3], strict=True)
         )
         first = 0
-        for states, wanted, uncertain in _chunks(weight, hidden, targets, entropies):
+        each = hidden, targets, entropies, normalizers
+        for states, wanted, uncertain, normal in _chunks(weight, *each):
             rows = slice(first, first := first + len(states))
-            slopes = _logits(states, weight, bias, ctx.dtype)
+            slopes = _logits(states, weight, bias, ctx.dtype) if kept is None else kept.clone()
             given = [each if each is None else each[rows] for each in gradients]
-            _grad_logits_(slopes, wanted, uncertain, given, ctx.temperature)
+            _grad_logits_(slopes, wanted, uncertain, normal, given, ctx.temperature)
             if grad_bias is not None:
                 grad_bias += slopes.sum(dim=0)
             slopes = slopes.to(ctx.dtype)
@@ -156,42 +159,65 @@ def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dt
     return linear(hidden.to(dtype), weight.to(dtype), bias).float()
 
 
-def _describe(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Return log q(a) and H = -Σ q log q of q = softmax(z / τ)."""
-    logprobs, entropies = logits.new_empty(len(logits)), logits.new_empty(len(logits))
+def _describe(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log q(a), H = -Σ q log q and log Σ exp(z / τ), of q = softmax(z / τ)."""
+    logprobs, entropies, normalizers = logits.new_empty((3, len(logits))).unbind()
     for part in _parts(logits):
-        logq = (logits[part] / temperature).log_softmax(dim=1)
-        logprobs[part] = logq.gather(1, targets[part, None]).squeeze(1)
-        q = logq.exp()
-        entropies[part] = -torch.linalg.vecdot(q, logq.clamp_(min=_LEAST))
-    return logprobs, entropies
+        scaled = logits[part] if temperature == 1.0 else logits[part] / temperature
+        largest = scaled.amax(dim=1, keepdim=True)
+        # log q + log Σ: every exponential is computed once, and no logarithm but one a row.
+        shifted = scaled - largest
+        chosen = shifted.gather(1, targets[part, None]).squeeze(1)
+        shifted.clamp_(min=_LEAST)
+        weights = shifted.exp()
+        total = weights.sum(dim=1)
+        logarithm = total.log()
+        logprobs[part] = chosen - logarithm
+        entropies[part] = logarithm - torch.linalg.vecdot(weights, shifted) / total
+        normalizers[part] = logarithm + largest.squeeze(1)
+    return logprobs, entropies, normalizers
 
 
 def _grad_logits_(
     logits: Tensor,
     targets: Tensor,
     entropies: Tensor,
+    normalizers: Tensor,
     gradients: Sequence[Tensor | None],
     temperature: float,
 ) -> None:
     """Overwrite logits z with the gradient, given those of log q(a) and of the entropy H.
 
     ∂ log q(a) / ∂z_i = (1{i = a} - q_i) / τ and ∂H / ∂z_i = -q_i (log q_i + H) / τ
+
+    Args:
+        logits: [N, V] z.
+        targets: [N] a.
+        entropies: [N] H.
+        normalizers: [N] log Σ exp(z / τ).
+        gradients: of the loss by log q(a) and by H, [N] each or None.
+        temperature: τ.
     """
-    grad_logprob, grad_entropy = gradients
+    grad_logprob, grad_entropy = (
+        each if each is None or temperature == 1.0 else each / temperature for each in gradients
+    )
     for part in _parts(logits):
-        logq = logits[part].div_(temperature).log_softmax(dim=1)
-        slope = torch.exp(logq, out=logits[part])
-        weights = torch.zeros((), device=logits.device)
-        if grad_entropy is not None:
-            logq = logq.clamp_(min=_LEAST).add_(entropies[part, None])
-            weights = logq.mul_(grad_entropy[part, None])
-        if grad_logprob is not None:
-            weights = weights + grad_logprob[part, None]
-        slope.mul_(weights.neg())
+        slope = logits[part]
+        if temperature != 1.0:
+            slope.div_(temperature)
+        slope.sub_(normalizers[part, None])
+        if grad_entropy is None:
+            slope.exp_()
+            if grad_logprob is not None:
+                slope.mul_(grad_logprob[part, None].neg())
+        else:
+            weights = slope.clamp(min=_LEAST).add_(entropies[part, None])
+            weights.mul_(grad_entropy[part, None])
+            if grad_logprob is not None:
+                weights.add_(grad_logprob[part, None])
+            slope.exp_().mul_(weights.neg_())
         if grad_logprob is not None:
             slope.scatter_add_(1, targets[part, None], grad_logprob[part, None])
-        slope.div_(temperature)
 
 
 def _parts(logits: Tensor) -> Iterator[slice]:

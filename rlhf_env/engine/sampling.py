@@ -81,9 +81,12 @@ def _draw(
     """Draw for a few rows, of which the first has the number ``first``."""
     count, vocab_size = logits.shape
     largest = logits.amax(dim=1, keepdim=True)
-    padded = logits.new_zeros(count, -(-vocab_size // _BLOCK) * _BLOCK)
+    padded = logits.new_empty(count, -(-vocab_size // _BLOCK) * _BLOCK)
+    padded[:, vocab_size:] = 0.0
     weights = torch.sub(logits, largest, out=padded[:, :vocab_size])
-    weights.div_(temperature).exp_()
+    if temperature != 1.0:
+        weights.div_(temperature)
+    weights.exp_()
     blocks = padded.view(count, -1, _BLOCK)
     ends = blocks.sum(dim=2).cumsum(dim=1)
     total = ends[:, -1:]
