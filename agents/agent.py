@@ -23,8 +23,8 @@ from agents.rollouts.contract import check_observation
 from agents.rollouts.kl_reward import learned_kl
 from agents.rollouts.sampling_plan import Stream
 from agents.rollouts.shaping import warn_of_other_discount
-from agents.samplers.distorted import distorted
-from agents.samplers.past_weights import PastWeights
+from agents.samplers.protocol import Sampler
+from agents.samplers.sampling import EpisodeSampling, check_sampler_of
 from agents.training.checkpoint import load_checkpoint, restore_checkpoint, save_checkpoint
 from agents.training.export import export_adapter, export_model
 from agents.training.kl_coefficient import KLCoefficient
@@ -45,6 +45,7 @@ class Agent:
     config_class: ClassVar[type[AgentConfig]] = AgentConfig
     algorithm_class: ClassVar[type[Any] | None] = None
     learner_class: ClassVar[type[Learner]] = Learner
+    takes_sampler: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Agent:
         policy: nn.Module | None = None,
         algorithm: Algorithm | None = None,
         pretraining: Sequence[str] | Sequence[Tensor] = (),
+        sampler: Sampler | None = None,
         **settings: Any,
     ) -> None:
         """Make an agent for an environment.
@@ -62,15 +64,18 @@ class Agent:
             policy: the language model to train; a copy of the task's reference when None.
             algorithm: the learning rule, unless the class brings its own.
             pretraining: texts, or their token ids, for the loss that ``ptx_coef`` weighs.
+            sampler: draws the episodes in place of the policy; see `agents.samplers.protocol`. How
+                far it is from the policy is corrected by ``importance``.
             **settings: the fields of ``config_class``; ``seed=None`` draws one, which is
                 ``config.seed`` then.
 
         Raises:
-            ValueError: if a setting is unknown or out of range, the algorithm lacks a method, or
-                the policy is the reference.
+            ValueError: if a setting is unknown or out of range, the algorithm lacks a method, the
+                policy is the reference, or the agent has no use for a sampler.
         """
         name = type(self).__name__
         self.config = agreed_seed(make_config(self.config_class, name, settings))
+        check_sampler_of(self, sampler, self.config)
         self.envs = envs
         self.base = base_environment(envs)
         warn_of_other_discount(envs, getattr(self.config, "gamma", None))
@@ -86,7 +91,7 @@ class Agent:
         self.policy = self._make_policy(self._own_model(policy))
         texts = pretraining_texts(pretraining, self.base.task, self.config.ptx_coef)
         self.learner = self.learner_class(self.policy, rule, self.config, texts)
-        self.past_weights = PastWeights(self.policy.model, self.config.behavior.staleness)
+        self.episode_sampling = EpisodeSampling(self.policy, self.config, sampler)
         self.updates = 0
         self.episodes = 0
         self._acting = np.random.default_rng([self.config.seed, Stream.ACTING])
@@ -138,6 +143,7 @@ class Agent:
         The first has number 0. Others are drawn where an agent wants more episodes than it keeps.
         """
         seed = (self.config.seed, Stream.ROLLOUT, self.updates)
+        self.episode_sampling.refresh(self, self.updates)
         with self.sampling() as policy:
             return collect(
                 self.envs,
@@ -146,6 +152,7 @@ class Agent:
                 seed=seed if draw == 0 else (*seed, draw),
                 group_size=self.config.group_size,
                 kl_coef=self.kl_coef,
+                sampler=self.episode_sampling.sampler,
             )
 
     @contextmanager
@@ -156,13 +163,7 @@ class Agent:
         probabilities. It is to be used inside the ``with`` only: the weights of an earlier update
         are in place there.
         """
-        behavior, policy = self.config.behavior, self.policy
-        if behavior.is_distorted:
-            policy = distorted(policy, behavior, (self.config.seed, self.updates))
-        if not behavior.staleness:
-            yield policy
-            return
-        with self._one_thread(), self.past_weights.in_place():
+        with self._one_thread(), self.episode_sampling.acting(self.updates) as policy:
             yield policy
 
     def update(self, rollout: Rollout) -> dict[str, float]:
@@ -174,16 +175,15 @@ class Agent:
         """
         with self._one_thread():
             self.policy.eval()
-            before = self.past_weights.present() if self.past_weights else {}
+            before = self.episode_sampling.before_update()
             old, first_pass = self._evaluate(rollout)
             rollout = self.learned(rollout, old)
             targets = self.learner.algorithm.targets(rollout, old, self.base.mdp.reference)
             check_targets(targets, len(rollout))
             generator = np.random.default_rng([self.config.seed, Stream.SHUFFLE, self.updates])
             metrics = self.learner.update(rollout, old, targets, generator, first_pass)
-            metrics |= self._sampler_figures(rollout, old)
-            if self.past_weights:
-                self.past_weights.add(before)
+            metrics |= self.episode_sampling.figures(self.updates, rollout, old)
+            self.episode_sampling.after_update(before)
             self.updates += 1
             self.episodes += len(rollout)
             kl_coef = self.kl_coef
@@ -337,21 +337,6 @@ class Agent:
             shares_prompts=self.config.is_single_step,
             **critic,
         )
-
-    def _sampler_figures(self, rollout: Rollout, old: PolicyOutput) -> dict[str, float]:
-        """Return how far the sampler was from the policy at the beginning of the update.
-
-        Returns:
-            ``sampler_age``, updates since its weights; ``sampler_kl``, an estimate of KL(mu||pi)
-            in nats per token; each where the settings make it differ from 0.
-        """
-        figures = {}
-        if self.past_weights:
-            figures["sampler_age"] = float(min(self.updates, len(self.past_weights)))
-        if self.config.corrects_sampler:
-            distance = (rollout.logprobs - old.logprobs)[rollout.is_action]
-            figures["sampler_kl"] = float(distance.mean())
-        return figures
 
     def _with_provenance(self, rollout: Rollout) -> Rollout:
         """Return the rollout with how its KL was paid, taken from the environment if missing."""

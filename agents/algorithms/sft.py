@@ -68,6 +68,7 @@ class SFT(Agent):
     config: SFTConfig
     config_class = SFTConfig
     algorithm_class = SFTAlgorithm
+    takes_sampler = False
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ class SelfPlayAgent(PreferenceAgent):
     """
 
     config_class = SelfPlayConfig
+    takes_sampler = False
 
     @property
     def players(self) -> Sequence[Policy]:

@@ -21,6 +21,8 @@ from agents.rollouts.contract import ActingAgent, check_methods
 from agents.rollouts.divided import made_in_shares, made_on_first, parted_transforms
 from agents.rollouts.sampling_plan import SamplingPlan, Seed, draw_episodes
 from agents.rollouts.stepping import step_through
+from agents.rollouts.unpaid import sampled_elsewhere, unpaid_rollout
+from agents.samplers.protocol import Sampler
 from rlhf_env.checks import check_count
 from rlhf_env.rollout import Rollout, RolloutTransform
 from rlhf_env.vector_env import RLHFVectorEnv
@@ -37,6 +39,7 @@ def collect(
     prompts: Sequence[Tensor] | None = None,
     greedy: bool = False,
     kl_coef: float | None = None,
+    sampler: Sampler | None = None,
 ) -> Rollout:
     """Return finished episodes with all rewards; of several processes all must call it.
 
@@ -52,10 +55,14 @@ def collect(
         greedy: take the most likely token at every step, which needs a `Policy`; ``logprobs`` are
             those of the policy all the same.
         kl_coef: beta that these episodes are paid with; the environment's own when None.
+        sampler: writes the responses in place of ``policy``, whose temperature it gets;
+            ``logprobs`` are the sampler's. Episodes cannot be stepped, or greedy, then.
 
     Raises:
         ValueError: if the environment is not one of this project, the counts do not fit, a prompt
-            is empty or too long, or ``greedy`` is set without a `Policy`.
+            is empty or too long, ``greedy`` is set without a `Policy`, or episodes of a sampler
+            would have to be stepped.
+        SamplerError: if the sampler fails.
     """
     base = base_environment(envs)
     if not isinstance(policy, Policy):
@@ -74,12 +81,22 @@ def collect(
     with base.overridden(kl_coef=kl_coef, temperature=temperature), _lock_of(policy):
         prepare(base, policy)
         is_stepped = not fast or transforms is None or base.mdp.options.policy is not None
+        if sampler is not None and (is_stepped or greedy or not isinstance(policy, Policy)):
+            raise ValueError(
+                "a sampler writes whole responses in place of a Policy, got greedy, fast=False, "
+                "another policy, or an environment that must be stepped; leave it out"
+            )
         if is_stepped or not isinstance(policy, Policy):
             return made_on_first(lambda: step_through(envs, policy, plan), base.mdp.device)
         inner, outer = parted_transforms(transforms or ())
 
         def share(rows: Tensor) -> Rollout:
-            return with_wrappers(inner, base.evaluate(decode(base, policy, plan.part(rows))))
+            part = plan.part(rows)
+            if sampler is None:
+                said = decode(base, policy, part)
+            else:
+                said = sampled_elsewhere(base, sampler, part, policy.temperature)
+            return with_wrappers(inner, base.evaluate(said))
 
         made = made_in_shares(plan, share, base)
         if not outer:
@@ -151,38 +168,6 @@ def decode(base: RLHFVectorEnv, policy: Policy, plan: SamplingPlan) -> Rollout:
                 episode[row], row_tokens[row] = episode[last].clone(), row_tokens[last].clone()
                 episode, row_tokens = episode[:last], row_tokens[:last]
     return unpaid_rollout(tokens, starts, lengths, logprobs, plan)
-
-
-def unpaid_rollout(
-    tokens: Tensor, starts: Tensor, lengths: Tensor, logprobs: Tensor, plan: SamplingPlan
-) -> Rollout:
-    """Return the record of E sampled episodes, rewards and reference still 0.
-
-    Args:
-        tokens: [E, L] prompt and response.
-        starts: [E] prompt lengths.
-        lengths: [E] prompt and response together.
-        logprobs: [E, L] of the actions.
-        plan: whose groups and prompt numbers the record keeps.
-    """
-    width = int(lengths.max())
-    tokens, logprobs = tokens[:, :width], logprobs[:, :width]
-    columns = torch.arange(width, device=tokens.device)
-    is_action = (columns >= starts[:, None]) & (columns < lengths[:, None])
-    zeros = torch.zeros_like(logprobs)
-    return Rollout(
-        tokens=tokens,
-        is_action=is_action,
-        logprobs=logprobs,
-        ref_logprobs=zeros,
-        rewards=zeros,
-        reward_terms={"score": zeros, "kl": zeros},
-        score=zeros[:, 0],
-        terminated=torch.ones_like(starts, dtype=torch.bool),
-        group=plan.group.to(tokens.device),
-        prompt_index=plan.prompt_index.to(tokens.device),
-        decision=(columns - starts[:, None]).masked_fill(~is_action, -1),
-    )
 
 
 def base_environment(envs: Any) -> RLHFVectorEnv:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from agents.rollouts.collect import unpaid_rollout
 from agents.rollouts.sampling_plan import SamplingPlan
+from agents.rollouts.unpaid import unpaid_rollout
 from rlhf_env.mdp.mdp import TokenMDP
 from rlhf_env.rollout import Rollout
 

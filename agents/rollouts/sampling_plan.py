@@ -43,6 +43,8 @@ class SamplingPlan:
     """[E] episodes with the same number share a prompt draw."""
     uniforms: Tensor | None
     """[E, T] a number in [0, 1) for each token; None under greedy decoding."""
+    seeds: Tensor | None = None
+    """[E] int64 in [0, 2**31), for a sampler that draws numbers of its own; None likewise."""
 
     def uniforms_at(self, episode: Tensor, step: Tensor) -> Tensor | None:
         """Return the uniform numbers at some steps [N] of some episodes [N]."""
@@ -56,6 +58,7 @@ class SamplingPlan:
             prompt_index=self.prompt_index[rows],
             group=self.group[rows],
             uniforms=self.uniforms if self.uniforms is None else self.uniforms[rows],
+            seeds=self.seeds if self.seeds is None else self.seeds[rows],
         )
 
 
@@ -101,13 +104,15 @@ def draw_episodes(
     else:
         chosen = np.arange(groups) % len(prompts)
         source, index = prompts, np.full(episodes, -1)
-    uniforms = None
+    uniforms = seeds = None
     if not greedy:
         numbers = generator.random((episodes, base.mdp.max_new_tokens), dtype=np.float32)
         uniforms = torch.from_numpy(numbers).to(base.mdp.device)
+        seeds = torch.from_numpy(generator.integers(2**31, size=episodes))
     return SamplingPlan(
         prompts=[source[i] for i in np.repeat(chosen, group_size).tolist()],
         prompt_index=torch.from_numpy(index),
         group=torch.arange(groups).repeat_interleave(group_size),
         uniforms=uniforms,
+        seeds=seeds,
     )

@@ -20,7 +20,7 @@ from agents.config import AgentConfig
 from agents.policy import Policy
 from agents.processes.exchange import check_same, on_first
 from agents.processes.group import count
-from agents.samplers.past_weights import PastWeights
+from agents.samplers.sampling import EpisodeSampling
 from agents.settings.agent import upgraded_settings
 from agents.settings.best_of_n import BestOfNConfig
 from agents.training.checkpoint_files import (
@@ -217,8 +217,8 @@ def _saved_weights(agent: SavedAgent) -> dict[str, torch.Tensor]:
         for name, p in model.named_parameters():
             if not adapter_only or f"model.{name}" in saved:
                 saved[f"{prefix}.{name}"] = p
-    if isinstance(past := getattr(agent, "past_weights", None), PastWeights):
-        saved |= past.saved()
+    if isinstance(sampling := getattr(agent, "episode_sampling", None), EpisodeSampling):
+        saved |= sampling.past_weights.saved()
     return saved
 
 

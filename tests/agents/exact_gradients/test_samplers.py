@@ -25,9 +25,9 @@ def agent_of(kind: type[Agent], task: Task, num_envs: int = 16, **settings: Any)
     settings = {"aggregation": "sum", "episodes_per_update": 16, **settings}
     envs = make_envs(task, num_envs, kl_coef=0.5)
     agent = kind(envs, policy=theta_policy(task), **settings)
-    if agent.past_weights:
+    if agent.episode_sampling.past_weights:
         (table,) = task.reference.parameters()
-        agent.past_weights.add({"lm_head.weight": table.detach().clone()})
+        agent.episode_sampling.past_weights.add({"lm_head.weight": table.detach().clone()})
     return agent
 
 

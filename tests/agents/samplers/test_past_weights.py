@@ -83,14 +83,16 @@ def test_a_restored_agent_goes_on_with_the_same_past(kind: type[Agent], tmp_path
     for _ in range(3):
         resumed.update(resumed.collect())
     assert_equal(weights(whole), weights(resumed))
-    assert_equal(*(list(each.past_weights.saved().values()) for each in (whole, resumed)))
+    assert_equal(
+        *(list(each.episode_sampling.past_weights.saved().values()) for each in (whole, resumed))
+    )
 
 
 def test_of_an_adapter_only_the_adapter_is_kept(tmp_path: Path) -> None:
     pytest.importorskip("peft")
     settings: dict[str, Any] = {"lora_rank": 2, "staleness": 2, "learning_rate": 0.05}
     agent = RLOO(make_envs(tiny_gpt2_task()), **settings)
-    saved = agent.past_weights.saved()
+    saved = agent.episode_sampling.past_weights.saved()
     assert saved
     assert all("lora_" in name for name in saved)
     for update in range(4):

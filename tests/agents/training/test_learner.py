@@ -204,5 +204,3 @@ def test_a_gradient_whose_square_overflows_is_not_used() -> None:
 def test_an_epsilon_of_zero_divides_by_zero_and_is_refused() -> None:
     with pytest.raises(ValueError, match="adam_epsilon must be"):
         agent_of(PPO, adam_epsilon=0.0)
-
-
