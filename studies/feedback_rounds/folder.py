@@ -6,6 +6,7 @@ settings.json              the settings; a folder holds one run only
 rounds.jsonl, rounds.csv   the figures of the finished rounds
 round_1/pairs.jsonl        the pairs of responses that are to be labeled
 round_1/labels.jsonl       the same with labels: this is what people fill in
+round_1/labeling/          what people said in a browser, if `scripts/label.py` was used
 round_1/reward/            the reward learned from all labels so far; none under DPO
 round_1/reward.json        how well it agrees with labels; likewise
 round_1/policy/            the agent's metrics and checkpoints

@@ -26,8 +26,9 @@ from studies.feedback_rounds.folder import (
     write_round_metrics,
     write_tables,
 )
-from studies.feedback_rounds.labels import read_labels, read_pairs, write_pairs
+from studies.feedback_rounds.labels import Choices, read_labels, read_pairs, write_pairs
 from studies.feedback_rounds.pairs import gold_preferences, sample_pairs
+from studies.feedback_rounds.people import take_labels, wait_for_labels
 from studies.feedback_rounds.policy import (
     label_accuracy,
     make_envs,
@@ -88,19 +89,23 @@ def run(settings: Settings, task: Task, asked: dict[str, object], console: Conso
             if not folder.figures.exists():
                 folder.path.mkdir(exist_ok=True)
                 console.print(f"round {number} of {settings.rounds}")
-                _run_round(settings, task, folder)
+                _run_round(settings, task, folder, console)
             figures.append(read_round_metrics(folder.figures))
             write_tables(settings.out, figures)
     console.print(_table(figures))
     console.print(f"results in {settings.out}", markup=False)
 
 
-def _run_round(settings: Settings, task: Task, folder: RoundFolder) -> None:
+def _run_round(settings: Settings, task: Task, folder: RoundFolder, console: Console) -> None:
     last = RoundFolder(out=folder.out, number=folder.number - 1) if folder.number > 1 else None
     envs = make_envs(task, settings, unjudged)
     model = model_before(last.policy if last else None, task, envs, settings)
     if not folder.pairs.exists():
         _write_pairs(settings, envs, Policy(model, task.vocab_size), folder)
+    if settings.wait:
+        wait_for_labels(folder, console)
+    else:
+        take_labels(folder)
     _labels(folder)
     by = _trained_on_labels if settings.policy == "dpo" else _trained_on_reward
     agent, figures = by(settings, task, envs, model, folder, last)
@@ -168,11 +173,12 @@ def _write_pairs(
     """Sample the round's pairs, and label them if the gold reward is the labeler."""
     seed = _seed(settings, folder, _PAIRS)
     sampled = sample_pairs(envs, policy, settings.pairs_per_round, (seed,))
-    preferred: Sequence[str | None] = [None] * len(sampled.pairs)
+    preferred: Sequence[Choices] = [None] * len(sampled.pairs)
     gold = base_environment(envs).task.gold
     if settings.labels == "gold" and gold is not None:
         generator = torch.Generator().manual_seed(_seed(settings, folder, _LABELS))
-        preferred = gold_preferences(sampled, gold, settings.gold_temperature, generator)
+        said = gold_preferences(sampled, gold, settings.gold_temperature, generator)
+        preferred = [(choice,) for choice in said]
     # The pairs come last: where they are, there is a file to fill in.
     write_pairs(folder.labels, sampled.pairs, preferred)
     write_pairs(folder.pairs, sampled.pairs, [None] * len(sampled.pairs))

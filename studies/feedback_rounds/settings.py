@@ -27,7 +27,10 @@ class Settings:
     rounds: int = 3
     """Rounds to run; a larger number continues a finished folder."""
     labels: str = "gold"
-    """Who labels: "gold", the task's gold reward with noise; or "people", in a file."""
+    """Who labels: "gold", the task's gold reward with noise; or "people", in a browser or a
+    file."""
+    wait: bool = False
+    """Wait until people have labeled, instead of leaving meanwhile."""
     policy: str = "ppo"
     """What trains the policy: "ppo", on a reward learned from the labels; or "dpo", on the labels
     themselves."""
@@ -64,7 +67,7 @@ class Settings:
         """Return what makes a folder this run's, as plain values; it may get more rounds."""
         fields = dataclasses.asdict(self)
         # Folders of PPO have always been without the name.
-        free = ("rounds", "out", *(("policy",) if self.policy == "ppo" else ()))
+        free = ("rounds", "wait", "out", *(("policy",) if self.policy == "ppo" else ()))
         return {name: fields[name] for name in fields if name not in free}
 
 

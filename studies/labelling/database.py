@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from rlhf_env.files import sync_folder
 
 DATABASE = "labels.sqlite"
 FORMAT = 1
@@ -15,22 +18,22 @@ BUSY_SECONDS = 10.0
 
 # `clicks` is the record: rows are only ever added. `judgements` is what now holds of it.
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS items (
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE items (
     number INTEGER PRIMARY KEY, ask TEXT NOT NULL, prompt TEXT NOT NULL, responses TEXT NOT NULL
 ) STRICT;
-CREATE TABLE IF NOT EXISTS annotators (name TEXT PRIMARY KEY, joined REAL NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS sessions (
+CREATE TABLE annotators (name TEXT PRIMARY KEY, joined REAL NOT NULL) STRICT;
+CREATE TABLE sessions (
     cookie TEXT PRIMARY KEY, csrf TEXT NOT NULL, annotator TEXT REFERENCES annotators (name)
 ) STRICT;
-CREATE TABLE IF NOT EXISTS open_items (
+CREATE TABLE open_items (
     item INTEGER NOT NULL REFERENCES items (number),
     annotator TEXT NOT NULL REFERENCES annotators (name),
     since REAL NOT NULL,
     renewed REAL NOT NULL,
     PRIMARY KEY (item, annotator)
 ) STRICT;
-CREATE TABLE IF NOT EXISTS clicks (
+CREATE TABLE clicks (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     form TEXT NOT NULL UNIQUE,
     item INTEGER NOT NULL REFERENCES items (number),
@@ -40,8 +43,8 @@ CREATE TABLE IF NOT EXISTS clicks (
     seconds REAL,
     at REAL NOT NULL
 ) STRICT;
-CREATE INDEX IF NOT EXISTS clicks_of ON clicks (annotator, item, id);
-CREATE TABLE IF NOT EXISTS judgements (
+CREATE INDEX clicks_of ON clicks (annotator, item, id);
+CREATE TABLE judgements (
     item INTEGER NOT NULL REFERENCES items (number),
     annotator TEXT NOT NULL REFERENCES annotators (name),
     click INTEGER NOT NULL REFERENCES clicks (id),
@@ -50,31 +53,25 @@ CREATE TABLE IF NOT EXISTS judgements (
 """
 
 
-def open_database(folder: Path, *, create: bool) -> sqlite3.Connection:
+def open_database(folder: Path, *, writing: bool) -> sqlite3.Connection:
     """Open a folder's database; every transaction is on the disk before it counts as done.
 
     Args:
         folder: an existing one.
-        create: make the database if there is none; otherwise it is opened for reading only.
+        writing: as the one process that does; otherwise it is opened for reading only.
 
     Raises:
-        ValueError: if there is none and none is made, or it is no database of this format.
+        ValueError: if there is none, or it is no database of this format.
     """
     path = folder / DATABASE
-    if create:
-        # SQLite gives its other files the permissions of this one.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))
-    elif not path.is_file():
+    if not path.is_file():
         raise ValueError(f"{str(folder)!r} must hold {DATABASE}, got a folder without; correct it")
-    connection = sqlite3.connect(
-        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-    )
+    connection = _connection(path)
     try:
-        connection.execute("PRAGMA foreign_keys = ON")
-        if create:
+        if writing:
+            # Readers go on while something is written.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            _make(connection)
         else:
             connection.execute("PRAGMA query_only = ON")
         _check(connection, path)
@@ -90,6 +87,33 @@ def open_database(folder: Path, *, create: bool) -> sqlite3.Connection:
 
 
 @contextmanager
+def new_database(folder: Path) -> Iterator[sqlite3.Connection]:
+    """Make a folder's database: it is there when what is done inside has ended well, or not at all.
+
+    The folder must have none.
+    """
+    path = folder / f".{DATABASE}.{secrets.token_hex(8)}.partial"
+    # SQLite gives its other files the permissions of this one.
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE))
+    try:
+        connection = _connection(path)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            with transaction(connection):
+                for statement in SCHEMA.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+                yield connection
+        finally:
+            connection.close()
+        os.replace(path, folder / DATABASE)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    sync_folder(folder)
+
+
+@contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """Do all of what is inside or nothing; other processes wait."""
     connection.execute("BEGIN IMMEDIATE")
@@ -97,12 +121,12 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _make(connection: sqlite3.Connection) -> None:
-    with transaction(connection):
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-            for statement in SCHEMA.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
+def _connection(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

@@ -18,9 +18,9 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from rlhf_env.files import sha256
 from studies.labelling.database import DATABASE, open_database
-from studies.labelling.items import Item, read_items
+from studies.labelling.items import Item
 from studies.labelling.settings import Settings
-from studies.labelling.store import LabelStore
+from studies.labelling.store import LabelStore, begin
 
 TOKEN_BYTES = 24
 
@@ -81,13 +81,13 @@ def open_store(settings: Settings, data: Path, items: Sequence[Item]) -> LabelSt
         "error_types": json.dumps(settings.error_types),
         "seed": str(settings.seed),
     }
-    store = LabelStore(open_database(settings.out, create=True))
+    if not holds_labels(settings.out):
+        secret = {"token": secrets.token_urlsafe(TOKEN_BYTES), "run": secrets.token_hex(4)}
+        begin(settings.out, items, asked | secret)
+    store = LabelStore(open_database(settings.out, writing=True))
     try:
-        if not store.settings:
-            secret = {"token": secrets.token_urlsafe(TOKEN_BYTES), "run": secrets.token_hex(4)}
-            store.begin(items or read_items(data, settings.ask), asked | secret)
         _check_same(store.settings, asked, settings.out)
-    except BaseException:
+    except ValueError:
         store.close()
         raise
     return store

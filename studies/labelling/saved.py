@@ -54,7 +54,7 @@ class SavedLabels:
         Raises:
             ValueError: if it holds no labels.
         """
-        return cls(open_database(folder, create=False))
+        return cls(open_database(folder, writing=False))
 
     def close(self) -> None:
         """Close the database."""

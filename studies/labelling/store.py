@@ -6,11 +6,12 @@ import json
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 from studies.labelling.answers import WITHDRAWN, Answer
 from studies.labelling.assignment import Taken, next_number, own_order, sides
-from studies.labelling.database import transaction
+from studies.labelling.database import new_database, transaction
 from studies.labelling.items import Item
 from studies.labelling.saved import SavedLabels
 
@@ -22,17 +23,6 @@ Outcome = Literal["stored", "repeated", "changed elsewhere"]
 
 class LabelStore(SavedLabels):
     """A folder whose page is open: items are asked and clicks are kept."""
-
-    def begin(self, items: Sequence[Item], settings: Mapping[str, str]) -> None:
-        """Keep items and settings, all or none."""
-        rows = [
-            (item.number, item.ask, json.dumps(item.prompt), json.dumps(item.responses))
-            for item in items
-        ]
-        with transaction(self.connection) as database:
-            database.executemany("INSERT INTO items VALUES (?, ?, ?, ?)", rows)
-            database.executemany("INSERT INTO meta VALUES (?, ?)", settings.items())
-        self.settings = dict(settings)
 
     def join(self, annotator: str) -> None:
         """Remember an annotator."""
@@ -131,6 +121,17 @@ class LabelStore(SavedLabels):
             own=frozenset(number for (number,) in own),
             own_open=frozenset(number for number, name in still_open if name == annotator),
         )
+
+
+def begin(folder: Path, items: Sequence[Item], settings: Mapping[str, str]) -> None:
+    """Make the database of a folder that has none, with its items and settings."""
+    rows = [
+        (item.number, item.ask, json.dumps(item.prompt), json.dumps(item.responses))
+        for item in items
+    ]
+    with new_database(folder) as database:
+        database.executemany("INSERT INTO items VALUES (?, ?, ?, ?)", rows)
+        database.executemany("INSERT INTO meta VALUES (?, ?)", settings.items())
 
 
 def _keep_open(database: sqlite3.Connection, number: int, annotator: str, now: float) -> None:

@@ -124,7 +124,8 @@ def test_people_fill_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str
     labels = tmp_path / "run" / "round_1" / "labels.jsonl"
     assert main(command) == 3
     said = capsys.readouterr().err
-    assert f"48 of 48 pairs wait for a label: open {labels}" in said
+    assert "48 of 48 pairs wait for a label: run python scripts/label.py --data" in said
+    assert f"or open {labels} and replace null" in said
     assert all(row["preferred"] is None for row in read(labels))
 
     filled(labels, lambda number, row: longer(number, row) if number > 5 else None)
@@ -277,10 +278,15 @@ def test_gold_labels_follow_bradley_terry() -> None:
 
 def test_labels_become_comparisons() -> None:
     pair = Pair(prompt="p", response_a="one", response_b="two")
-    assert comparison(pair, "a") == Comparison(prompt="p", chosen="one", rejected="two")
-    assert comparison(pair, "b") == Comparison(prompt="p", chosen="two", rejected="one")
-    tie = comparison(pair, "tie")
+    assert comparison(pair, ("a",)) == Comparison(prompt="p", chosen="one", rejected="two")
+    assert comparison(pair, ("b",)) == Comparison(prompt="p", chosen="two", rejected="one")
+    tie = comparison(pair, ("tie",))
+    assert tie is not None
     assert (tie.chosen, tie.votes) == ("one", Votes(chosen=0.0, tie=1.0))
+    several = comparison(pair, ("b", "both_bad", "skip", "b", "a"))
+    assert several is not None
+    assert (several.chosen, several.votes) == ("two", Votes(chosen=2.0, tie=1.0, rejected=1.0))
+    assert comparison(pair, ("skip", "skip")) is None
 
 
 def test_accuracy_by_hand() -> None:

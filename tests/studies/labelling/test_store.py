@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from studies.labelling import store as module
-from studies.labelling.database import DATABASE, open_database
+from studies.labelling.database import DATABASE, new_database, open_database
 from studies.labelling.saved import SavedLabels
 from studies.labelling.store import LabelStore
 from tests.studies.labelling.made import judge, new_store, pairs
@@ -141,7 +141,15 @@ def test_reading_changes_nothing(tmp_path: Path) -> None:
 def test_damaged_databases_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / DATABASE).write_bytes(content)
     with pytest.raises(ValueError, match=r"labels\.sqlite' must be"):
-        open_database(tmp_path, create=False)
+        open_database(tmp_path, writing=False)
+
+
+def test_a_database_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), new_database(tmp_path) as database:
+        database.execute("INSERT INTO meta VALUES ('a', 'b')")
+        assert not (tmp_path / DATABASE).exists()
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_without_labels_is_refused(tmp_path: Path) -> None:
