@@ -4,6 +4,7 @@ from . import exact as exact
 from . import kl as kl
 from . import rewards as rewards
 from . import tasks as tasks
+from . import testing as testing
 from .rollout import Rollout as Rollout
 from .task import Task as Task
 from .tasks import load_task as load_task

@@ -12,7 +12,7 @@ from stable_baselines3.common.env_checker import check_env as check_sb3_env
 import wrappers
 from rlhf_env.task import Task
 from rlhf_env.tasks import load_task
-from tests.wrappers.as_one import AsOne
+from rlhf_env.testing.as_one import AsOne
 from tests.wrappers.stacks import STACKS, Stack
 
 # One of each kind on a task of a real size.

@@ -13,7 +13,7 @@ import wrappers.vector
 from rlhf_env.env import RLHFEnv
 from rlhf_env.task import Task
 from rlhf_env.vector_env import RLHFVectorEnv
-from tests.wrappers.as_one import AsOne
+from rlhf_env.testing.as_one import AsOne
 from tests.wrappers.pairs import ONE_OF_EACH, REFUSED, SENSIBLE, pair
 from wrappers.stack.vector_base import VectorBase
 
