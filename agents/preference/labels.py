@@ -60,7 +60,7 @@ def make_labeler(labels: Any, tokenizer: PreTrainedTokenizerBase) -> Labeler:
                 stacklevel=3,
             )
         return lambda rollout, generator: label_by_score(rollout, labels, generator)
-    judge = _as_judge(labels, tokenizer)
+    judge = as_judge(labels, tokenizer)
     return lambda rollout, generator: label_by_judge(rollout, judge)
 
 
@@ -107,13 +107,34 @@ def label_by_judge(rollout: Rollout, judge: Judge) -> Tensor:
     if not len(first):
         raise ValueError("a judge compares responses, got one to each prompt; set group_size=2")
     prompts, responses = rollout.prompts(), rollout.responses()
-    pairs = list(zip(first.tolist(), second.tolist(), strict=True))
-    asked = [i for i, (a, b) in enumerate(pairs) if not torch.equal(responses[a], responses[b])]
-    wins = torch.full((len(pairs),), 0.5, dtype=torch.float64)
-    if asked:
-        a, b = ([responses[pairs[i][side]] for i in asked] for side in (0, 1))
-        wins[asked] = _probabilities(judge([prompts[pairs[i][0]] for i in asked], a, b), len(asked))
+    asked = [prompts[row] for row in first.tolist()]
+    a, b = ([responses[row] for row in rows.tolist()] for rows in (first, second))
+    wins = win_probabilities(judge, asked, a, b)
     return preference_matrix(rollout.group, first, second, wins)
+
+
+def win_probabilities(
+    judge: Judge, prompts: list[Tensor], a: list[Tensor], b: list[Tensor]
+) -> Tensor:
+    """Return the probability that a is better than b, [P] float64, as a judge has it.
+
+    Equal responses are a tie that it is not asked about.
+
+    Args:
+        judge: as `as_judge` makes it.
+        prompts: P vectors of token ids.
+        a: one response to each.
+        b: the other.
+
+    Raises:
+        ValueError: if an answer is neither a probability nor one of "a", "b" and "tie".
+    """
+    differ = [i for i, pair in enumerate(zip(a, b, strict=True)) if not torch.equal(*pair)]
+    wins = torch.full((len(prompts),), 0.5, dtype=torch.float64)
+    if differ:
+        shown = ([each[i] for i in differ] for each in (prompts, a, b))
+        wins[differ] = _probabilities(judge(*shown), len(differ))
+    return wins
 
 
 def compared_rows(group: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,7 +168,7 @@ def preference_matrix(group: Tensor, first: Tensor, second: Tensor, wins: Tensor
     return matrix.to(group.device)
 
 
-def _as_judge(labels: Any, tokenizer: PreTrainedTokenizerBase) -> Judge:
+def as_judge(labels: Any, tokenizer: PreTrainedTokenizerBase) -> Judge:
     """Return a judge of token ids for what a user calls a judge."""
     if hasattr(labels, "compare"):
         knows = getattr(labels, "with_tokenizer", lambda _: labels)(tokenizer)

@@ -24,6 +24,7 @@ SUBCOMMANDS = {
     "label": ("label", "let people judge responses in a browser"),
     "rounds": ("rounds", "label new responses, learn the reward anew, train further"),
     "overoptimization": ("overoptimization", "measure over-optimization of learned rewards"),
+    "early-warning": ("early_warning", "measure how early signals of reward hacking speak"),
     "preference": ("preference", "learn from comparisons directly and by a reward model"),
     "variance": ("variance", "measure the variance of policy gradients"),
     "estimators": ("estimators", "measure bias and variance of every gradient estimator"),

@@ -6,6 +6,7 @@ INTERRUPTED = {
     "ablate": "finished runs are kept, the same command continues from there",
     "compare": "nothing was changed",
     "credit": "the same command starts again",
+    "early_warning": "finished runs are kept, the same command continues from there",
     "evaluate": "nothing was changed",
     "export": "nothing was written; the same command starts again",
     "label": "every click is kept, the same command opens the page again",

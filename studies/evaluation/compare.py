@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
 from studies.evaluation import comparison
-from studies.evaluation.folder import COMPARISON, check_out
+from studies.evaluation.folder import COMPARISON, PAIRS, check_out
 from studies.evaluation.loading import Source, check_code, load_agent, load_task, read_source
 from studies.evaluation.saved import Saved, find_saved
-from studies.evaluation.settings import Compare
+from studies.evaluation.settings import REFERENCE, Compare
+from studies.execution.failure import CommandFailed
 from studies.experiment.task.spec import Problem
+from studies.feedback_rounds.command import LABELS_WANTED
+from studies.feedback_rounds.labels import LabelsMissing
 
 
 def run(settings: Compare) -> None:
@@ -20,6 +24,7 @@ def run(settings: Compare) -> None:
     Raises:
         ValueError: if something cannot be used.
         OSError: if a result cannot be written.
+        CommandFailed: if people have not labeled all pairs yet.
     """
     question = settings.question
     name = f"{settings.first.name}-against-{settings.second.name}"
@@ -27,21 +32,43 @@ def run(settings: Compare) -> None:
     check_out(out, COMPARISON)
     first, second, source = find_both(settings)
     task = load_task(source)
-    agents = load_agent(first, task), load_agent(second, task)
-    found = comparison.compare(*agents, episodes=question.episodes, seed=question.seed)
+    agents = load_agent(first, task), None if second is None else load_agent(second, task)
+    try:
+        found = comparison.compare(
+            *agents,
+            episodes=question.episodes,
+            seed=question.seed,
+            by=settings.by,
+            labels=_pairs_file(settings, out),
+        )
+    except LabelsMissing as missing:
+        raise CommandFailed(str(missing), LABELS_WANTED) from missing
     console = Console(highlight=False, soft_wrap=True)
     comparison.show(found, question.samples, console)
     comparison.write(found, settings, task.name, out)
     console.print(f"\nresults in {out}", markup=False)
 
 
-def find_both(settings: Compare) -> tuple[Saved, Saved, Source]:
+def _pairs_file(settings: Compare, out: Path) -> Path | None:
+    """Return where people label, in a folder that exists."""
+    if settings.by != "people":
+        return None
+    out.mkdir(parents=True, exist_ok=True)
+    return out / PAIRS
+
+
+def find_both(settings: Compare) -> tuple[Saved, Saved | None, Source]:
     """Return both agents and what they are asked: what is named, else what they agree on.
+
+    The second is None where the first is compared with its reference.
 
     Raises:
         ValueError: if one cannot be used, or they were trained on different tasks.
     """
     asked, trust = settings.question.problem, settings.question.trust
+    if str(settings.second) == REFERENCE and not settings.second.exists():
+        only = find_saved(settings.first)
+        return only, None, read_source(only, asked, trust=trust)
     first, second = find_saved(settings.first), find_saved(settings.second)
     for saved in (first, second):
         check_code(saved, trust=trust)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -14,13 +15,15 @@ from rich.text import Text
 from agents import Agent
 from rlhf_env.files import write_atomically
 from rlhf_env.mdp.render import printable
-from rlhf_env.statistics import Estimate
+from rlhf_env.statistics import Estimate, Floats
 from studies.evaluation.evaluation import means
 from studies.evaluation.folder import COMPARISON, PAGE, write_json
-from studies.evaluation.intervals import win_rate
+from studies.evaluation.intervals import mean, win_rate
+from studies.evaluation.length_control import length_controlled_win_rate
 from studies.evaluation.page import as_html
-from studies.evaluation.responses import respond
+from studies.evaluation.responses import reference_policy, respond
 from studies.evaluation.settings import Compare
+from studies.evaluation.verdicts import by_judge, by_people, by_score
 from studies.reporting.console import MEASURES, cut
 from studies.results.run_folder import write_samples
 
@@ -33,9 +36,11 @@ class Comparison:
     """The metrics of two agents, side by side."""
 
     judge: str
-    """The measure that decides wins: "gold", else "score"."""
+    """Who decides wins: "gold", "score", "people" or the name of a judge."""
     wins: Estimate
     """How often the first agent's response is better, ties counting half."""
+    controlled: Estimate
+    """The same at equal length, by `length_controlled_win_rate`."""
     first: dict[str, Estimate]
     """Measure -> mean over the first agent's responses."""
     second: dict[str, Estimate]
@@ -46,21 +51,64 @@ class Comparison:
     """Both agents' responses to each prompt, as the rows of ``samples.jsonl``."""
 
 
-def compare(first: Agent, second: Agent, episodes: int, seed: int) -> Comparison:
-    """Let both agents answer with the same random numbers, and judge them pair by pair."""
+def compare(
+    first: Agent,
+    second: Agent | None,
+    episodes: int,
+    seed: int,
+    *,
+    by: str = "auto",
+    labels: Path | None = None,
+) -> Comparison:
+    """Let both agents answer with the same random numbers, and judge them pair by pair.
+
+    Args:
+        first: an agent.
+        second: its opponent; the first's reference when None.
+        episodes: responses of each.
+        seed: of the responses.
+        by: who decides wins: "gold", "score", "auto" (gold where there is one), "people", or
+            ``module:name`` of a judge.
+        labels: the file of people's labels.
+
+    Raises:
+        ValueError: if the judge cannot be used.
+        studies.feedback_rounds.labels.LabelsMissing: if people have not labeled all pairs yet.
+    """
     ours = respond(first, first.policy, "first", episodes, seed)
-    theirs = respond(second, second.policy, "second", episodes, seed)
+    opponent = reference_policy(first) if second is None else second.policy
+    theirs = respond(second or first, opponent, "second", episodes, seed)
     names = [name for name in COMPARED if name in ours.metrics]
     a, b = ours.metrics.filter(names), theirs.metrics.filter(names)
-    judge = "gold" if "gold" in names else "score"
+    judge = by if by != "auto" else "gold" if "gold" in names else "score"
+    task, rollouts = first.base.task, (ours.rollout, theirs.rollout)
+    if judge in ("gold", "score"):
+        if judge not in names:
+            raise ValueError(
+                f"--by gold needs a task with a gold reward, got {task.name!r} without one; "
+                "leave it out, or name a judge"
+            )
+        wins = by_score(a[judge].to_numpy(float), b[judge].to_numpy(float))
+    elif judge == "people":
+        assert labels is not None, "people's labels are in a file"
+        wins = by_people(labels, task, *rollouts, seed)
+    else:
+        wins = by_judge(judge, task, *rollouts)
+    lengths = a["response_length"] - b["response_length"]
     return Comparison(
         judge=judge,
-        wins=win_rate(a[judge], b[judge]),
+        wins=win_rate(wins, 1.0 - wins) if _are_votes(wins) else mean(wins),
+        controlled=length_controlled_win_rate(wins, lengths),
         first=means(a),
         second=means(b),
         differences=paired(a, b),
         pairs=list(zip(ours.records, theirs.records, strict=True)),
     )
+
+
+def _are_votes(wins: Floats) -> bool:
+    """Return whether all are wins, losses or ties, of which Wilson's interval knows."""
+    return bool(np.isin(wins, (0.0, 0.5, 1.0)).all())
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Estimate]:
@@ -83,10 +131,11 @@ def rows(comparison: Comparison) -> list[tuple[str, str, str, str]]:
 
 def verdict(comparison: Comparison) -> str:
     """Return how often the first agent wins, as a sentence."""
-    judge = "gold score" if comparison.judge == "gold" else "score"
+    known = {"gold": "the gold score", "score": "the score"}
+    judge = known.get(comparison.judge, comparison.judge)
     return (
-        f"The first wins {comparison.wins} of {comparison.wins.count} pairs by the {judge}, ties "
-        "counting half."
+        f"The first wins {comparison.wins} of {comparison.wins.count} pairs by {judge}, ties "
+        f"counting half; at equal length {comparison.controlled}."
     )
 
 
@@ -126,6 +175,7 @@ def write(comparison: Comparison, settings: Compare, task: str, out: Path) -> No
         "seed": settings.question.seed,
         "judge": comparison.judge,
         "wins": comparison.wins,
+        "wins_at_equal_length": comparison.controlled,
         "first": comparison.first,
         "second": comparison.second,
         "differences": comparison.differences,

@@ -15,6 +15,7 @@ from studies.results.run_folder import check_writable
 EVALUATION = "evaluation.json"
 COMPARISON = "comparison.json"
 PAGE = "comparison.html"
+PAIRS = "pairs.jsonl"
 
 
 def check_out(folder: Path, results: str) -> None:
@@ -28,7 +29,7 @@ def check_out(folder: Path, results: str) -> None:
         ValueError: if it is refused.
     """
     check_writable(folder)
-    known = {results, SAMPLES} | ({PAGE} if results == COMPARISON else set())
+    known = {results, SAMPLES} | ({PAGE, PAIRS} if results == COMPARISON else set())
     visible = (path.name for path in folder.glob("*") if not path.name.startswith("."))
     foreign = sorted(name for name in visible if name not in known)
     if foreign:

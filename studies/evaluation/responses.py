@@ -23,6 +23,8 @@ class Responses:
     """One row per response."""
     records: list[dict[str, Any]]
     """The responses as the rows of ``samples.jsonl``."""
+    rollout: Rollout
+    """The responses."""
 
 
 def respond(agent: Agent, policy: Policy, name: str, episodes: int, seed: int) -> Responses:
@@ -58,7 +60,8 @@ def respond(agent: Agent, policy: Policy, name: str, episodes: int, seed: int) -
     metrics = response_metrics(rollout, policy, task.eos_id)
     if gold is not None:
         metrics["gold"] = gold
-    return Responses(metrics=metrics, records=sample_records(rollout, task, gold, name))
+    records = sample_records(rollout, task, gold, name)
+    return Responses(metrics=metrics, records=records, rollout=rollout)
 
 
 def reference_policy(agent: Agent) -> Policy:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from rlhf_env.checks import did_you_mean
 from studies.experiment.numbers import whole_number
 from studies.experiment.task.checks import check_model, check_problem
 from studies.experiment.task.spec import Problem
@@ -15,6 +16,8 @@ from studies.results.run_folder import check_writable
 
 MAX_SEED = 2**63 - 1
 MAX_EPISODES = 1_000_000
+WAYS = ("auto", "gold", "score", "people")
+REFERENCE = "reference"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +60,14 @@ class Compare:
         tyro.conf.Positional[Path],
         _folder("FIRST", "What agent.save wrote, or the --out of scripts/train.py."),
     ]
-    second: Annotated[tyro.conf.Positional[Path], _folder("SECOND", "The same of its opponent.")]
+    second: Annotated[
+        tyro.conf.Positional[Path],
+        _folder("SECOND", 'The same of its opponent, or "reference".'),
+    ]
     question: tyro.conf.OmitArgPrefixes[Question]
+    by: str = "auto"
+    """Who decides wins: gold, score, auto (gold where there is one), people (who label the pairs
+    in pairs.jsonl), or module:name of a judge f(prompts, a, b) of your own."""
     out: Path | None = None
     """Folder for the results (none given: FIRST-against-SECOND)."""
 
@@ -119,3 +128,8 @@ def check_evaluate(settings: Evaluate) -> None:
 def check_compare(settings: Compare) -> None:
     """Refuse what cannot be compared, as far as the command line shows."""
     check_question(settings.question)
+    if settings.by not in WAYS and ":" not in settings.by:
+        raise ValueError(
+            f"--by must be one of {', '.join(WAYS)} or module:name of a judge, got {settings.by!r}"
+            f"{did_you_mean(settings.by, WAYS)}"
+        )

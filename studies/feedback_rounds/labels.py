@@ -54,6 +54,21 @@ def read_labels(path: Path, pairs: Sequence[Pair]) -> list[Comparison]:
             naming the line; or if all pairs were skipped.
         LabelsMissing: if some are not labeled yet.
     """
+    choices = read_all_choices(path, pairs)
+    labeled = [comparison(pair, said) for pair, said in zip(pairs, choices, strict=True)]
+    kept = [label for label in labeled if label is not None]
+    if not kept:
+        raise ValueError(f"{str(path)!r} must hold a pair that was not skipped, got none")
+    return kept
+
+
+def read_all_choices(path: Path, pairs: Sequence[Pair]) -> list[tuple[str, ...]]:
+    """Return what a file says of each pair, one of `CHOICES` for each person.
+
+    Raises:
+        ValueError: if the file cannot be read, or a line is not one of the pairs.
+        LabelsMissing: if some are not labeled yet.
+    """
     found = read_choices(path, pairs)
     choices = [said for said in found if said is not None]
     if missing := len(found) - len(choices):
@@ -62,11 +77,7 @@ def read_labels(path: Path, pairs: Sequence[Pair]) -> list[Comparison]:
             f'and label them in a browser, or open {path} and replace null after "preferred" by '
             '"a", "b" or "tie" in every line; then run the same command again'
         )
-    labeled = [comparison(pair, said) for pair, said in zip(pairs, choices, strict=True)]
-    kept = [label for label in labeled if label is not None]
-    if not kept:
-        raise ValueError(f"{str(path)!r} must hold a pair that was not skipped, got none")
-    return kept
+    return choices
 
 
 def read_choices(path: Path, pairs: Sequence[Pair]) -> list[Choices]:

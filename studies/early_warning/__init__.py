@@ -1,0 +1,1 @@
+"""How early signals of reward hacking speak, and how often without a reason."""
