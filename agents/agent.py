@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from agents.algorithm import Algorithm, check_algorithm, check_targets, reads_old
 from agents.config import AgentConfig, make_config
+from agents.entropy.covariance import with_selection
 from agents.evaluation.evaluate import evaluate
 from agents.policy import Policy, PolicyOutput
 from agents.processes.exchange import agreed_seed
 from agents.rollouts.collect import base_environment, collect
 from agents.rollouts.contract import check_observation
+from agents.rollouts.decisions import sum_per_decision
 from agents.rollouts.kl_reward import learned_kl
 from agents.rollouts.sampling_plan import Stream
 from agents.rollouts.shaping import warn_of_other_discount
@@ -178,20 +180,44 @@ class Agent:
             before = self.episode_sampling.before_update()
             old, first_pass = self._evaluate(rollout)
             rollout = self.learned(rollout, old)
-            targets = self.learner.algorithm.targets(rollout, old, self.base.mdp.reference)
-            check_targets(targets, len(rollout))
-            generator = np.random.default_rng([self.config.seed, Stream.SHUFFLE, self.updates])
+            targets, figures = self.targets(rollout, old, self._generator(Stream.SELECTION))
+            generator = self._generator(Stream.SHUFFLE)
             metrics = self.learner.update(rollout, old, targets, generator, first_pass)
             metrics |= self.episode_sampling.figures(self.updates, rollout, old)
             self.episode_sampling.after_update(before)
             self.updates += 1
             self.episodes += len(rollout)
             kl_coef = self.kl_coef
-            self._kl.update(rollout)
-        return metrics | {
-            "return": float(rollout.rewards.sum(1).mean()),
-            "kl_coef": kl_coef,
-        }
+            if not self.learner.is_critic_only:
+                self._kl.update(rollout)
+        return (
+            metrics
+            | figures
+            | {
+                "return": float(rollout.rewards.sum(1).mean()),
+                "kl_coef": kl_coef,
+            }
+        )
+
+    def targets(
+        self, rollout: Rollout, old: PolicyOutput, generator: np.random.Generator | None = None
+    ) -> tuple[Any, dict[str, float]]:
+        """Return what one update aims at, and what is known of it before any step.
+
+        Args:
+            rollout: what `learned` returned.
+            old: outputs of the policy at the beginning of the update.
+            generator: chooses decisions where ``clip_cov_fraction`` draws some; with None they
+                have the expected weight.
+
+        Raises:
+            ValueError: if the algorithm returns something invalid.
+        """
+        targets = self.learner.algorithm.targets(rollout, old, self.base.mdp.reference)
+        check_targets(targets, len(rollout))
+        return with_selection(
+            targets, sum_per_decision(old.logprobs, rollout), self.config, generator
+        )
 
     def learned(self, rollout: Rollout, old: PolicyOutput) -> Rollout:
         """Return paid episodes with the KL where the learning rule has it.
@@ -304,6 +330,10 @@ class Agent:
         """Hold environment and policy, so that no other thread sees half a change."""
         with self.base.overridden(), self.policy.lock:
             yield
+
+    def _generator(self, stream: Stream) -> np.random.Generator:
+        """Return the random numbers of one kind for the next update."""
+        return np.random.default_rng([self.config.seed, stream, self.updates])
 
     def _own_algorithm(self) -> Algorithm:
         if self.algorithm_class is None:

@@ -82,7 +82,7 @@ def gae(
     mask: Tensor,
     bootstrap: Tensor,
     gamma: float,
-    gae_lambda: float,
+    gae_lambda: float | Tensor,
 ) -> Tensor:
     """Return advantages by exponentially weighted TD errors, [B, D]; 0 outside the mask.
 
@@ -95,10 +95,14 @@ def gae(
         bootstrap: [B] V of the state after the last decision: 0 where the episode terminated,
             the critic's value where it was truncated.
         gamma: discount per decision.
-        gae_lambda: 1 gives returns minus values, 0 one-step temporal differences.
+        gae_lambda: 1 gives returns minus values, 0 one-step temporal differences; one number, or
+            [B] one for each episode.
     """
     check_shapes("gae", 2, rewards=rewards, values=values, mask=mask)
     check_row_values("gae", len(mask), bootstrap=bootstrap)
+    if isinstance(gae_lambda, Tensor):
+        check_row_values("gae", len(mask), gae_lambda=gae_lambda)
+        gae_lambda = gae_lambda.to(rewards.dtype)
     rewards, values = rewards.masked_fill(~mask, 0.0), values.masked_fill(~mask, 0.0)
     advantages = torch.zeros_like(rewards)
     next_value, following = bootstrap, torch.zeros_like(bootstrap)
@@ -108,6 +112,21 @@ def gae(
         next_value = torch.where(mask[:, t], values[:, t], next_value)
         advantages[:, t] = following
     return advantages.masked_fill(~mask, 0.0)
+
+
+def length_adaptive_lambda(mask: Tensor, alpha: float) -> Tensor:
+    """Return the lambda of each episode by its number of decisions l, [B], at least 0.
+
+    λ = 1 − 1/(α l), so that the weights of the temporal differences add up to α l wherever that is
+    at least 1   (VAPO, arXiv:2504.05118, eq. 5)
+
+    Args:
+        mask: [B, D] bool.
+        alpha: > 0.
+    """
+    check_shapes("length_adaptive_lambda", 2, mask=mask)
+    lengths = mask.sum(dim=1).clamp(min=1).double()
+    return (1.0 - 1.0 / (alpha * lengths)).clamp(min=0.0)
 
 
 def group_relative(returns: Tensor, group: Tensor, epsilon: float = 1e-4) -> Tensor:

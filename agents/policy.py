@@ -124,6 +124,11 @@ class Policy(nn.Module):
         """Stay in eval mode: with dropout on, a policy would disagree with its own samples."""
         return super().train(False)
 
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """Return the trained weights of the critic: its model, if it has one, and the head."""
+        own = [] if self.critic is None else list(self.critic.parameters())
+        return [p for p in (*own, *self.value_head.parameters()) if p.requires_grad]
+
     @_one_thread
     @torch.no_grad()
     def sample(

@@ -18,11 +18,12 @@ REMOVED_IN = "0.2"
 # Old to new. Paths that now name a package or a function of the same name are not here.
 MOVED = {
     "agents.actor_critic": "agents.algorithms.actor_critic",
+    "agents.algorithms.critic_diagnostics": "agents.critics.check",
     "agents.best_of_n": "agents.algorithms.best_of_n",
     "agents.checkpoint": "agents.training.checkpoint",
     "agents.conjugate_gradient": "agents.algorithms.trust_region.conjugate_gradient",
     "agents.contract": "agents.rollouts.contract",
-    "agents.critic_check": "agents.algorithms.critic_diagnostics",
+    "agents.critic_check": "agents.critics.check",
     "agents.decisions": "agents.rollouts.decisions",
     "agents.demonstrations": "agents.algorithms.demonstrations",
     "agents.discounting": "agents.rollouts.discounting",

@@ -5,18 +5,27 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
 from agents.agent import Agent
 from agents.algorithms.surrogate import DecisionBatch, check_squarable, policy_loss
+from agents.critics.loading import load_critic
+from agents.critics.monte_carlo import check_continuable, monte_carlo_values
+from agents.critics.truth import check_known, critic_errors
 from agents.math import (
     clipped_value_loss,
     explained_variance,
     gae,
+    length_adaptive_lambda,
     scale_to_unit_variance,
     squared_value_loss,
     whiten,
@@ -24,6 +33,8 @@ from agents.math import (
 from agents.policy import Policy, PolicyOutput
 from agents.rollouts.decisions import first_of_decision, is_decision
 from agents.rollouts.discounting import apply_discount, discounted_terms, sum_of_terms
+from agents.rollouts.sampling_plan import Stream
+from agents.rollouts.values import with_values
 from agents.settings.actor_critic import ActorCriticConfig
 from agents.settings.clip import UNCLIPPED, Clip
 from agents.settings.discount import Discount, value_names
@@ -73,7 +84,8 @@ def critic_advantages(
     last_values: Mapping[str, Tensor] | None,
     discounting: Discounting,
     *,
-    gae_lambda: float,
+    gae_lambda: float | Tensor,
+    critic_gae_lambda: float | None = None,
     whiten_rewards: bool = False,
 ) -> CriticAdvantages:
     """Estimate advantages over some values by GAE, and the returns that they imply.
@@ -84,7 +96,9 @@ def critic_advantages(
         last_values: [B] V of the state after a truncated episode, likewise; None where all
             episodes terminated.
         discounting: the settings.
-        gae_lambda: with 1 the values telescope, and nothing is left of them but −V(s_t).
+        gae_lambda: with 1 the values telescope, and nothing is left of them but −V(s_t); [B] where
+            episodes have their own.
+        critic_gae_lambda: of the returns that the values are to predict; the same when None.
         whiten_rewards: divide the rewards by their standard deviation.
 
     Raises:
@@ -97,15 +111,17 @@ def critic_advantages(
     for term in discounted_terms(rollout, discounting.gamma):
         value = values[term.name]
         last = 0.0 if last_values is None else last_values[term.name]
-        estimate = gae(
+        estimated_by = partial(
+            gae,
             scale_to_unit_variance(term.rewards, mask) if whiten_rewards else term.rewards,
             value,
             mask,
-            bootstrap=torch.where(rollout.terminated, 0.0, last),
-            gamma=term.gamma,
-            gae_lambda=gae_lambda,
+            torch.where(rollout.terminated, 0.0, last),
+            term.gamma,
         )
-        returns[term.name] = estimate + value
+        estimate = estimated_by(gae_lambda)
+        aim = estimate if critic_gae_lambda is None else estimated_by(critic_gae_lambda)
+        returns[term.name] = aim + value
         weighted = apply_discount(estimate, mask, term.gamma, discounting.gradient_form)
         advantages = advantages + weighted
     predicted = explained_variance(sum_of_terms(values), sum_of_terms(returns), mask)
@@ -132,13 +148,20 @@ def actor_critic_targets(
         values_of_decisions(rollout, old, config.gamma),
         old.last_term_values,
         config,
-        gae_lambda=config.gae_lambda,
+        gae_lambda=_policy_lambda(rollout, config),
+        critic_gae_lambda=config.critic_gae_lambda,
         whiten_rewards=config.whiten_rewards,
     )
     targets = ActorCriticTargets.of(rollout, old, config, **vars(estimate))
     if not config.whiten_advantages:
         return targets
     return dataclasses.replace(targets, advantages=whiten(targets.advantages, targets.mask))
+
+
+def _policy_lambda(rollout: Rollout, config: ActorCriticConfig) -> float | Tensor:
+    if config.length_adaptive_lambda is None:
+        return config.gae_lambda
+    return length_adaptive_lambda(is_decision(rollout), config.length_adaptive_lambda)
 
 
 def values_of_decisions(rollout: Rollout, old: PolicyOutput, gamma: Discount) -> dict[str, Tensor]:
@@ -163,6 +186,8 @@ def actor_critic_loss(
         clip: of the ratio.
     """
     loss, metrics = policy_loss(rollout, new, targets, config, clip)
+    if config.is_monte_carlo:
+        return loss, metrics | {"explained_variance": targets.explained_variance}
     value_loss = critic_loss(rollout, new, targets, config.value_clip_range)
     metrics |= {"value_loss": value_loss, "explained_variance": targets.explained_variance}
     return loss + config.value_coef * value_loss, metrics
@@ -191,13 +216,79 @@ def critic_loss(
 
 
 class ActorCritic(Agent):
-    """An agent whose policy has a critic's output for each discount."""
+    """An agent with a critic: an output for each discount, or means of continuations."""
 
     config_class = ActorCriticConfig
 
-    def _make_policy(self, model: nn.Module, **critic: Any) -> Policy:
+    def __init__(
+        self,
+        envs: VectorEnv[Any, Any, Any],
+        *,
+        critic_from: str | Path | None = None,
+        **arguments: Any,
+    ) -> None:
+        """Make an agent for an environment.
+
+        Args:
+            envs: a vector environment of RLHF-v0, with or without wrappers.
+            critic_from: a checkpoint of an agent with the same model and discounts, whose critic
+                this one begins with; see `agents.critics.loading.load_critic`.
+            **arguments: those of `Agent`.
+
+        Raises:
+            ValueError: as `Agent`; if the checkpoint's critic does not fit, episodes cannot be
+                continued for ``critic="monte_carlo"``, or the exact values that ``critic_truth``
+                asks for cannot be computed.
+        """
+        super().__init__(envs, **arguments)
+        if self._critic.is_monte_carlo:
+            check_continuable(self)
+        if self._critic.critic_truth:
+            check_known(self)
+        if critic_from is not None:
+            if self._critic.is_monte_carlo:
+                raise ValueError(
+                    f"critic_from is for a critic that learns, got {str(critic_from)!r} with "
+                    'critic="monte_carlo"; leave it out, or take "shared" or "separate"'
+                )
+            load_critic(self, Path(critic_from))
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """Learn from a rollout, with the critic alone in its warm-up; see `Agent.update`."""
+        warmup = self._critic.critic_warmup_updates
+        if not warmup:
+            return super().update(rollout)
+        is_warming = self.updates < warmup
+        with self.learner.critic_only() if is_warming else nullcontext():
+            return super().update(rollout) | {"is_warmup": float(is_warming)}
+
+    def targets(
+        self, rollout: Rollout, old: PolicyOutput, generator: np.random.Generator | None = None
+    ) -> tuple[Any, dict[str, float]]:
+        """Return what one update aims at; see `Agent.targets`.
+
+        A Monte Carlo critic goes on from every decision; without a generator, as where expectations
+        are enumerated, its values are those in ``old``.
+        """
+        figures: dict[str, float] = {}
+        if self._critic.is_monte_carlo and generator is not None:
+            drawn = self._generator(Stream.CRITIC)
+            found = monte_carlo_values(self, rollout, self._critic.critic_rollouts, drawn)
+            old = with_values(old, rollout, found.values)
+            figures["critic_tokens"] = float(found.tokens)
+        if self._critic.critic_truth and generator is not None:
+            figures |= critic_errors(self, rollout, old)
+        targets, known = super().targets(rollout, old, generator)
+        return targets, known | figures
+
+    @property
+    def _critic(self) -> ActorCriticConfig:
         config = self.config
         assert isinstance(config, ActorCriticConfig)
+        return config
+
+    def _make_policy(self, model: nn.Module, **critic: Any) -> Policy:
+        config = self._critic
         return super()._make_policy(
             model,
             value_names=value_names(config.gamma),

@@ -127,7 +127,8 @@ class KLPenaltyLearner(Learner):
         log_ratio = sum_per_decision(new.logprobs - old.logprobs, rollout)
         observed = float(masked_mean(kl_to_old(log_ratio), is_decision(rollout)))
         penalty_coef = self.algorithm.penalty_coef
-        self.algorithm.observe(observed)
+        if not self.is_critic_only:
+            self.algorithm.observe(observed)
         return metrics | {"kl_to_old": observed, "penalty_coef": penalty_coef}
 
 

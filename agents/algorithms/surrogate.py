@@ -72,6 +72,12 @@ class DecisionBatch:
     is_limited: Tensor | None = None
     """[B, D] bool, where these weights are not the ratios; None likewise."""
 
+    kept: Tensor | None = None
+    """[B, D] 0 where a decision has no gradient (Clip-Cov), 1 elsewhere; None where all have."""
+
+    restraint: Tensor | None = None
+    """[B, D] weights of abs(log π/π_old) in the loss (KL-Cov); None where all are 0."""
+
     @classmethod
     def of(
         cls,
@@ -268,7 +274,12 @@ def surrogate_loss(
     log_ratio = targets.log_ratio(logprobs)
     if ratio == "episode":
         log_ratio = mean_log_ratio(log_ratio, targets.mask)
-    loss = targets.weighted_sum(clipped_surrogate(log_ratio, targets.advantages, *clip))
+    each = clipped_surrogate(log_ratio, targets.advantages, *clip)
+    if targets.kept is not None:
+        each = each * targets.kept
+    if targets.restraint is not None:
+        each = each + targets.restraint * log_ratio.abs()
+    loss = targets.weighted_sum(each)
     clipped = is_clipped(log_ratio, targets.advantages, *clip)
     metrics = {
         "policy_loss": loss,

@@ -7,7 +7,7 @@ only the loss's derivatives with respect to the outputs are needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from agents.agent import Agent
-from agents.algorithm import check_targets, checked_loss, take_rows
+from agents.algorithm import checked_loss, take_rows
 from agents.exact_gradients.responses import Responses
 from agents.policy import PolicyOutput
+from agents.rollouts.values import with_values
 
 Record = TypeVar("Record")
 
@@ -36,6 +37,8 @@ class LossDerivatives:
     """What the policy that acted says of each response, float64."""
     new: PolicyOutput
     """What the policy being trained says of each, float64."""
+    values: Callable[[Tensor], Mapping[str, Tensor]] | None = None
+    """[n, D] the critic's values for some responses, where they are not those of ``old``."""
 
     def of(self, rows: Tensor) -> Tensor:
         """Return minus the derivatives of the mean loss of each set, as one update computes it.
@@ -53,13 +56,14 @@ class LossDerivatives:
         rollout = as_double(self.responses.rollout.take(flat))
         rollout = rollout.replace(group=number // config.group_size)
         old = take_rows(self.old, flat)
-        targets = algorithm.targets(rollout, old, self.agent.base.mdp.reference)
-        check_targets(targets, len(flat))
+        if self.values is not None:
+            old = with_values(old, rollout, self.values(flat))
+        targets, _ = self.agent.targets(rollout, old)
         new, leaves = _with_leaves(take_rows(self.new, flat))
         losses, _ = checked_loss(algorithm.loss(rollout, new, old, targets), len(flat))
-        if config.entropy_coef:
+        if entropy_coef := self.agent.learner.entropy.value:
             mean_weight = len(flat) / rollout.is_action.sum()
-            losses = losses - config.entropy_coef * mean_weight * new.entropy.sum(dim=1)
+            losses = losses - entropy_coef * mean_weight * new.entropy.sum(dim=1)
         slopes = torch.autograd.grad(losses.sum() / -size, leaves, allow_unused=True)
         columns, values = [], []
         offset, responses = 0, len(self.responses.probability)

@@ -12,12 +12,19 @@ from torch import Tensor
 
 from agents.agent import Agent
 from agents.algorithm import reads_old
+from agents.exact_gradients.continued import (
+    continuations_of,
+    is_linear,
+    repeated,
+    with_drawn_values,
+)
 from agents.exact_gradients.derivatives import (
     LossDerivatives,
     as_double,
-    flat_outputs,
     output_jacobian,
 )
+from agents.exact_gradients.moments import Moments
+from agents.exact_gradients.objective import objective_slope, response_probabilities
 from agents.exact_gradients.responses import every_response
 from agents.exact_gradients.units import Units, count_groups, drawn_updates, every_group
 from agents.policy import PolicyOutput
@@ -29,7 +36,6 @@ from rlhf_env.rollout import Rollout
 _MOST_GROUPS = 400_000
 # Of updates that are enumerated one by one: the 3,060 of 4 out of 15 responses likewise.
 _MOST_UPDATES = 5_000
-_LARGEST_COVARIANCE = 1024
 _PROBES = 6
 
 
@@ -143,25 +149,39 @@ def exact_gradients(
         old=as_double(old),
         new=as_double(said),
     )
-    units = _units(rule, draws, np.random.default_rng(seed))
-    slopes = [rule.of(rows) for rows, _ in units.chunks()]
-    truth = _objective_slope(agent, rollout, said, gamma)
-    columns = torch.cat([truth.nonzero()[:, 0], *(part.indices()[1] for part in slopes)]).unique()
+    generator, continued = np.random.default_rng(seed), continuations_of(agent)
+    if continued is not None:
+        rule = dataclasses.replace(rule, values=continued.expected)
+    units = _units(rule, draws, generator)
+    ways, is_drawn = [(rule, units)], units.is_drawn
+    if continued is not None:
+        noisy = with_drawn_values(rule, continued, generator), repeated(units, draws)
+        if is_linear(rule, continued, generator):
+            ways.append(noisy)
+        else:
+            ways, is_drawn = [noisy], True
+    slopes = [[each.of(rows) for rows, _ in some.chunks()] for each, some in ways]
+    truth = objective_slope(agent, rollout, said, gamma)
+    used = [part.indices()[1] for parts in slopes for part in parts]
+    columns = torch.cat([truth.nonzero()[:, 0], *used]).unique()
     jacobian = output_jacobian(agent, responses, columns)
-    moments = _Moments(jacobian.shape[1])
-    for part, (_, weight) in zip(slopes, units.chunks(), strict=True):
-        moments.add(part.index_select(1, columns).to_dense() @ jacobian, weight)
+    moments = [Moments(jacobian.shape[1]) for _ in ways]
+    for found, parts, (_, some) in zip(moments, slopes, ways, strict=True):
+        for part, (_, weight) in zip(parts, some.chunks(), strict=True):
+            found.add(part.index_select(1, columns).to_dense() @ jacobian, weight)
+    # Where values are drawn, the noise is of the draws, and the expectation need not be.
+    mean, spread = moments[0].mean, moments[-1]
     share = responses.probability / responses.prompts
-    ratio = torch.where(share > 0, _probability(said) / responses.probability, 0.0)
+    ratio = torch.where(share > 0, response_probabilities(said) / responses.probability, 0.0)
     return ExactGradients(
-        expected=moments.mean,
+        expected=mean,
         truth=truth[columns] @ jacobian,
-        variance=moments.variance,
-        covariance=moments.covariance,
+        variance=spread.variance,
+        covariance=spread.covariance,
         unit_episodes=units.rows.shape[1],
         mean_length=float(share @ rollout.response_lengths.double()),
         effective_sample_size=1 / float(share @ ratio.square()),
-        standard_error=(moments.variance / len(units)).sqrt() if units.is_drawn else None,
+        standard_error=(spread.variance / len(ways[-1][1])).sqrt() if is_drawn else None,
     )
 
 
@@ -195,56 +215,3 @@ def _is_mean_of_groups(rule: LossDerivatives) -> bool:
     together = rule.of(some).to_dense()
     alone = torch.cat([rule.of(rows[None]) for rows in some]).to_dense()
     return torch.allclose(together, alone, rtol=1e-9, atol=1e-12)
-
-
-def _objective_slope(agent: Agent, rollout: Rollout, said: PolicyOutput, gamma: float) -> Tensor:
-    """Return the derivatives of J with respect to all outputs, [K] float64.
-
-    J = E[Σ_t gamma^t (r_t − beta log(pi/pi_ref))] of the environment without its wrappers, and
-    dJ / d log pi(a_t|s_t) = p(y) (G(y) − beta gamma^t), p(y) being the response's probability.
-    """
-    with agent.base.overridden(kl_coef=agent.kl_coef, temperature=agent.policy.temperature):
-        plain = as_double(agent.base.evaluate(rollout))
-    logprobs, mask = said.logprobs.double(), rollout.is_action
-    discount = gamma ** (mask.cumsum(dim=1) - 1).clamp(min=0) * mask
-    ratios = logprobs - plain.ref_logprobs
-    rewards = plain.reward_terms["score"] - agent.kl_coef * ratios
-    returns = (discount * rewards).sum(dim=1, keepdim=True)
-    prompts = int(rollout.prompt_index.max()) + 1
-    probability = _probability(said)[:, None] / prompts
-    slope = mask * probability * (returns - agent.kl_coef * discount)
-    flat = torch.zeros_like(flat_outputs(said), dtype=torch.float64)
-    flat[: slope.numel()] = slope.flatten()
-    return flat
-
-
-def _probability(said: PolicyOutput) -> Tensor:
-    """Return [R] the probability of each response, float64."""
-    return said.logprobs.double().sum(dim=1).exp()
-
-
-class _Moments:
-    """Mean and covariance of weighted vectors that come in portions."""
-
-    def __init__(self, size: int) -> None:
-        self.mean = torch.zeros(size, dtype=torch.float64)
-        self._squares = torch.zeros(size, dtype=torch.float64)
-        is_small = size <= _LARGEST_COVARIANCE
-        self._products = torch.zeros(size, size, dtype=torch.float64) if is_small else None
-
-    def add(self, vectors: Tensor, weight: Tensor) -> None:
-        """Add vectors [n, P] with weights [n]; all weights together sum to 1."""
-        self.mean += weight @ vectors
-        self._squares += weight @ vectors.square()
-        if self._products is not None:
-            self._products += (weight[:, None] * vectors).T @ vectors
-
-    @property
-    def variance(self) -> Tensor:
-        return (self._squares - self.mean.square()).clamp(min=0)
-
-    @property
-    def covariance(self) -> Tensor | None:
-        if self._products is None:
-            return None
-        return self._products - self.mean[:, None] * self.mean

@@ -18,7 +18,7 @@ from rlhf_env.rollout import Rollout
 from rlhf_env.vector_env import RLHFVectorEnv
 
 # Gradients are stored for every token of every response.
-_MOST_RESPONSES = 4096
+MOST_RESPONSES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +52,9 @@ def every_response(agent: Agent, behavior: AnyPolicy | None = None) -> Responses
     task = agent.base.task
     trees = [enumerate_task(task, index) for index in range(len(task.prompts))]
     count = sum(len(tree.scores) for tree in trees)
-    if count > _MOST_RESPONSES:
+    if count > MOST_RESPONSES:
         raise ValueError(
-            f"exact gradients need at most {_MOST_RESPONSES:,} responses, got {count:,}; take "
+            f"exact gradients need at most {MOST_RESPONSES:,} responses, got {count:,}; take "
             "fewer tokens, a shorter horizon or fewer prompts"
         )
     with agent.sampling() as own:

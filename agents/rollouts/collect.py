@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -133,18 +134,47 @@ def pay(
 
 
 def decode(base: RLHFVectorEnv, policy: Policy, plan: SamplingPlan) -> Rollout:
-    """Sample all episodes in at most N rows at a time; nothing is paid yet.
-
-    A row whose episode has ended takes the next one at once. When there are none left it gives
-    its place to the last row, so that no row is ever decoded for nothing.
-    """
+    """Sample all episodes; nothing is paid yet."""
     mdp, task = base.mdp, base.task
-    count, width, eos = len(plan.prompts), mdp.max_tokens, task.eos_id
+    count, width = len(plan.prompts), mdp.max_tokens
     tokens = torch.full((count, width), task.pad_id, dtype=torch.int64, device=mdp.device)
     starts = torch.tensor([len(prompt) for prompt in plan.prompts], device=mdp.device)
     for episode, prompt in enumerate(plan.prompts):
         tokens[episode, : len(prompt)] = prompt.to(mdp.device)
-    lengths, logprobs = starts.clone(), torch.zeros((count, width), device=mdp.device)
+    logprobs = torch.zeros((count, width), device=mdp.device)
+    begun = Begun(tokens=tokens, logprobs=logprobs, starts=starts, lengths=starts)
+    return finish(base, policy, begun, plan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """E episodes, each at least one token short of its end."""
+
+    tokens: Tensor
+    """[E, L] prompts and what is there of the responses."""
+    logprobs: Tensor
+    """[E, L] log pi of what is there of the responses."""
+    starts: Tensor
+    """[E] prompt lengths."""
+    lengths: Tensor
+    """[E] tokens that are there."""
+
+
+def finish(base: RLHFVectorEnv, policy: Policy, begun: Begun, plan: SamplingPlan) -> Rollout:
+    """Sample what is missing of some episodes, in at most N rows at a time; nothing is paid yet.
+
+    A row whose episode has ended takes the next one at once. When there are none left it gives
+    its place to the last row, so that no row is ever decoded for nothing.
+
+    Args:
+        base: its horizon is the longest response.
+        policy: chooses the tokens.
+        begun: the episodes.
+        plan: the uniform number of each step of the responses.
+    """
+    mdp, eos, count = base.mdp, base.task.eos_id, len(begun.tokens)
+    tokens, logprobs, starts = begun.tokens.clone(), begun.logprobs.clone(), begun.starts
+    lengths = begun.lengths.clone()
     started = min(base.num_envs, count)
     rows = torch.arange(started, device=mdp.device)
     row_tokens, episode = tokens[:started].clone(), rows.clone()

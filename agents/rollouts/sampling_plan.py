@@ -29,6 +29,9 @@ class Stream(IntEnum):
     LABELS = 5
     PREFERENCES = 6
     REFERENCE_PAIRS = 7
+    SELECTION = 8
+    CRITIC = 9
+    CRITIC_PRETRAINING = 10
 
 
 @dataclass(frozen=True, kw_only=True)

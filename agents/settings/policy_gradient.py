@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from agents.settings.agent import AgentConfig
 from agents.settings.behavior import Behavior
 from agents.settings.discount import Discount, check_discount
+from agents.settings.entropy import EntropyConfig
 from rlhf_env.checks import check_choice, check_number
 
 AGGREGATIONS = ("decision_mean", "episode_mean", "sum", "constant")
@@ -18,8 +18,8 @@ IMPORTANCE = ("none", "token", "sequence", "geometric")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyGradientConfig(AgentConfig):
-    """Settings of agents that follow a policy gradient, besides those of `AgentConfig`."""
+class PolicyGradientConfig(EntropyConfig):
+    """Settings of agents that follow a policy gradient, besides those of `EntropyConfig`."""
 
     gamma: Discount = 1.0
     """Discount per decision, in [0, 1]; or one for each reward term by name, each with a baseline

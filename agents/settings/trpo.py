@@ -61,3 +61,17 @@ class TRPOConfig(ActorCriticConfig, TrustRegionConfig):
     learning_rate: float = 1e-3
     epochs: int = 4
     minibatches: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range, and settings that a trust region has already."""
+        super().__post_init__()
+        if self.critic_learning_rate is not None:
+            raise ValueError(
+                "TRPO's learning_rate is the critic's alone, got critic_learning_rate = "
+                f"{self.critic_learning_rate}; set learning_rate"
+            )
+        if self.kl_cov_fraction is not None:
+            raise ValueError(
+                "a trust region bounds the KL of all decisions, got kl_cov_fraction = "
+                f"{self.kl_cov_fraction}; lower max_kl, or take clip_cov_fraction"
+            )

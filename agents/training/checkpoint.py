@@ -120,6 +120,7 @@ def _write_files(agent: SavedAgent, partial: Path) -> None:
         "kl_coef": agent.kl_coef,
         "frozen": _frozen_digest(agent),
         "algorithm": _algorithm_state(learner.algorithm) if learner else {},
+        "entropy": learner.entropy.state() if learner else {},
         "optimizer": scalars,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
@@ -163,6 +164,9 @@ def restore_checkpoint(agent: SavedAgent, path: Path) -> None:
     agent.updates, agent.episodes = state["updates"], state["episodes"]
     if agent.kl_coef != state["kl_coef"]:
         agent.kl_coef = state["kl_coef"]
+    # Checkpoints of earlier versions have no entropy control.
+    if agent.learner is not None and (entropy := state.get("entropy")):
+        agent.learner.entropy.load_state(entropy)
     algorithm = agent.learner.algorithm if agent.learner else None
     if isinstance(algorithm, StatefulAlgorithm):
         algorithm.load_state(state["algorithm"])
@@ -181,8 +185,12 @@ def _as_json(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(config)))
 
 
-def read_state(path: Path, agent: str) -> dict[str, Any]:
+def read_state(path: Path, agent: str | None = None) -> dict[str, Any]:
     """Return a complete checkpoint's counters and settings.
+
+    Args:
+        path: the folder.
+        agent: the class that must have written it; any when None.
 
     Raises:
         ValueError: if there is none, it is damaged, or another kind of agent wrote it.
@@ -198,9 +206,9 @@ def read_state(path: Path, agent: str) -> dict[str, Any]:
         state = read_json(path / "state.json")
     except ValueError as error:
         raise unreadable(path / "state.json") from error
-    if state["agent"] != agent:
+    if agent is not None and state["agent"] != agent:
         raise ValueError(f"{str(path)!r} was written by {state['agent']}, got {agent}.load")
-    return {**state, "config": upgraded_settings(agent, state["config"])}
+    return {**state, "config": upgraded_settings(state["agent"], state["config"])}
 
 
 def _saved_weights(agent: SavedAgent) -> dict[str, torch.Tensor]:

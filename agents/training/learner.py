@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -18,12 +19,14 @@ from torch import Tensor
 
 from agents.algorithm import Algorithm, check_finite, checked_loss, take_rows
 from agents.config import AgentConfig
+from agents.entropy.coefficient import EntropyControl
 from agents.policy import Policy, PolicyOutput, detached
 from agents.processes.exchange import take_over
 from agents.processes.shares import own_part
 from agents.rollouts.divided import evaluated_in_shares
 from agents.training.gradients import added_gradients, is_max
 from agents.training.pretraining import pretraining_loss
+from agents.training.trained_parts import frozen, parameter_groups
 from rlhf_env.engine.language_model import length_batches
 from rlhf_env.rollout import Rollout
 
@@ -61,10 +64,26 @@ class Learner:
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("the policy has no trainable weight; unfreeze some of them")
+        groups = parameter_groups(
+            policy, self.parameters, getattr(config, "critic_learning_rate", None)
+        )
         self.optimizer = torch.optim.Adam(
-            self.parameters, lr=config.learning_rate, eps=config.adam_epsilon, fused=True
+            groups, lr=config.learning_rate, eps=config.adam_epsilon, fused=True
         )
         take_over([*policy.parameters(), *policy.buffers()])
+        self.entropy = EntropyControl(config)
+        self.is_critic_only = False
+
+    @contextmanager
+    def critic_only(self) -> Iterator[None]:
+        """Let only the critic learn for a while, from a policy that stays as it is."""
+        models = [p for p in self.policy.model.parameters() if p.requires_grad]
+        self.is_critic_only = True
+        try:
+            with frozen(models):
+                yield
+        finally:
+            self.is_critic_only = False
 
     def evaluate_rollout(self, rollout: Rollout) -> tuple[PolicyOutput, PolicyOutput | None]:
         """Return the acting policy's outputs on a rollout, before any step.
@@ -128,6 +147,10 @@ class Learner:
             name: max(values) if is_max(name) else sum(values) / len(values)
             for name, values in totals.items()
         }
+        if getattr(self.config, "entropy_target", None) is not None:
+            metrics["entropy_coef"] = self.entropy.value
+            if not self.is_critic_only:
+                self.entropy.observe(metrics["entropy"])
         return metrics | {"optimizer_steps": float(len(totals["gradient_norm"]))}
 
     def _minibatches(self, rollout: Rollout, generator: np.random.Generator) -> Iterator[Tensor]:
@@ -144,7 +167,7 @@ class Learner:
 
     def _texts(self, count: int, generator: np.random.Generator) -> list[Tensor]:
         """Draw pretraining texts; none, and no random number, where they have no weight."""
-        if not self.config.ptx_coef:
+        if not self.config.ptx_coef or self.is_critic_only:
             return []
         return [self.pretraining[i] for i in generator.integers(len(self.pretraining), size=count)]
 
@@ -196,8 +219,8 @@ class Learner:
             )
             losses, metrics = checked_loss(answer, len(part))
             check_finite(losses, episodes, new, part)
-            if self.config.entropy_coef:
-                losses = losses - self.config.entropy_coef * mean_weight * new.entropy.sum(dim=1)
+            if self.entropy.value:
+                losses = losses - self.entropy.value * mean_weight * new.entropy.sum(dim=1)
             self._backward(losses.sum() / len(minibatch), episodes, new)
             entropy = new.entropy.detach().sum(dim=1) * mean_weight
             _accumulate(sums, {**metrics, "entropy": entropy})
@@ -236,14 +259,15 @@ class Learner:
         with torch.no_grad():
             largest = float(torch.nn.utils.get_total_norm(self.parameters, math.inf))
         limit = min(torch.finfo(p.dtype).max for p in self.parameters)
-        group = self.optimizer.param_groups[0]
-        reach = largest + _LONGEST_STEP * float(group["lr"])
+        groups = self.optimizer.param_groups
+        rate = max(float(group["lr"]) for group in groups)
+        reach = largest + _LONGEST_STEP * rate
         # Adam squares the gradient, and divides by its root mean square plus epsilon.
-        if reach < limit and norm**2 < limit and group.get("eps", 1.0) > 0:
+        if reach < limit and norm**2 < limit and groups[0].get("eps", 1.0) > 0:
             return
         raise ValueError(
             f"the next optimizer step could leave weights that are not finite: the largest weight "
-            f"is {largest:g}, learning_rate {group['lr']:g}, the gradient's norm {norm:g}; the "
+            f"is {largest:g}, learning_rate {rate:g}, the gradient's norm {norm:g}; the "
             "weights are unchanged: lower learning_rate or max_grad_norm"
         )
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -24,6 +23,7 @@ from agents.rollouts.divided import evaluated_in_shares, own_episodes
 from agents.settings.trpo import TrustRegionConfig
 from agents.training.gradients import is_max, merged
 from agents.training.learner import Learner
+from agents.training.trained_parts import frozen
 from rlhf_env.engine.language_model import LanguageModel, length_batches
 from rlhf_env.rollout import Rollout
 
@@ -76,7 +76,7 @@ class TrustRegionLearner(Learner):
         self.policy_parameters = [p for p in policy.model.parameters() if p.requires_grad]
         if not self.policy_parameters:
             raise ValueError("the policy has no trainable weight; unfreeze some of them")
-        with _frozen(self.policy_parameters):
+        with frozen(self.policy_parameters):
             super().__init__(policy, algorithm, config, pretraining)
 
     def evaluate_rollout(self, rollout: Rollout) -> tuple[PolicyOutput, None]:
@@ -101,8 +101,10 @@ class TrustRegionLearner(Learner):
             ``gradient_norm`` of the surrogate, ``critic_gradient_norm`` and ``optimizer_steps``
             of the critic.
         """
-        moved = self._move_policy(rollout, old, targets)
-        with _frozen(self.policy_parameters):
+        moved = {} if self.is_critic_only else self._move_policy(rollout, old, targets)
+        if getattr(self.config, "is_monte_carlo", False):
+            return moved | {"optimizer_steps": 0.0}
+        with frozen(self.policy_parameters):
             fitted = super().update(rollout, old, targets, generator)
         return fitted | {"critic_gradient_norm": fitted["gradient_norm"]} | moved
 
@@ -178,8 +180,8 @@ class TrustRegionLearner(Learner):
                     losses, metrics = self.algorithm.surrogate(
                         episodes, new, take_rows(old, rows), take_rows(targets, rows)
                     )
-                    if self.config.entropy_coef:
-                        weight = self.config.entropy_coef * len(rollout) / rollout.is_action.sum()
+                    if self.entropy.value:
+                        weight = self.entropy.value * len(rollout) / rollout.is_action.sum()
                         losses = losses - weight * new.entropy.sum(dim=1)
                 if with_gradient:
                     check_finite(losses, episodes, new, rows)
@@ -222,15 +224,3 @@ class TrustRegionLearner(Learner):
 
 def _flat(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat([part.flatten().float() for part in parts])
-
-
-@contextmanager
-def _frozen(parameters: Sequence[Tensor]) -> Iterator[None]:
-    """Temporarily freeze parameters."""
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from agents import PPO
-from agents.algorithms.critic_diagnostics import CriticCheck, check_critic
+from agents.critics.check import CriticCheck, check_critic
 from rlhf_env.tasks import load_task
 from tests.agents.episodes import make_envs
 from tests.toys import theta_policy, tiny_llama_task

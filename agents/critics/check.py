@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.algorithms.ppo import PPO
-from agents.rollouts.collect import rollout_transforms, unpaid_rollout
+from agents.agent import Agent
+from agents.critics.continuations import continue_episodes
+from agents.rollouts.collect import rollout_transforms
 from agents.rollouts.decisions import first_of_decision, is_decision
-from agents.rollouts.discounting import returns_to_go
-from agents.rollouts.kl_reward import learned_kl
-from agents.rollouts.sampling_plan import SamplingPlan
+from agents.rollouts.discounting import sum_of_terms
 from rlhf_env.checks import check_count
 from rlhf_env.rollout import Rollout
 
@@ -63,7 +62,7 @@ class CriticCheck:
 
 
 def check_critic(
-    agent: PPO, rollout: Rollout, *, states: int = 64, samples: int = 16, seed: int = 0
+    agent: Agent, rollout: Rollout, *, states: int = 64, samples: int = 16, seed: int = 0
 ) -> CriticCheck:
     """Resume episodes from some of the states of a rollout and compare returns with values.
 
@@ -80,8 +79,7 @@ def check_critic(
     """
     check_count("states", states)
     check_count("samples", samples, minimum=2)
-    transforms = rollout_transforms(agent.envs)
-    if transforms is None or not rollout.terminated.all():
+    if rollout_transforms(agent.envs) is None or not rollout.terminated.all():
         raise ValueError(
             "check_critic needs whole returns, got truncated episodes or a wrapper that can only "
             'be stepped; use length_limit="score" and wrappers of this project'
@@ -90,15 +88,8 @@ def check_critic(
     episode, decision = _draw_states(rollout, states, generator)
     described = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     values = first_of_decision(described.values, rollout)[episode, decision]
-    resumed = _resume(agent, rollout, episode, decision, samples, generator)
-    with agent.base.overridden(kl_coef=agent.kl_coef, temperature=agent.policy.temperature):
-        resumed = agent.base.evaluate(resumed)
-        for transform in transforms:
-            resumed = transform.rollout(resumed)
-    resumed = learned_kl(resumed, agent.config.kl_placement, agent.config.kl_estimator)
-    to_go = returns_to_go(resumed, is_decision(resumed), agent.config.gamma)
-    asked = decision.repeat_interleave(samples)[:, None]
-    returns = to_go.gather(1, asked).reshape(-1, samples)
+    resumed = continue_episodes(agent, rollout, episode, decision, samples, generator)
+    returns = sum_of_terms(resumed.returns)
     return CriticCheck(
         values=values,
         returns=returns.mean(1),
@@ -116,42 +107,3 @@ def _draw_states(
     chosen = generator.permutation(len(taken))[:states]
     rows = taken[torch.from_numpy(chosen).to(taken.device)]
     return rows[:, 0], rows[:, 1]
-
-
-def _resume(
-    agent: PPO,
-    rollout: Rollout,
-    episode: Tensor,
-    decision: Tensor,
-    samples: int,
-    generator: np.random.Generator,
-) -> Rollout:
-    """Return S x samples unpaid episodes that share the decisions before the given ones."""
-    mdp, policy, device = agent.base.mdp, agent.policy, rollout.tokens.device
-    episode, decision = (x.repeat_interleave(samples) for x in (episode, decision))
-    starts = rollout.prompt_lengths[episode]
-    is_kept = rollout.decision[episode] < decision[:, None]
-    kept = starts + (is_kept & rollout.is_action[episode]).sum(1)
-    width = mdp.max_tokens
-    tokens = torch.full((len(episode), width), mdp.task.pad_id, device=device)
-    logprobs = torch.zeros(tokens.shape, device=device)
-    columns = torch.arange(rollout.tokens.shape[1], device=device) < kept[:, None]
-    tokens[:, : columns.shape[1]][columns] = rollout.tokens[episode][columns]
-    logprobs[:, : columns.shape[1]][columns] = rollout.logprobs[episode][columns]
-    lengths, limits = kept.clone(), starts + mdp.max_new_tokens
-    is_open, rows = lengths < limits, torch.arange(len(episode), device=device)
-    while is_open.any():
-        uniforms = torch.from_numpy(generator.random(len(rows), dtype=np.float32)).to(device)
-        chosen, logprob = policy.sample(tokens, lengths.clamp(max=width), uniforms)
-        going = rows[is_open]
-        tokens[going, lengths[going]] = chosen[going]
-        logprobs[going, lengths[going]] = logprob[going]
-        lengths[going] += 1
-        is_open = is_open & (chosen != mdp.task.eos_id) & (lengths < limits)
-    draw = SamplingPlan(
-        prompts=[],
-        prompt_index=rollout.prompt_index[episode],
-        group=rollout.group[episode],
-        uniforms=None,
-    )
-    return unpaid_rollout(tokens, starts, lengths, logprobs, draw)

@@ -1,0 +1,1 @@
+"""Critics: values by continuations, how far they are from the truth, and where they come from."""
