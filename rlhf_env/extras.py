@@ -6,7 +6,7 @@ import importlib.util
 from types import TracebackType
 from typing import Literal
 
-Extra = Literal["studies", "rewards", "lora", "ray", "label", "distributed"]
+Extra = Literal["studies", "rewards", "lora", "ray", "label", "distributed", "serving"]
 
 
 class MissingExtraError(ImportError, ValueError):
