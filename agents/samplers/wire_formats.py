@@ -127,10 +127,9 @@ def read_sglang(answer: Any) -> Answer:
     """
     told = _entry(answer, "meta_info", "a generated text")
     entries = told.get("output_token_logprobs") if isinstance(told, Mapping) else None
-    is_whole = isinstance(entries, list) and all(
+    if not isinstance(entries, list) or not all(
         isinstance(entry, list) and len(entry) >= 2 for entry in entries
-    )
-    if not is_whole:
+    ):
         raise SamplerError(
             "the server answered without output_token_logprobs, from which ids and importance "
             "ratios are taken; use SGLang's /generate"
