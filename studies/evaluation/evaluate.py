@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from studies.evaluation import evaluation
+from studies.evaluation import evaluation, further
 from studies.evaluation.folder import EVALUATION, check_out
 from studies.evaluation.loading import load_agent, load_task, read_source
 from studies.evaluation.saved import find_saved
 from studies.evaluation.settings import Evaluate
+from studies.experiment.references import import_object
 
 
 def run(settings: Evaluate) -> None:
@@ -22,10 +23,15 @@ def run(settings: Evaluate) -> None:
     out = settings.out or settings.folder.with_name(f"{settings.folder.name}-evaluation")
     check_out(out, EVALUATION)
     saved = find_saved(settings.folder)
+    # Imported before a model is loaded: a name that does not exist is refused at once.
+    probe = settings.more.probe and import_object(settings.more.probe, "--probe")
     task = load_task(read_source(saved, question.problem, trust=question.trust))
     agent = load_agent(saved, task)
-    found = evaluation.evaluate(agent, question.episodes, question.seed)
+    found = evaluation.evaluate(
+        agent, question.episodes, question.seed, settings.more, probe or None
+    )
     console = Console(highlight=False, soft_wrap=True)
     evaluation.show(found, question.samples, console)
+    further.show(found.further, console)
     evaluation.write(found, saved, task.name, question, out)
     console.print(f"\nresults in {out}", markup=False)

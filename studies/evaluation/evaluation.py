@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from rich.table import Table
 
 from agents import Agent
 from rlhf_env.statistics import Estimate
+from studies.evaluation import further
 from studies.evaluation.folder import EVALUATION, write_json
 from studies.evaluation.intervals import mean, win_rate
 from studies.evaluation.responses import reference_policy, respond
 from studies.evaluation.saved import Saved
-from studies.evaluation.settings import Question
+from studies.evaluation.settings import Further, Question
 from studies.reporting.console import MEASURES, print_samples
 from studies.results.run_folder import write_samples
 
@@ -33,10 +34,29 @@ class Evaluation:
     """The same of the reference."""
     records: list[dict[str, Any]]
     """The responses, those of the agent first."""
+    further: dict[str, Any]
+    """What `studies.evaluation.further` measured, by table."""
 
 
-def evaluate(agent: Agent, episodes: int, seed: int) -> Evaluation:
-    """Let agent and reference answer with the same random numbers, and judge both."""
+def evaluate(
+    agent: Agent,
+    episodes: int,
+    seed: int,
+    more: Further | None = None,
+    probe: Callable[..., Any] | None = None,
+) -> Evaluation:
+    """Let agent and reference answer with the same random numbers, and judge both.
+
+    Args:
+        agent: what is evaluated.
+        episodes: responses of each.
+        seed: of the responses.
+        more: the files of what else is measured.
+        probe: the score of ``more``.
+
+    Raises:
+        ValueError: if a file or the probe cannot be used.
+    """
     ours = respond(agent, agent.policy, "agent", episodes, seed)
     theirs = respond(agent, reference_policy(agent), "reference", episodes, seed)
     judge = "gold" if "gold" in ours.metrics else "score"
@@ -45,6 +65,7 @@ def evaluate(agent: Agent, episodes: int, seed: int) -> Evaluation:
         agent=means(ours.metrics) | {"win_rate": won},
         reference=means(theirs.metrics),
         records=[*ours.records, *theirs.records],
+        further=further.measure(agent, more or Further(), probe, theirs.rollout, ours.rollout),
     )
 
 
@@ -94,5 +115,6 @@ def write(evaluation: Evaluation, saved: Saved, task: str, question: Question, o
         "seed": question.seed,
         "figures": evaluation.agent,
         "reference": evaluation.reference,
+        **evaluation.further,
     }
     write_json(out / EVALUATION, fields)

@@ -35,6 +35,22 @@ class Question:
     """Run the code that a training run's own settings name: its task, reward function or agent."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Further:
+    """What else is measured, of agent and reference, where files for it are given."""
+
+    texts: Path | None = None
+    """Texts whose perplexity is compared: a text per line, JSONL or Parquet (.gz too)."""
+    texts_field: str | None = None
+    """Field of JSONL or Parquet (none given: prompt, else text)."""
+    probe: str | None = None
+    """module:name of f(prompts, responses) -> numbers, a score that was not trained on."""
+    hhh: Path | None = None
+    """Comparisons, some of them about being helpful and some about being harmless."""
+    hhh_by: str = "subset"
+    """Column of --hhh whose values begin with helpful or harmless."""
+
+
 def _folder(name: str, text: str) -> object:
     return tyro.conf.arg(metavar=name, help=text)
 
@@ -48,6 +64,7 @@ class Evaluate:
         _folder("FOLDER", "What agent.save wrote, or the --out of scripts/train.py."),
     ]
     question: tyro.conf.OmitArgPrefixes[Question]
+    more: tyro.conf.OmitArgPrefixes[Further]
     out: Path | None = None
     """Folder for the results (none given: FOLDER-evaluation)."""
 
@@ -123,6 +140,10 @@ def check_question(question: Question) -> None:
 def check_evaluate(settings: Evaluate) -> None:
     """Refuse what cannot be evaluated, as far as the command line shows."""
     check_question(settings.question)
+    for name in ("texts", "hhh"):
+        path = getattr(settings.more, name)
+        if path is not None and not path.is_file():
+            raise ValueError(f"--{name} must be an existing file, got {str(path)!r}")
 
 
 def check_compare(settings: Compare) -> None:
