@@ -1,0 +1,1 @@
+"""The checks of `rlhf_env.testing` that need agents; call them from there."""
