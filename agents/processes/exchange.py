@@ -1,7 +1,8 @@
 """What processes tell each other: results, failures, sums of gradients.
 
 Every function here must be called by all of them, in the same order. With one process they cost
-nothing: the work is done, and its result returned.
+nothing: the work is done, and its result returned. Before anything else is exchanged the processes
+tell each other whether they failed, so that an error of one ends all, wherever the others are.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ Result = TypeVar("Result")
 Config = TypeVar("Config", bound=Any)
 # Elements that are added up at a time: gradients are copied into one tensor for it.
 _AT_ONCE = 1 << 24
+_TOLD = "was_told_to_all_processes"
 
 
 class ProcessLostError(ConnectionError):
@@ -127,7 +129,7 @@ def take_over(tensors: Iterable[Tensor]) -> None:
     """Replace tensors by those of the first process."""
     if group.count() == 1:
         return
-    group.join()
+    together(lambda: None)
     for tensor in tensors:
         # A view of the data: broadcasting into a weight itself would be seen as a step.
         _answered(partial(torch.distributed.broadcast, tensor.data, src=0))
@@ -140,18 +142,27 @@ def _attempted(work: Callable[[], Result], *, shares: bool) -> tuple[Result, lis
     failed: Exception | None = None
     try:
         own = work()
-    except ProcessLostError:
-        raise
     except Exception as error:
+        if _is_known_to_all(error):
+            raise
         failed = error
     told = [own if shares else None] if failed is None else [_described(failed)]
     answers = _answered(lambda: _gather(told))
+    if failed is None:
+        failed = next((a.error(r) for r, a in enumerate(answers) if isinstance(a, _Failure)), None)
     if failed is not None:
+        setattr(failed, _TOLD, True)
         raise failed
-    for rank, answer in enumerate(answers):
-        if isinstance(answer, _Failure):
-            raise answer.error(rank)
     return own, answers
+
+
+def _is_known_to_all(error: BaseException | None) -> bool:
+    """Return whether an error, or what caused it, ended the others already."""
+    while error is not None:
+        if isinstance(error, ProcessLostError) or getattr(error, _TOLD, False):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _gather(told: list[Any]) -> list[Any]:

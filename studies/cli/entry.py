@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import NoReturn
 
@@ -22,7 +23,9 @@ def launch(command: str, arguments: list[str] | None = None) -> NoReturn:
         command: a module of `studies.cli.commands`.
         arguments: the command line's words; those of the process by default.
     """
-    leave_on_signals(interrupted(command))
+    # Of several processes that a launcher started the first one says it.
+    is_first = os.environ.get("RANK", "0") == "0"
+    leave_on_signals(interrupted(command) if is_first else "")
     # Imported by name: Ctrl-C must end in one line also while the libraries are loaded.
     extras = importlib.import_module("rlhf_env.extras")
     try:

@@ -11,6 +11,7 @@ from typing import Any
 
 import tyro
 
+from agents.processes.group import count, is_spokesman
 from studies.cli.messages import interrupted
 from studies.cli.streams import accept_any_text
 from studies.cli.version import is_version_asked
@@ -56,6 +57,8 @@ class Command:
     """Other spellings of options, such as those of earlier versions, and the present ones."""
     given_once: bool = False
     """Refuse an option that is given twice, of which only the last would count."""
+    several_processes: bool = False
+    """Whether a launcher may start it in several processes, which then share the work."""
     raises_interrupts: bool = True
     """Turn Ctrl-C and SIGTERM into KeyboardInterrupt during the work; otherwise the work itself
     says when they may."""
@@ -79,6 +82,11 @@ def run_command(command: Command, arguments: list[str] | None = None, **more: An
     try:
         if command.given_once:
             check_given_once(words)
+        if count() > 1 and not command.several_processes:
+            raise ValueError(
+                f"{command.name} works in one process, got {count()} (WORLD_SIZE); start it with "
+                "python instead of a launcher"
+            )
         settings = tyro.cli(
             command.settings, args=words, description=f"{command.description}\n\n{VERSION_HELP}"
         )
@@ -93,7 +101,8 @@ def run_command(command: Command, arguments: list[str] | None = None, **more: An
     except OSError as error:
         return _refuse(command, f"cannot read or write: {error}", FAILED)
     except KeyboardInterrupt:
-        print(interrupted(command.name), file=sys.stderr)
+        if is_spokesman():
+            print(interrupted(command.name), file=sys.stderr)
         return INTERRUPTED
 
 
@@ -119,16 +128,17 @@ def check_given_once(words: Sequence[str]) -> None:
         ValueError: with the option's name.
     """
     options = (word.partition("=")[0].replace("_", "-") for word in words if word[:2] == "--")
-    for option, count in Counter(options).items():
-        if count > 1:
+    for option, times in Counter(options).items():
+        if times > 1:
             raise ValueError(
-                f"{option} must be given once, got it {count} times; give all values after one "
+                f"{option} must be given once, got it {times} times; give all values after one "
                 f"{option}"
             )
 
 
 def _refuse(command: Command, sentence: str, status: int) -> int:
-    """Say in one line what was wrong, and return the exit status."""
+    """Say in one line what was wrong, once for all processes, and return the exit status."""
     line = printable(command.spell(" ".join(sentence.split())))
-    print(f"{command.name}: {line}", file=sys.stderr)
+    if is_spokesman():
+        print(f"{command.name}: {line}", file=sys.stderr)
     return status

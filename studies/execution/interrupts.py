@@ -24,7 +24,11 @@ _message = "interrupted"
 
 
 def leave_on_signals(message: str) -> None:
-    """Let Ctrl-C and SIGTERM end this process at once with one line, without a traceback."""
+    """Let Ctrl-C and SIGTERM end this process at once with one line, without a traceback.
+
+    Args:
+        message: the line; none if it is empty.
+    """
     global _message
     _message = message
     for number in SIGNALS:
@@ -106,5 +110,5 @@ def _raise(number: int, frame: FrameType | None) -> NoReturn:
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
     with contextlib.suppress(OSError):
-        os.write(2, f"{_message}\n".encode())
+        os.write(2, f"{_message}\n".encode() if _message else b"")
     os._exit(STATUS)

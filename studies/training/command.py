@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Console
 
+from agents.processes.exchange import ProcessLostError, on_first, together
+from agents.processes.group import is_first, join, leave
 from studies.execution.failure import CommandFailed
 from studies.experiment.custom_checks import check_custom_parts
 from studies.experiment.inputs import TaskInputs, read_inputs
@@ -20,26 +24,49 @@ def run(settings: Settings) -> None:
 
     Raises:
         ValueError: if something cannot be used.
-        CommandFailed: if training or writing failed.
+        CommandFailed: if training or writing failed, or another process of the run died.
     """
-    inputs = inputs_of(settings)
-    preferences = training_preferences(settings.learning)
+    try:
+        join(settings.learning.device)
+        _run(settings)
+        leave()
+    except ProcessLostError as error:
+        raise CommandFailed(str(error)) from error
+
+
+def _run(settings: Settings) -> None:
+    inputs = together(lambda: inputs_of(settings))
+    preferences = together(lambda: training_preferences(settings.learning))
     digests = (inputs.digests if inputs else {}) | (preferences.digests if preferences else {})
     asked = settings.to_json() | {"digests": digests}
-    check_folder(settings.out, asked, TRAIN)
-    console = Console(highlight=False, soft_wrap=True)
-    if show_finished(settings, console):
+    console = Console(highlight=False, soft_wrap=True, quiet=not is_first())
+    if on_first(lambda: is_finished(settings, asked, console)):
         return
-    check_writable(settings.out)
     if inputs is not None:
-        check_custom_parts(settings.problem.model or "", settings.problem.own, inputs)
-    assembly = session.assemble(settings, inputs, preferences, console)
+        model, own = settings.problem.model or "", settings.problem.own
+        together(lambda: check_custom_parts(model, own, inputs))
+    assembly = together(lambda: session.assemble(settings, inputs, preferences, console))
     try:
         session.run(settings, assembly, asked, console)
+    except ProcessLostError:
+        raise
     except ValueError as error:
         raise CommandFailed(str(error)) from error
     except OSError as error:
         raise CommandFailed(f"cannot write to {settings.out}: {error}") from error
+
+
+def is_finished(settings: Settings, asked: Mapping[str, object], console: Console) -> bool:
+    """Check the folder of the results; show them and return True where there is nothing to do.
+
+    Raises:
+        ValueError: if the folder cannot be used.
+    """
+    check_folder(settings.out, asked, TRAIN)
+    if show_finished(settings, console):
+        return True
+    check_writable(settings.out)
+    return False
 
 
 def inputs_of(settings: Settings) -> TaskInputs | None:

@@ -9,8 +9,9 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,11 @@ import torch
 from rich.console import Console
 
 from agents import train
+from agents.processes.exchange import on_first, together
+from agents.processes.group import is_first
 from agents.rollouts.collect import base_environment
 from agents.rollouts.contract import check_methods
+from agents.training.process_checks import check_divisible
 from rlhf_env.mdp.render import printable
 from rlhf_env.rewards.metrics.held_out import HeldOutFigures, held_out_figures
 from rlhf_env.rewards.own_randomness import kept_randomness
@@ -109,6 +113,7 @@ def assemble(
     envs = make_envs(settings.run, task, device)
     with noting(console):
         agent = made_agent(settings, envs, options)
+    check_divisible(agent)
     with kept_randomness():
         twin, twin_envs = untrained(settings.run, task, agent, options, device)
     return Assembly(
@@ -175,9 +180,10 @@ def run(settings: Settings, assembly: Assembly, asked: dict[str, object], consol
         OSError: if it cannot be written.
     """
     task, agent, envs, learning = assembly.task, assembly.agent, assembly.envs, settings.learning
-    with claim(settings.out, asked):
+    with ExitStack() as stack:
+        together(lambda: is_first() and stack.enter_context(claim(settings.out, asked)))
         if assembly.learned is not None:
-            assembly.learned.save(settings.out / REWARD)
+            on_first(partial(assembly.learned.save, settings.out / REWARD))
         describe(assembly, console)
         prompts = shown_prompts(task, settings)
         twin, twin_envs = assembly.untrained, assembly.untrained_envs
@@ -197,7 +203,7 @@ def run(settings: Settings, assembly: Assembly, asked: dict[str, object], consol
         )
         after = evaluated(agent, envs, learning.eval_episodes)
         last = records(task, agent, envs, prompts, "after")
-        write_samples(settings.out, [*first, *last])
+        on_first(lambda: write_samples(settings.out, [*first, *last]))
         figures = None if assembly.figures is None else dataclasses.asdict(assembly.figures)
         evaluation = {
             "episodes": learning.episodes,
@@ -205,7 +211,7 @@ def run(settings: Settings, assembly: Assembly, asked: dict[str, object], consol
             "after": after,
             "reward": figures,
         }
-        write_evaluation(settings.out, evaluation)
+        on_first(lambda: write_evaluation(settings.out, evaluation))
     console.print(evaluation_table({"before": before, "after": after}))
     print_samples(console, [first, last])
     console.print(f"\nresults in {settings.out}", markup=False)

@@ -5,7 +5,8 @@
         --ratings ratings.jsonl --agent ppo --kl-coef 0.05 --max-new-tokens 48 --out runs/b
     train --model my-model --prompts prompts.txt --reward my_reward.py:score
 
-The same command again continues an interrupted one.
+The same command again continues an interrupted one. After ``torchrun --nproc_per_node 2`` or
+``accelerate launch --num_processes 2`` in place of ``python`` two processes share the work.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ COMMAND = Command(
     check=check_settings,
     spell=spell,
     session="studies.training.command",
+    several_processes=True,
 )
 
 
