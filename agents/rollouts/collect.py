@@ -19,7 +19,13 @@ from torch import Tensor
 
 from agents.policy import Policy
 from agents.rollouts.contract import ActingAgent, check_methods
-from agents.rollouts.divided import made_in_shares, made_on_first, parted_transforms
+from agents.rollouts.crew import crew_of, parts_of
+from agents.rollouts.divided import (
+    joined_shares,
+    made_in_shares,
+    made_on_first,
+    parted_transforms,
+)
 from agents.rollouts.sampling_plan import SamplingPlan, Seed, draw_episodes
 from agents.rollouts.stepping import step_through
 from agents.rollouts.unpaid import sampled_elsewhere, unpaid_rollout
@@ -94,15 +100,53 @@ def collect(
         def share(rows: Tensor) -> Rollout:
             part = plan.part(rows)
             if sampler is None:
-                said = decode(base, policy, part)
-            else:
-                said = sampled_elsewhere(base, sampler, part, policy.temperature)
+                return made_at_once(base, inner, policy, part)
+            said = sampled_elsewhere(base, sampler, part, policy.temperature)
             return with_wrappers(inner, base.evaluate(said))
 
-        made = made_in_shares(plan, share, base)
+        crew = crew_of(policy) if sampler is None else None
+        if crew is None:
+            made = made_in_shares(plan, share, base)
+        else:
+            beta, divisor = base.kl_coef, base.mdp.temperature
+            parts = parts_of(plan, len(crew))
+            made = joined_shares(crew.shares(parts, kl_coef=beta, temperature=divisor), plan, base)
         if not outer:
             return made
         return made_on_first(lambda: with_wrappers(outer, made), base.mdp.device)
+
+
+def collect_part(
+    envs: VectorEnv[Any, Any, Any],
+    policy: Policy,
+    part: SamplingPlan,
+    *,
+    kl_coef: float,
+    temperature: float,
+) -> Rollout:
+    """Return the finished episodes of a part of a plan, as `collect` of all of it makes them.
+
+    Wrappers that do not treat episodes apart are left out: they are for whoever has all episodes.
+
+    Args:
+        envs: a vector environment of this project, with wrappers that can transform a rollout.
+        policy: samples.
+        part: of the plan.
+        kl_coef: beta that the episodes are paid with.
+        temperature: divides the reference's logits.
+    """
+    base = base_environment(envs)
+    with base.overridden(kl_coef=kl_coef, temperature=temperature), policy.lock:
+        prepare(base, policy)
+        inner, _ = parted_transforms(rollout_transforms(envs) or ())
+        return made_at_once(base, inner, policy, part)
+
+
+def made_at_once(
+    base: RLHFVectorEnv, inner: Sequence[RolloutTransform], policy: Policy, plan: SamplingPlan
+) -> Rollout:
+    """Return the episodes of a plan, decoded and paid, with what some wrappers make of them."""
+    return with_wrappers(inner, base.evaluate(decode(base, policy, plan)))
 
 
 def pay(

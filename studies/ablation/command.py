@@ -14,7 +14,7 @@ from studies.execution.cores import available_cores, threads_per_job
 from studies.execution.failure import CommandFailed
 from studies.execution.interrupts import interruptions
 from studies.execution.pool import outcomes
-from studies.execution.ray_cluster import cluster_outcomes, connect
+from studies.execution.ray_cluster import ClusterLostError, cluster_outcomes, connect
 from studies.experiment.build import check_family_tasks, run_task
 from studies.experiment.custom_checks import check_custom_parts
 from studies.experiment.grid import RunSettings, grid, task_budgets
@@ -46,6 +46,8 @@ def run(settings: Settings, runner: Runner | None = None) -> int:
     try:
         with claim(settings.out, asked):
             return ablate(settings, executor)
+    except ClusterLostError as error:
+        raise CommandFailed(f"--ray: {error}") from error
     except OSError as error:
         raise CommandFailed(f"cannot write to {settings.out}: {why_not(error)}") from error
 

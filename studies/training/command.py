@@ -16,6 +16,7 @@ from studies.results.run_folder import check_folder, check_writable
 from studies.training import session
 from studies.training.finished import show_finished
 from studies.training.preferences import training_preferences
+from studies.training.rollout_workers import rollout_workers
 from studies.training.settings import Settings
 
 
@@ -47,9 +48,12 @@ def _run(settings: Settings) -> None:
         together(lambda: check_custom_parts(model, own, inputs))
     assembly = together(lambda: session.assemble(settings, inputs, preferences, console))
     try:
-        session.run(settings, assembly, asked, console)
+        with rollout_workers(settings, inputs, assembly.agent, assembly.envs):
+            session.run(settings, assembly, asked, console)
     except ProcessLostError:
         raise
+    except ConnectionError as error:
+        raise CommandFailed(f"--ray-workers: {error}") from error
     except ValueError as error:
         raise CommandFailed(str(error)) from error
     except OSError as error:

@@ -112,6 +112,9 @@ class Settings:
     """Folder for the results; an unfinished run of the same settings in it is continued."""
     samples: int = 4
     """Prompts whose responses are shown before and after training."""
+    ray_workers: int | None = None
+    """Workers on the Ray cluster that is there already, which make the episodes while this process
+    learns (none given: this process makes them)."""
 
     @property
     def task_name(self) -> str | None:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import inspect
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,11 +42,14 @@ class Cluster(ModuleType):
         super().__init__("ray")
         self.exceptions = ModuleType("ray.exceptions")
         self.exceptions.RayError = RayError  # type: ignore[attr-defined]
+        self.server = socket.socket()
+        self.server.close()
         self.clear()
 
     def clear(self) -> None:
         self.flying: dict[object, Callable[[], Outcome]] = {}
         self.options: list[dict[str, Any]] = []
+        self.address = ""
         self.most = 0
         self.is_running = True
 
@@ -58,7 +62,12 @@ class Cluster(ModuleType):
             raise TypeError("The @ray.remote decorator must be applied to either a function or a")
         return Task(function, {})
 
-    def wait(self, references: list[object], num_returns: int) -> tuple[list[object], list[object]]:
+    def get_runtime_context(self) -> Any:
+        return SimpleNamespace(gcs_address=self.address)
+
+    def wait(
+        self, references: list[object], num_returns: int, timeout: float
+    ) -> tuple[list[object], list[object]]:
         self.most = max(self.most, len(references))
         return references[-num_returns:], references[:-num_returns]
 
@@ -76,7 +85,9 @@ CLUSTER = Cluster()
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     CLUSTER.clear()
     monkeypatch.setitem(sys.modules, "ray", CLUSTER)
-    yield CLUSTER
+    with socket.create_server(("127.0.0.1", 0)) as CLUSTER.server:
+        CLUSTER.address = f"127.0.0.1:{CLUSTER.server.getsockname()[1]}"
+        yield CLUSTER
 
 
 def test_a_cluster_gives_the_same_rows_as_this_machine(tmp_path: Path, cluster: Cluster):
@@ -144,3 +155,27 @@ def test_a_lost_cluster_says_how_to_go_on_without_it(
     assert "the same command without it goes on on this machine" in capsys.readouterr().err
     assert ablate(tmp_path / "out", "--retry-failed") == 0
     assert {row["status"] for row in rows(tmp_path / "out")} == {"ok"}
+
+
+def test_a_cluster_that_goes_away_keeps_what_has_finished(
+    tmp_path: Path,
+    cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    served, wait = [], cluster.wait
+
+    def leaving(references: list[object], **given: Any) -> tuple[list[object], list[object]]:
+        if len(served) == 3:
+            cluster.server.close()
+            return [], references
+        served.append(references)
+        return wait(references, **given)
+
+    monkeypatch.setattr(cluster, "wait", leaving)
+    assert ablate(tmp_path / "out", "--ray") == 1
+    error = capsys.readouterr().err
+    assert "ablate: --ray: the Ray cluster no longer answers; what has finished is kept" in error
+    assert len(list((tmp_path / "out" / "runs").glob("*.json"))) == 3
+    assert ablate(tmp_path / "out") == 0
+    assert len(rows(tmp_path / "out")) == 8
