@@ -23,8 +23,8 @@ form.addEventListener("submit", (event) => {
   form.classList.add("sent");
 });
 
-// A page that comes back from the browser's memory can be sent again; the server keeps one answer.
-window.addEventListener("pageshow", () => { isSent = false; form.classList.remove("sent"); });
+// A page that comes back from the browser's memory does not know what was said since.
+window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
 document.addEventListener("keydown", (event) => {
   const isTyping = event.target.matches?.("input:not([type=radio]):not([type=checkbox]), textarea, select");

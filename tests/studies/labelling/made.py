@@ -25,6 +25,10 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     return path
 
 
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
 def pairs(count: int) -> list[dict[str, str]]:
     return [
         {"prompt": f"question {n}", "response_a": f"first {n}", "response_b": f"second {n}"}
