@@ -10,6 +10,7 @@ path                   rests on                                     checked in
 oneDNN products        ``torch.ops.mkldnn._linear_pointwise``       `has_onednn`
 key/value cache        the contract of ``Cache`` and its layers     `engine.row_cache`
 fused decode           attribute names of the Llama family          `engine.fused_decoder`
+fused pass             the same, and PyTorch's attention for CPUs   `engine.fused.trunk`
 packed pass            arguments handed on to attention functions   `engine.packed_pass`
 gradient checkpoints   the base class of a model's layers           `knows_layers`
 =====================  ===========================================  ==============================
@@ -88,6 +89,37 @@ def has_onednn() -> bool:
 def onednn_linear(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return states · weightᵀ + bias, of float32 on the CPU, without a gradient."""
     return torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
+
+
+def cpu_attention(
+    query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool, **settings: Any
+) -> tuple[Tensor, Tensor]:
+    """Return what PyTorch's attention kernel for CPUs finds, and each row's normalizer.
+
+    Args:
+        query: [B, heads, T, D].
+        key: [B, key heads, S, D].
+        value: [B, key heads, S, D].
+        is_causal: whether token i sees the first i + 1.
+        **settings: ``attn_mask`` [T, S] or None, added to the scores, and ``scale``.
+    """
+    attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return attend(query, key, value, 0.0, is_causal, **settings)
+
+
+def cpu_attention_backward(
+    gradient: Tensor, *known: Tensor, is_causal: bool, **settings: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients by query, key and value.
+
+    Args:
+        gradient: by what `cpu_attention` found.
+        *known: its three arguments and two results.
+        is_causal: as there.
+        **settings: as there.
+    """
+    pull = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+    return pull(gradient, *known, 0.0, is_causal, **settings)
 
 
 @torch.no_grad()

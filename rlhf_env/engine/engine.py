@@ -12,7 +12,8 @@ A model runs in one of four ways, which agree up to rounding:
 - cached step (`row_cache`): one more token of each row of any other model, and the prefill of a new
   text, through clones of the model's modules.
 - packed pass (`packed_pass`): finished texts, scored or trained on, without padding and with a
-  shared prompt computed once. It is `LanguageModel`'s way, not the engine's.
+  shared prompt computed once; small Llamas on CPUs a layer at a time (`fused.trunk`). It is
+  `LanguageModel`'s way, not the engine's.
 - plain forward: whole padded texts, where a model takes no cache per row or cannot be packed.
 """
 

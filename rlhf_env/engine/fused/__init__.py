@@ -1,0 +1,1 @@
+"""Small decoders of the Llama family on finished texts: few operations, and a gradient by hand."""
