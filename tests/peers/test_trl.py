@@ -140,6 +140,11 @@ GROUP_KINDS = [
     (GRPO, {"aggregation": "episode_mean"}, {"loss_type": "grpo"}),
     (GRPO, {}, {"loss_type": "bnpo"}),
     (GRPO, {"clip_range_high": 0.28}, {"loss_type": "dapo", "epsilon_high": 0.28}),
+    (
+        GRPO,
+        {"clip_range": 0.02, "dual_clip": 1.05},
+        {"loss_type": "bnpo", "epsilon": 0.02, "delta": 1.05},
+    ),
     (DrGRPO, {}, {"loss_type": "dr_grpo", "scale_rewards": "none"}),
     (
         GSPO,
@@ -150,7 +155,7 @@ GROUP_KINDS = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "ours", "theirs"), GROUP_KINDS, ids=["grpo", "bnpo", "dapo", "dr_grpo", "gspo"]
+    ("kind", "ours", "theirs"), GROUP_KINDS, ids=["grpo", "bnpo", "dapo", "dual", "dr_grpo", "gspo"]
 )
 @pytest.mark.parametrize("kl_coef", [0.0, KL_COEF])
 def test_group_losses_and_gradients(
