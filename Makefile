@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
+WITH_RAY := $(VENV)/.installed-ray
 LOWEST := .venv-lowest
 ALL    := .venv-all
 RLLIB  := .venv-rllib
@@ -13,7 +14,7 @@ LOWEST_TESTS := tests/rlhf_env/test_checkers.py tests/rlhf_env/test_vector_env.p
 	tests/agents/algorithms/test_grpo.py tests/agents/algorithms/test_ppo.py \
 	tests/studies/experiment/test_grid.py tests/studies/statistics tests/studies/reporting/test_report.py
 # Tests that `make test` skips for want of a library, or of the real data in ../shared/data.
-ALL_TESTS := tests/peers tests/clients tests/studies/execution/test_real_ray.py \
+ALL_TESTS := tests/peers tests/clients tests/studies/execution/test_real_ray.py tests/agents/processes \
 	tests/rlhf_env/rewards/feedback tests/rlhf_env/rewards/test_lexicon.py \
 	tests/rlhf_env/rewards/test_text_regression.py tests/studies/training/test_command.py
 
@@ -34,7 +35,12 @@ demo: $(READY)  ## when discount and density matter: two families of tasks at th
 test: $(READY)  ## the quick tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n 2
 
-test-slow: $(READY)  ## the tests that take minutes
+# Its tests start a Ray cluster of their own.
+$(WITH_RAY): $(READY) constraints-peers.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -c constraints-peers.txt --editable '.[dev,ray]'
+	touch $(WITH_RAY)
+
+test-slow: $(WITH_RAY)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
 $(LOWEST)/.installed: pyproject.toml constraints-lowest.txt

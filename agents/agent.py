@@ -18,7 +18,7 @@ from agents.config import AgentConfig, make_config
 from agents.entropy.covariance import with_selection
 from agents.evaluation.evaluate import evaluate
 from agents.policy import Policy, PolicyOutput
-from agents.processes.exchange import agreed_seed
+from agents.processes.exchange import agreed_seed, on_first
 from agents.rollouts.collect import base_environment, collect
 from agents.rollouts.contract import check_observation
 from agents.rollouts.decisions import sum_per_decision
@@ -290,6 +290,8 @@ class Agent:
     def export(self, folder: str | Path, *, adapter: bool = False) -> None:
         """Write an ordinary Hugging Face model folder, tokenizer included.
 
+        Of several processes all must call it, and the first writes.
+
         Args:
             folder: new or empty.
             adapter: write the adapter of ``lora_rank`` alone, as peft reads it; else it is added
@@ -300,7 +302,8 @@ class Agent:
                 no adapter.
         """
         with self._one_thread():
-            (export_adapter if adapter else export_model)(self, Path(folder))
+            write = export_adapter if adapter else export_model
+            on_first(lambda: write(self, Path(folder)))
 
     def restore(self, path: str | Path) -> None:
         """Restore the state that `save` wrote, under the same settings.

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from agents.policy import Policy, PolicyOutput
+from agents.processes.exchange import on_first
 from agents.samplers.distorted import distorted
 from agents.samplers.external import SamplerWeights, check_sampler
 from agents.samplers.past_weights import PastWeights
@@ -38,7 +39,9 @@ class EpisodeSampling:
     def refresh(self, agent: Any, update: int) -> None:
         """Offer a sampler that was given the weights of an update; see `SamplerWeights.refresh`."""
         if self._served is not None:
-            self._served.refresh(agent, update)
+            served = self._served
+            # Of several processes one tells the sampler.
+            on_first(lambda: served.refresh(agent, update))
 
     @contextmanager
     def acting(self, update: int) -> Iterator[Policy]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +56,12 @@ def quiet_unless_first() -> Iterator[None]:
     if is_first():
         yield
         return
+    logger = logging.getLogger("agents")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

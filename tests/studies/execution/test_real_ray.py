@@ -1,15 +1,20 @@
-"""Grids on a real local Ray cluster; needs the package ray, which `make test-all` installs."""
+"""Grids and rollout workers on a real local Ray cluster; needs the package ray."""
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+
+from tests.studies.training.test_several_processes import OWN_AGENT
 
 pytest.importorskip("ray")
 ROOT = Path(__file__).parents[3]
@@ -17,14 +22,20 @@ RAY = Path(sys.executable).with_name("ray")
 GRID = ["--task", "toy15", "--agent", "ppo", "grpo", "--gamma", "1.0", "--density", "terminal"]
 GRID += ["--granularity", "token", "--updates", "3", "--no-report", "--no-tensorboard"]
 KILLED = """
-import os, signal
+import os, pathlib, signal
 from agents import PPO
 class Killed(PPO):
+    # Seed 1 is killed whenever it runs, seed 2 the first time only.
     def update(self, rollout):
-        if self.config.seed == 1:
+        mark = pathlib.Path(__file__).with_name("was_killed")
+        if self.config.seed == 1 or (self.config.seed == 2 and not mark.exists()):
+            if self.config.seed == 2:
+                mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().update(rollout)
 """
+TRAIN = ["--task", "toy15", "--agent", "grpo", "--group-size", "5", "--episodes-per-update", "15"]
+TRAIN += ["--samples", "1", "--eval-episodes", "20"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -69,10 +80,111 @@ def test_the_same_rows_with_and_without_ray(cluster: dict[str, str], tmp_path: P
     assert rows(tmp_path / "cluster") == rows(tmp_path / "alone")
 
 
-def test_a_killed_worker_costs_its_own_run_only(cluster: dict[str, str], tmp_path: Path) -> None:
+def test_a_killed_worker_costs_its_own_run_only_which_is_repeated(
+    cluster: dict[str, str], tmp_path: Path
+) -> None:
     (tmp_path / "killed_agent.py").write_text(KILLED)
     paths = cluster | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
     given = ["--task", "toy15", "--agent", "killed_agent:Killed", "--seeds", "3", *GRID[5:]]
     status, error = ablate(tmp_path / "out", paths, *given, "--ray")
     found = {row["seed"]: row["status"] for row in rows(tmp_path / "out").values()}
     assert (status, found) == (1, {"0": "ok", "1": "failed", "2": "ok"}), error
+    assert (tmp_path / "was_killed").exists()
+
+
+def train_command(folder: Path, updates: int, *more: str) -> list[str]:
+    words = [*TRAIN, "--episodes", str(15 * updates), "--out", str(folder), *more]
+    return [sys.executable, str(ROOT / "scripts" / "train.py"), *words]
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in found]
+
+
+def assert_same_run(folder: Path, other: Path) -> None:
+    ours, theirs = metrics(folder), metrics(other)
+    assert len(ours) == len(theirs) > 0
+    for a, b in zip(ours, theirs, strict=True):
+        assert a == pytest.approx(b, rel=1e-5, abs=1e-5)
+
+
+def test_rollout_workers_make_the_episodes_of_one_process_even_if_one_is_killed(
+    cluster: dict[str, str], tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        train_command(tmp_path / "cluster", 300, "--ray-workers", "2"),
+        env=cluster,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(tmp_path.glob("cluster/checkpoints/update-*")):
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        time.sleep(0.1)
+    workers = [p for p in psutil.process_iter(["cmdline"]) if is_rollout_worker(p)]
+    assert len(workers) == 2
+    workers[0].kill()
+    _, error = process.communicate()
+    assert process.returncode == 0, error[-3000:]
+    subprocess.run(train_command(tmp_path / "alone", 300), env=cluster, check=True)
+    assert_same_run(tmp_path / "cluster", tmp_path / "alone")
+
+
+def is_rollout_worker(process: psutil.Process) -> bool:
+    return "RolloutWorker" in " ".join(process.info["cmdline"] or [])
+
+
+def test_workers_are_refused_where_they_cannot_work(
+    cluster: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "own_agent.py").write_text(OWN_AGENT)
+    paths = cluster | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    command = train_command(tmp_path / "out", 1, "--ray-workers", "1")
+    command[command.index("grpo")] = "own_agent:Own"
+    at = command.index("--group-size")
+    done = subprocess.run(
+        [*command[:at], *command[at + 2 :]], env=paths, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "--ray-workers decodes the responses of an agents.Agent on a cluster" in done.stderr
+    assert not (tmp_path / "out" / "metrics.jsonl").exists()
+
+
+def test_a_cluster_that_goes_away_leaves_folders_that_resume(
+    cluster: dict[str, str], tmp_path: Path
+) -> None:
+    """The last test here: it takes the cluster away."""
+    grid = [*GRID, "--seeds", "12", "--threads", "1", "--out", str(tmp_path / "grid")]
+    started = [
+        subprocess.Popen(
+            command,
+            env=cluster,
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for command in (
+            [sys.executable, str(ROOT / "scripts" / "ablate.py"), *grid, "--ray", "--jobs", "1"],
+            train_command(tmp_path / "run", 100_000, "--ray-workers", "1"),
+        )
+    ]
+    signs = ("grid/runs/*.json", "run/checkpoints/update-*")
+    while not all(list(tmp_path.glob(sign)) for sign in signs):
+        for process in started:
+            assert process.poll() is None, process.communicate()[1][-3000:]
+        time.sleep(0.1)
+    subprocess.run([str(RAY), "stop", "--force"], check=True, capture_output=True)
+    for process, option in zip(started, ("--ray", "--ray-workers"), strict=True):
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 1, error[-3000:]
+        assert error.count(f"{option}: the Ray cluster no longer answers; what") == 1, error
+    finished = {path.name: path.read_bytes() for path in tmp_path.glob("grid/runs/*.json")}
+    assert 0 < len(finished) < 24
+    assert ablate(tmp_path / "grid", cluster, *GRID, "--seeds", "12", "--threads", "1")[0] == 0
+    assert len(rows(tmp_path / "grid")) == 24
+    assert all((tmp_path / "grid" / "runs" / n).read_bytes() == old for n, old in finished.items())
+    done = len(metrics(tmp_path / "run"))
+    subprocess.run(train_command(tmp_path / "run", done + 2), env=cluster, check=True)
+    assert len(metrics(tmp_path / "run")) == done + 2
