@@ -26,6 +26,7 @@ from agents import (
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
 from tests.agents.preference.preference_runs import RAGGED
+from tests.agents.samplers.uniform import Uniform
 from tests.toys import EOS, tiny_gpt2_task, tiny_llama, tiny_llama_task
 from wrappers.vector import EveryK, RecordEpisodes
 
@@ -123,8 +124,18 @@ TOY: dict[str, Scenario] = {
     ),
     "recorded": (recorded, 3),
     "drawn_seed": (drawn_seed, 2),
+    "stale": (
+        lambda _: toy15(
+            RLOO, episodes_per_update=12, staleness=2, behavior_noise=0.1, importance="sequence"
+        ),
+        5,
+    ),
+    "elsewhere": (
+        lambda _: toy15(PPO, episodes_per_update=8, sampler=Uniform(), importance="token"),
+        3,
+    ),
 }
-QUICK = {name: TOY[name] for name in ("dapo", "zero_rows", "fixed_pairs")}
+QUICK = {name: TOY[name] for name in ("dapo", "zero_rows", "fixed_pairs", "stale", "elsewhere")}
 STORY_MODEL: dict[str, Scenario] = {
     "ppo": (lambda _: stories(PPO), 20),
     "grpo": (lambda _: stories(GRPO, group_size=5), 20),

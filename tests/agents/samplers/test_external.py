@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +13,12 @@ import torch
 from agents import DPO, PPO, RLOO, SFT, SPPO, Agent, BestOfN
 from agents.rollouts.collect import collect
 from agents.samplers.external import ask
-from agents.samplers.protocol import Completion, SamplerError, SamplingRequest
+from agents.samplers.protocol import SamplerError, SamplingRequest
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
+from tests.agents.samplers.uniform import EOS, Uniform
 from tests.toys import tiny_gpt2_task
 from wrappers.vector import RecordEpisodes
-
-EOS = 0
-
-
-class Uniform:
-    """Chooses among the tokens of "toy15" with probability 1/3 each; plain lists in, out."""
-
-    def __init__(self) -> None:
-        self.asked: list[SamplingRequest] = []
-
-    def sample(self, request: SamplingRequest) -> Sequence[Completion]:
-        self.asked.append(request)
-        found: list[Completion] = []
-        for seed in request.seeds:
-            drawn = np.random.default_rng(seed).integers(3, size=request.max_new_tokens)
-            ids = drawn[: 1 + int((np.append(drawn, EOS) == EOS).argmax())].tolist()
-            found.append((ids, [-math.log(3)] * len(ids)))
-        return found
 
 
 class Refreshed(Uniform):
