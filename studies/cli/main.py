@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "evaluate": ("evaluate", "evaluate a saved agent, with intervals"),
     "compare": ("compare", "compare two saved agents on the same prompts"),
     "export": ("export", "write a saved agent's policy as a Hugging Face model folder"),
+    "check": ("check", "check a task, reward, wrapper, agent or loss against its contract"),
     "train-reward": ("train_reward", "learn a reward from pairs, votes, ratings or marked spans"),
     "label": ("label", "let people judge responses in a browser"),
     "rounds": ("rounds", "label new responses, learn the reward anew, train further"),

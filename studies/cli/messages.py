@@ -4,6 +4,7 @@ from __future__ import annotations
 
 INTERRUPTED = {
     "ablate": "finished runs are kept, the same command continues from there",
+    "check": "nothing was changed",
     "compare": "nothing was changed",
     "credit": "the same command starts again",
     "early_warning": "finished runs are kept, the same command continues from there",

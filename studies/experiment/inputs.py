@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import json
 import re
-import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rlhf_env.checks import did_you_mean
 from rlhf_env.files import sha256
 from rlhf_env.rewards.feedback.rated_texts import RatedTexts, is_held_out, read_rated_texts
 from rlhf_env.rewards.signature import Signature
@@ -21,7 +18,7 @@ from rlhf_env.text.prompt_rows import PromptRow
 from rlhf_env.text.prompts import read_prompt_rows
 from rlhf_env.text.rows import MissingColumnError
 from rlhf_env.text.text_ids import is_chat
-from studies.experiment.references import import_object
+from studies.experiment.references import import_from_file, import_object
 from studies.experiment.task.spec import OwnTask
 from studies.experiment.trained_reward import folder_digest, is_folder, reward_folder
 
@@ -167,9 +164,8 @@ def import_reward(reference: str, columns: Collection[str] = ()) -> TextFunction
     Raises:
         ValueError: if it cannot be imported or does not take prompts, responses and columns.
     """
-    module, _, name = reference.rpartition(":")
-    if module.endswith(".py"):
-        function = _from_file(Path(module), name, reference)
+    if reference.rpartition(":")[0].endswith(".py"):
+        function = import_from_file(reference, "--reward")
     else:
         function = import_object(reference, "--reward")
     try:
@@ -185,22 +181,3 @@ def import_reward(reference: str, columns: Collection[str] = ()) -> TextFunction
             f"columns of the prompts' rows, got {reference!r}: {error}"
         ) from error
     return function
-
-
-def _from_file(path: Path, name: str, reference: str) -> Callable[..., Any]:
-    expected = f"--reward must be given as file.py:function of an existing file, got {reference!r}"
-    spec = importlib.util.spec_from_file_location(path.stem, path) if path.is_file() else None
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{expected}; there is no file {str(path)!r}")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        sys.modules.setdefault(path.stem, module)
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(f"{expected}: {type(error).__name__}: {str(error)[:120]}") from error
-    found = vars(module).get(name)
-    if not callable(found):
-        names = [key for key, value in vars(module).items() if callable(value)]
-        hint = did_you_mean(name, names)
-        raise ValueError(f"{expected}: the file has no function {name!r}{hint}")
-    return found

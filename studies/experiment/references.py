@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -46,4 +47,34 @@ def import_object(reference: str, what: str) -> Callable[..., Any]:
             f"{what} must be a class or function, got {reference!r}, {article} {kind}; "
             "name one of that module"
         )
+    return found
+
+
+def import_from_file(reference: str, what: str) -> Callable[..., Any]:
+    """Return the callable that ``file.py:name`` refers to.
+
+    Args:
+        reference: for example ``my_reward.py:score``.
+        what: how to call it in an error.
+
+    Raises:
+        ValueError: if the file or the name does not exist, or is not callable.
+    """
+    file, _, name = reference.rpartition(":")
+    path = Path(file)
+    expected = f"{what} must be given as file.py:function of an existing file, got {reference!r}"
+    spec = importlib.util.spec_from_file_location(path.stem, path) if path.is_file() else None
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{expected}; there is no file {str(path)!r}")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        sys.modules.setdefault(path.stem, module)
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{expected}: {type(error).__name__}: {str(error)[:120]}") from error
+    found = vars(module).get(name)
+    if not callable(found):
+        names = [key for key, value in vars(module).items() if callable(value)]
+        hint = did_you_mean(name, names)
+        raise ValueError(f"{expected}: the file has no function {name!r}{hint}")
     return found

@@ -175,8 +175,9 @@ def a_row_without_tokens_does_no_harm(loss: TrainerLoss) -> None:
     batch = ragged()
     batch.mask[1] = False
     value, slope = loss_and_slope(loss, batch)
-    is_finite = value.isfinite() and slope.isfinite().all()
-    expect(is_finite, f"loss {float(value):g}, slope {plain(slope)}")
+    bad = int((~slope.isfinite()).sum())
+    seen = f"loss {float(value):g}, {bad} of {slope.numel()} slopes not finite"
+    expect(value.isfinite() and bad == 0, seen)
 
 
 @CHECKS.add("verl-project/verl#782")
@@ -185,8 +186,9 @@ def a_batch_without_tokens_stays_finite(loss: TrainerLoss) -> None:
     batch = ragged()
     batch.mask[:] = False
     value, slope = loss_and_slope(loss, batch)
-    is_finite = value.isfinite() and slope.isfinite().all()
-    expect(is_finite, f"loss {float(value):g}, slope {plain(slope)}")
+    bad = int((~slope.isfinite()).sum())
+    seen = f"loss {float(value):g}, {bad} of {slope.numel()} slopes not finite"
+    expect(value.isfinite() and bad == 0, seen)
 
 
 @CHECKS.add("arXiv:2402.03300; huggingface/trl#6365")

@@ -1,0 +1,1 @@
+"""Conformance checks on the loss and advantage functions of other libraries."""

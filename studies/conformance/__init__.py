@@ -1,0 +1,1 @@
+"""The command ``check``: conformance checks of what a name stands for."""
