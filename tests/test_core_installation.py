@@ -10,7 +10,7 @@ import pytest
 # What the extras bring, less what Stable-Baselines3 brings anyway.
 EXTRAS = (
     *("sklearn", "scipy", "pyarrow", "peft", "accelerate", "rich", "tyro", "jinja2", "ray"),
-    *("datasets", "markupsafe"),
+    *("datasets", "markupsafe", "starlette", "uvicorn", "krippendorff"),
 )
 CORE = """
 import gymnasium as gym
@@ -56,6 +56,7 @@ def test_the_core_needs_none_of_them() -> None:
         (LORA, "peft", "lora"),
         ("from rlhf_env.rewards import TextRegressionReward", "scipy", "rewards"),
         ("import rlhf_env.rewards.metrics.pair", "scipy", "rewards"),
+        ("import studies.labelling.web.protection", "starlette", "label"),
         ("from rlhf_env.rewards import train; train('pairs.jsonl', 'model')", "scipy", "rewards"),
     ],
 )

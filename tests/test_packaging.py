@@ -71,7 +71,7 @@ def test_it_says_its_license_and_asks_for_few_packages(wheel: zipfile.ZipFile) -
     assert core >= CORE
     assert len(core) <= 12
     assert set(metadata.get_all("Provides-Extra") or []) == {
-        *("studies", "rewards", "lora", "ray", "label", "all", "dev"),
+        *("studies", "rewards", "label", "lora", "distributed", "serving", "ray", "all", "dev"),
     }
 
 

@@ -18,21 +18,21 @@ BUSY_SECONDS = 10.0
 
 # `clicks` is the record: rows are only ever added. `judgements` is what now holds of it.
 SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE items (
     number INTEGER PRIMARY KEY, ask TEXT NOT NULL, prompt TEXT NOT NULL, responses TEXT NOT NULL
-) STRICT;
-CREATE TABLE annotators (name TEXT PRIMARY KEY, joined REAL NOT NULL) STRICT;
+);
+CREATE TABLE annotators (name TEXT PRIMARY KEY, joined REAL NOT NULL);
 CREATE TABLE sessions (
     cookie TEXT PRIMARY KEY, csrf TEXT NOT NULL, annotator TEXT REFERENCES annotators (name)
-) STRICT;
+);
 CREATE TABLE open_items (
     item INTEGER NOT NULL REFERENCES items (number),
     annotator TEXT NOT NULL REFERENCES annotators (name),
     since REAL NOT NULL,
     renewed REAL NOT NULL,
     PRIMARY KEY (item, annotator)
-) STRICT;
+);
 CREATE TABLE clicks (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     form TEXT NOT NULL UNIQUE,
@@ -42,14 +42,14 @@ CREATE TABLE clicks (
     shown TEXT NOT NULL,
     seconds REAL,
     at REAL NOT NULL
-) STRICT;
+);
 CREATE INDEX clicks_of ON clicks (annotator, item, id);
 CREATE TABLE judgements (
     item INTEGER NOT NULL REFERENCES items (number),
     annotator TEXT NOT NULL REFERENCES annotators (name),
     click INTEGER NOT NULL REFERENCES clicks (id),
     PRIMARY KEY (item, annotator)
-) STRICT;
+);
 """
 
 

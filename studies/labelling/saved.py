@@ -43,6 +43,7 @@ class SavedLabels:
         """Use a database of `open_database`."""
         self.connection = connection
         self._items: list[Item] = []
+        self._clicks: dict[int, Click] = {}
         self.settings: dict[str, str] = dict(
             connection.execute("SELECT name, value FROM meta").fetchall()
         )
@@ -126,16 +127,25 @@ class SavedLabels:
 
     def judgements(self) -> list[Click]:
         """Return what now holds: one click per item and annotator, skips too, by item."""
-        found = self.connection.execute(f"{_JUDGEMENTS} ORDER BY j.item, c.id")
-        return [_click(row) for row in found]
+        held = self.connection.execute("SELECT click FROM judgements ORDER BY item, click")
+        numbers = [number for (number,) in held]
+        self._read_clicks()
+        return [self._clicks[number] for number in numbers]
 
     def clicks(self) -> list[Click]:
         """Return every click, also those that later ones replaced."""
-        return [_click(row) for row in self.connection.execute("SELECT * FROM clicks ORDER BY id")]
+        self._read_clicks()
+        return list(self._clicks.values())
 
     def last_click(self) -> int:
         """Return the id of the last click of all; 0 if there is none."""
         return self.connection.execute("SELECT max(id) FROM clicks").fetchone()[0] or 0
+
+    def _read_clicks(self) -> None:
+        """Read the clicks that came since; none ever changes."""
+        known = next(reversed(self._clicks), 0)
+        found = self.connection.execute("SELECT * FROM clicks WHERE id > ? ORDER BY id", (known,))
+        self._clicks.update((click.id, click) for click in map(_click, found))
 
 
 def is_vote(click: Click) -> bool:

@@ -122,6 +122,27 @@ def test_waiting_says_how_far_people_are(
     assert len(read_labels(folder.labels, PAIRS)) == 3
 
 
+def test_waiting_can_be_interrupted_and_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = arguments(tmp_path / "run", labels="people", rounds=1, pairs_per_round=24)
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(people.time, "sleep", interrupt)
+    assert main([*command, "--wait"]) == 130
+    said = capsys.readouterr()
+    assert "0 of 24 labeled" in said.out
+    assert said.err.splitlines()[-1].startswith("rounds: interrupted; finished rounds are kept")
+    folder = RoundFolder(out=tmp_path / "run", number=1)
+    written = folder.pairs.read_bytes()
+    # The same pairs wait for the next command.
+    assert main(command) == 3
+    assert "24 of 24 pairs wait for a label" in capsys.readouterr().err
+    assert folder.pairs.read_bytes() == written
+
+
 def test_without_labels_the_command_for_the_page_is_told(folder: RoundFolder) -> None:
     with pytest.raises(LabelsMissing) as missing:
         read_labels(folder.labels, PAIRS)

@@ -121,6 +121,17 @@ def test_a_reader_sees_what_is_written_at_the_same_time(tmp_path: Path) -> None:
     assert seen[-1] == 200
 
 
+def test_what_was_read_before_is_not_read_again_and_nothing_is_missed(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "out", pairs(3))
+    labels = SavedLabels.reading(tmp_path / "out")
+    for number, choice in ((2, "a"), (1, "b"), (2, "tie"), (3, "a")):
+        judge(store, number, "Ada", choice=choice)
+        assert labels.clicks() == SavedLabels.reading(tmp_path / "out").clicks()
+    assert [(click.item, click.answer["choice"]) for click in labels.judgements()] == [
+        *((1, "b"), (2, "tie"), (3, "a")),
+    ]
+
+
 def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
     store = new_store(tmp_path / "out", pairs(1))
     judge(store, 1, "Ada", choice="a")
