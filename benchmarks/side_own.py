@@ -17,13 +17,15 @@ from agents.algorithms.rloo import RLOO
 from benchmarks.answers import pair_ids
 from benchmarks.works import Order, conversation
 from rlhf_env.rewards.classifier import ClassifierReward
+from studies.execution.threads import set_threads
 
 
 def main() -> None:
     """Collect a rollout and learn from it, as often as asked."""
     with conversation() as (order, bell):
-        torch.set_num_threads(order.threads)
         agent, phase = make_agent(order), order.work.phase
+        reference = agent.base.mdp.reference.model
+        set_threads(order.threads or None, sum(p.numel() for p in reference.parameters()))
         rollout = agent.collect() if phase == "update" else None
         bell.ready(torch=torch.__version__, transformers=transformers.__version__)
         while bell.wait():

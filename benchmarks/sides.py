@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.works import Order
+from studies.execution.threads import waiting_policy
 
 _ROOT = Path(__file__).parents[1]
 _QUIET = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 # Number of characters shown of what a failed program printed.
 _LAST_CHARACTERS = 2000
+
+
+def _threads(count: int) -> dict[str, str]:
+    return {"OMP_NUM_THREADS": str(count)} if count else waiting_policy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +57,7 @@ class Side:
             self._process = subprocess.Popen(
                 [str(python), "-m", f"benchmarks.side_{name}", order.to_json()],
                 cwd=_ROOT,
-                env=os.environ | _QUIET | {"OMP_NUM_THREADS": str(order.threads)},
+                env=os.environ | _QUIET | _threads(order.threads),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

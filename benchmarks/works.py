@@ -67,7 +67,7 @@ class Order:
     folder: Path
     """Model, tokenizer and prompts."""
     threads: int
-    """Threads of PyTorch."""
+    """Threads of PyTorch; 0 are those that this project's commands would choose."""
     steps: int
     """Maximum number of steps."""
     learning_rate: float = 1e-6

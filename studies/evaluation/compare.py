@@ -13,6 +13,7 @@ from studies.evaluation.loading import Source, check_code, load_agent, load_task
 from studies.evaluation.saved import Saved, find_saved
 from studies.evaluation.settings import REFERENCE, Compare
 from studies.execution.failure import CommandFailed
+from studies.execution.threads import set_threads
 from studies.experiment.task.spec import Problem
 from studies.feedback_rounds.command import LABELS_WANTED
 from studies.feedback_rounds.labels import LabelsMissing
@@ -33,6 +34,7 @@ def run(settings: Compare) -> None:
     first, second, source = find_both(settings)
     task = load_task(source)
     agents = load_agent(first, task), None if second is None else load_agent(second, task)
+    set_threads(question.threads, sum(p.numel() for p in task.reference.parameters()))
     try:
         found = comparison.compare(
             *agents,

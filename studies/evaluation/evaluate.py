@@ -9,6 +9,7 @@ from studies.evaluation.folder import EVALUATION, check_out
 from studies.evaluation.loading import load_agent, load_task, read_source
 from studies.evaluation.saved import find_saved
 from studies.evaluation.settings import Evaluate
+from studies.execution.threads import set_threads
 from studies.experiment.references import import_object
 
 
@@ -27,6 +28,7 @@ def run(settings: Evaluate) -> None:
     probe = settings.more.probe and import_object(settings.more.probe, "--probe")
     task = load_task(read_source(saved, question.problem, trust=question.trust))
     agent = load_agent(saved, task)
+    set_threads(question.threads, sum(p.numel() for p in task.reference.parameters()))
     found = evaluation.evaluate(
         agent, question.episodes, question.seed, settings.more, probe or None
     )

@@ -31,6 +31,9 @@ class Question:
     """Of all responses."""
     samples: int = 4
     """Prompts whose responses are shown."""
+    threads: int | None = None
+    """Threads of PyTorch (none given: OMP_NUM_THREADS, else one for a small model and as many as
+    cores are free for a larger one)."""
     trust: bool = False
     """Run the code that a training run's own settings name: its task, reward function or agent."""
 
@@ -130,6 +133,8 @@ def check_question(question: Question) -> None:
     whole_number("--episodes", question.episodes, 1, MAX_EPISODES)
     whole_number("--seed", question.seed, 0, MAX_SEED)
     whole_number("--samples", question.samples, 0)
+    if question.threads is not None:
+        whole_number("--threads", question.threads, 1)
     problem = question.problem
     if problem.model is None and problem.task is None:
         # Naming the reward of the agent's own run again is consent to running its code.

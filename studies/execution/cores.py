@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def available_cores() -> int:
     """Return how many cores this process may use."""
+    cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    return max(1, min(cores, _container_cores(cores)))
+
+
+def _container_cores(cores: int) -> int:
+    """Return how many whole cores the limit of a container allows; all where there is none."""
+    try:
+        quota, period = _QUOTA.read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return int(quota) // int(period) if quota.isdecimal() else cores
 
 
 def threads_per_job(jobs: int) -> int:

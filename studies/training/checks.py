@@ -40,6 +40,8 @@ def check_settings(settings: Settings) -> None:
     check_learning(settings.learning)
     check_problem(settings.problem)
     whole_number("--samples", settings.samples, 0)
+    if settings.threads is not None:
+        whole_number("--threads", settings.threads, 1)
     if settings.ray_workers is not None:
         whole_number("--ray-workers", settings.ray_workers, 1)
     if settings.task_name is not None:

@@ -6,7 +6,6 @@ The only place in which `scripts/train.py` uses agents and environments.
 from __future__ import annotations
 
 import dataclasses
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,7 +14,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from agents import train
@@ -30,6 +28,7 @@ from rlhf_env.rewards.own_randomness import kept_randomness
 from rlhf_env.rewards.protocol import score
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.task import Task
+from studies.execution.threads import set_threads
 from studies.experiment.acting import Envs, evaluated, respond, untrained
 from studies.experiment.agent_names import is_custom
 from studies.experiment.build import make_agent, make_envs, make_task, shortened
@@ -49,8 +48,6 @@ from studies.training.settings import Settings
 
 # Updates that an interruption may cost; they are done again, with the same result.
 CHECKPOINT_EVERY = 10
-# Weights; threads wait for each other longer than they compute with so small a model.
-ONE_THREAD_BELOW = 5_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,15 +101,13 @@ def assemble(
     check_lengths(settings.learning, task.max_new_tokens)
     if inputs is None:
         try_reward(task.reward, [task.prompts[0], task.prompts[-1]], "--task")
-    weights = sum(parameter.numel() for parameter in task.reference.parameters())
-    if weights < ONE_THREAD_BELOW and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
     options, device = dict(settings.learning.agent_options), settings.learning.device
     if preferences is not None:
         options |= preferences.arguments(settings.out)
     envs = make_envs(settings.run, task, device)
     with noting(console):
         agent = made_agent(settings, envs, options)
+    set_threads(settings.threads, sum(p.numel() for p in task.reference.parameters()))
     check_divisible(agent)
     with kept_randomness():
         twin, twin_envs = untrained(settings.run, task, agent, options, device)

@@ -112,6 +112,9 @@ class Settings:
     """Folder for the results; an unfinished run of the same settings in it is continued."""
     samples: int = 4
     """Prompts whose responses are shown before and after training."""
+    threads: int | None = None
+    """Threads of PyTorch (none given: OMP_NUM_THREADS, else one for a small model and as many as
+    cores are free for a larger one)."""
     ray_workers: int | None = None
     """Workers on the Ray cluster that is there already, which make the episodes while this process
     learns (none given: this process makes them)."""
