@@ -189,7 +189,7 @@ class Agent:
             self.episodes += len(rollout)
             kl_coef = self.kl_coef
             if not self.learner.is_critic_only:
-                self._kl.update(rollout)
+                self.steer_kl(rollout)
         return (
             metrics
             | figures
@@ -233,6 +233,10 @@ class Agent:
         rollout, kl = self._with_provenance(rollout), self.config.kl
         logprobs = old.logprobs if self.config.corrects_sampler else None
         return learned_kl(rollout, kl.placement, kl.estimator, logprobs)
+
+    def steer_kl(self, rollout: Rollout) -> None:
+        """Move ``kl_coef`` towards ``kl_target``, if there is one, by a rollout's KL."""
+        self._kl.update(rollout)
 
     def act(self, observation: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Sample a token for every row.

@@ -149,13 +149,7 @@ class Policy(nn.Module):
         logits = self.lm.engine.logits_view(tokens, lengths)
         if uniforms is not None and self.lm.vocab_size >= _LARGE_VOCABULARY:
             return draw_tokens(logits, uniforms, self.temperature)
-        logprobs = (logits / self.temperature).log_softmax(dim=-1)
-        if uniforms is None:
-            best, chosen = logprobs.max(dim=-1)
-            check_rows_finite(best)
-            return chosen, best
-        chosen = inverse_cdf(logprobs.exp(), uniforms)
-        return chosen, logprobs.gather(1, chosen[:, None]).squeeze(1)
+        return draw_next(logits / self.temperature, uniforms)
 
     @_one_thread
     @torch.no_grad()
@@ -176,7 +170,7 @@ class Policy(nn.Module):
             return self._evaluate_tokens(tokens, is_action)
 
     def _evaluate_tokens(self, tokens: Tensor, is_action: Tensor) -> PolicyOutput:
-        states, ends = _states(is_action)
+        states, ends = states_and_ends(is_action)
         wanted, texts = states | ends, tokens[:, : states.shape[1]]
         hidden = self.lm.packed_hidden(texts, wanted)
         is_end = ends[wanted]
@@ -243,6 +237,22 @@ class Policy(nn.Module):
         return dict(zip(self.value_names, outputs.unbind(-1), strict=True))
 
 
+def draw_next(logits: Tensor, uniforms: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Draw a token of each row; see `Policy.sample`.
+
+    Args:
+        logits: [N, V], divided by the temperature.
+        uniforms: [N] numbers in [0, 1); None takes the most likely token.
+    """
+    logprobs = logits.log_softmax(dim=-1)
+    if uniforms is None:
+        best, chosen = logprobs.max(dim=-1)
+        check_rows_finite(best)
+        return chosen, best
+    chosen = inverse_cdf(logprobs.exp(), uniforms)
+    return chosen, logprobs.gather(1, chosen[:, None]).squeeze(1)
+
+
 def _apart(
     vocab_size: int, gradient_checkpointing: bool, shares_prompts: bool, model: nn.Module
 ) -> LanguageModel:
@@ -255,7 +265,7 @@ def _apart(
     )
 
 
-def _states(is_action: Tensor) -> tuple[Tensor, Tensor]:
+def states_and_ends(is_action: Tensor) -> tuple[Tensor, Tensor]:
     """Return [B, W] bool, where actions are chosen from and where episodes end.
 
     Args:

@@ -50,12 +50,26 @@ def evaluate(
         is known, those of `agents.evaluation.exact.exact_metrics`.
     """
     base = base_environment(envs)
-    task = base.task
-    prompts = task.eval_prompts
+    prompts = base.task.eval_prompts
     rollout = collect(envs, policy, episodes, seed=seed, prompts=prompts, kl_coef=kl_coef)
     rollout = add_policy_logprob(rollout)
-    opponent = Policy(base.mdp.reference.model, task.vocab_size, policy.temperature)
+    opponent = Policy(base.mdp.reference.model, base.task.vocab_size, policy.temperature)
     other = collect(envs, opponent, episodes, seed=seed, prompts=prompts)
+    return evaluation_figures(base, policy, rollout, other)
+
+
+def evaluation_figures(
+    base: RLHFVectorEnv, policy: Policy, rollout: Rollout, other: Rollout
+) -> dict[str, float]:
+    """Return what `evaluate` does of episodes that were drawn for it.
+
+    Args:
+        base: the environment that paid them.
+        policy: the policy that is evaluated.
+        rollout: its episodes, the rewards with the whole KL penalty.
+        other: the reference's episodes, drawn with the same random numbers.
+    """
+    task = base.task
     described = policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     return {
         **rollout_metrics(rollout, task),

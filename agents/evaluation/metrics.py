@@ -36,24 +36,40 @@ def rollout_metrics(rollout: Rollout, task: Task) -> dict[str, float]:
         ``response_length`` (tokens) and ``eos_rate``; where the reward is an ensemble, its
         ``disagreement``, the deviation over its members.
     """
+    found = {name: float(values.mean()) for name, values in _by_episode(rollout, task).items()}
+    return {"score": found.pop("score"), "kl": mean_kl(rollout, "sequence"), **found}
+
+
+def metrics_by_run(rollout: Rollout, task: Task, runs: int) -> dict[str, Tensor]:
+    """Return the same for each of R runs, [R] float64, whose episodes are blocks of one size."""
+
+    def mean(values: Tensor) -> Tensor:
+        return values.view(runs, -1).mean(dim=1).double()
+
+    found = {name: mean(values) for name, values in _by_episode(rollout, task).items()}
+    kl = mean(rollout.log_ratio.sum(dim=1))
+    return {"score": found.pop("score"), "kl": kl, **found}
+
+
+def _by_episode(rollout: Rollout, task: Task) -> dict[str, Tensor]:
+    """Return the figures of each episode, [B] each; the KL's k1 is left to the caller."""
     # Per decision: stepping knows the reference's log-probability of a macro action as a whole.
     by_decision = sum_per_decision(rollout.log_ratio, rollout)
     k3 = torch.expm1(-by_decision) + by_decision
     last_tokens = rollout.tokens[rollout.last_action]
-    metrics = {
-        "score": rollout.score.mean(),
-        "kl": mean_kl(rollout, "sequence"),
-        "kl_k3": k3.sum(1).mean(),
-        "return": rollout.rewards.sum(1).mean(),
-        "response_length": rollout.response_lengths.float().mean(),
-        "eos_rate": (last_tokens == task.eos_id).float().mean(),
+    figures = {
+        "score": rollout.score,
+        "kl_k3": k3.sum(1),
+        "return": rollout.rewards.sum(1),
+        "response_length": rollout.response_lengths.float(),
+        "eos_rate": (last_tokens == task.eos_id).float(),
     }
     if isinstance(task.reward, MeasuresDisagreement):
         asked = rollout.prompts(), rollout.responses()
         metrics["disagreement"] = task.reward.disagreement(*asked).mean()
     if task.gold is not None:
-        metrics["gold"] = score(task.gold, rollout.prompts(), rollout.responses()).mean()
-    return {name: float(value) for name, value in metrics.items()}
+        figures["gold"] = score(task.gold, rollout.prompts(), rollout.responses())
+    return figures
 
 
 def mean_kl(rollout: Rollout, unit: str) -> float:

@@ -238,14 +238,22 @@ class Learner:
         """Clip the gradient, step, and return the gradient's norm before clipping."""
         limit = self.config.max_grad_norm
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
+        self.check_step(norm)
+        self.optimizer.step()
+        return norm
+
+    def check_step(self, norm: float) -> None:
+        """Raise ValueError unless a step leaves finite weights.
+
+        Args:
+            norm: of the gradient, before clipping.
+        """
         if not math.isfinite(norm):
             raise ValueError(
                 f"the gradient's norm is {norm}; the weights are unchanged: "
                 "lower learning_rate, or look for non-finite rewards"
             )
-        self._check_reach(min(norm, limit))
-        self.optimizer.step()
-        return norm
+        self._check_reach(min(norm, self.config.max_grad_norm))
 
     def _check_reach(self, norm: float) -> None:
         """Refuse a step that could make a weight overflow, while nothing has changed yet.

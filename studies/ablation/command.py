@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from studies.ablation.batched.outcomes import Spread, batched_outcomes
+from studies.ablation.batched.plan import check_all_batched
 from studies.ablation.exact_curve import exact_frontier
 from studies.ablation.execute import execute
 from studies.ablation.folder import claim, grid_settings
@@ -41,6 +43,8 @@ def run(settings: Settings, runner: Runner | None = None) -> int:
         CommandFailed: if a result cannot be written.
     """
     check_family_tasks(task_budgets(settings.axes, settings.budget))
+    if settings.batched == "on":
+        check_all_batched(grid(settings.axes, settings.budget))
     asked = grid_settings(settings.axes, settings.budget, file_digests(settings))
     executor = make_executor(settings, runner)
     try:
@@ -77,12 +81,24 @@ def make_executor(settings: Settings, runner: Runner | None) -> Executor:
     Raises:
         ValueError: if there is no cluster.
     """
-    run_one, threads = runner or execute, threads_of(settings)
+    spread, jobs = make_spread(settings), settings.jobs or available_cores()
+    if runner is not None or settings.batched == "off":
+        return lambda runs: spread(runs, runner or execute)
+    return lambda runs: batched_outcomes(runs, spread, jobs)
+
+
+def make_spread(settings: Settings) -> Spread:
+    """Return what runs jobs in several processes, on this machine or on a Ray cluster.
+
+    Raises:
+        ValueError: if there is no cluster.
+    """
+    threads = threads_of(settings)
     if settings.ray:
         ray = connect()
-        return lambda runs: cluster_outcomes(ray, runs, run_one, settings.jobs, threads)
+        return lambda runs, runner: cluster_outcomes(ray, runs, runner, settings.jobs, threads)
     jobs = settings.jobs or available_cores()
-    return lambda runs: outcomes(runs, run_one, jobs, threads)
+    return lambda runs, runner: outcomes(runs, runner, jobs, threads)
 
 
 def threads_of(settings: Settings) -> int:

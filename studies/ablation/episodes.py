@@ -44,6 +44,17 @@ def example_episodes(
         prompts=agent.base.task.eval_prompts,
         kl_coef=agent.kl_coef,
     )
+    return shown_episodes(agent, rollout, stage)
+
+
+def shown_episodes(agent: Any, rollout: Rollout, stage: str) -> list[dict[str, Any]]:
+    """Return the first of the episodes that an agent drew for it, with all that is said of them.
+
+    Args:
+        agent: one of this package.
+        rollout: `PROMPTS` groups of its responses.
+        stage: "before" or "after" training.
+    """
     rollout = add_policy_logprob(rollout)
     extras = _per_token(agent, rollout)
     return [

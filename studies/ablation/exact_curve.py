@@ -74,21 +74,25 @@ class ExactCurve:
     def record(self, agent: Any, metrics: dict[str, float]) -> None:
         """Measure the agent if it is time to; called after every update."""
         update = int(metrics["update"])
-        if update == 1 or update % self.every == 0 or self._is_cheap(agent):
+        if self.is_due(update, agent):
             self.points[update] = self.measure(agent) or self._sample(agent)
+
+    def is_due(self, update: int, agent: Any) -> bool:
+        """Return whether an agent is to be measured after an update."""
+        return update == 1 or update % self.every == 0 or self._is_cheap(agent)
 
     def measure(self, agent: Any) -> dict[str, float]:
         """Return J, J/J* and J* − J of an agent; nothing where they are not known."""
         if self.task is None:
             return {}
         if self._is_cheap(agent):
-            return self._compared(evaluate(self.task, agent.policy.model, self.kl_coef).objective)
+            return self.compared(evaluate(self.task, agent.policy.model, self.kl_coef).objective)
         # Enumerating what a transformer does takes longer than sampling it.
         is_sampled = self.is_automaton and isinstance(agent, Agent)
         is_telling = isinstance(agent, TokenProbabilities) and is_enumerable(self.task)
         if is_sampled or not is_telling:
             return {}
-        return self._compared(evaluate(self.task, agent, self.kl_coef).objective)
+        return self.compared(evaluate(self.task, agent, self.kl_coef).objective)
 
     def estimate(self, figures: Mapping[str, float], episodes: int) -> dict[str, float]:
         """Return the same as `measure`, estimated from evaluation episodes of an agent.
@@ -105,7 +109,7 @@ class ExactCurve:
             objective = self.optimum - figures["regret"]
         if not math.isfinite(objective):
             return {}
-        return self._compared(objective) | {"objective_episodes": float(episodes)}
+        return self.compared(objective) | {"objective_episodes": float(episodes)}
 
     def _sample(self, agent: Any) -> dict[str, float]:
         """Estimate the same from episodes that are drawn for it; nothing for agents of others."""
@@ -113,7 +117,7 @@ class ExactCurve:
             return {}
         rollout = collect(agent.envs, agent.policy, SAMPLED_EPISODES, seed=SAMPLED_SEED)
         found, _ = regret(self.task, rollout, agent.policy, self.kl_coef)
-        return self._compared(self.optimum - found)
+        return self.compared(self.optimum - found)
 
     def _is_cheap(self, agent: Any) -> bool:
         """Return whether the agent's policy is a table of an automaton's states."""
@@ -122,7 +126,8 @@ class ExactCurve:
         model = agent.policy.model
         return isinstance(model, ChoosesByState) and model.state_logits() is not None
 
-    def _compared(self, objective: float) -> dict[str, float]:
+    def compared(self, objective: float) -> dict[str, float]:
+        """Return what is reported of an objective J."""
         found = {
             "objective": objective,
             "j_ratio": objective / self.optimum,

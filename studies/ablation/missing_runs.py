@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
@@ -51,6 +52,7 @@ def run_missing(
     """
     records = _kept(runs, folder, retry_failed)
     missing = [run for run in runs if run not in records]
+    table = _Table(folder)
     bar = tqdm(total=len(runs), initial=len(records), unit="run", file=sys.stderr, leave=False)
     with bar:
         try:
@@ -61,13 +63,32 @@ def run_missing(
                         write_events(folder, record)
                     write_record(folder, record)
                     records[outcome.run] = record
-                    write_results(folder, _in_order(runs, records))
+                    table.write_sometimes(lambda: _in_order(runs, records))
                     bar.update()
                     bar.write(_line(record, len(records), len(runs)), file=sys.stderr)
         finally:
             write_results(folder, _in_order(runs, records))
             write_curves(folder, _in_order(runs, records))
     return _in_order(runs, records)
+
+
+class _Table:
+    """``results.csv`` while a grid runs: written anew as often as a tenth of the time allows.
+
+    A table of thousands of runs takes longer than a run. The records are what counts.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._next = 0.0
+
+    def write_sometimes(self, records: Callable[[], list[Record]]) -> None:
+        """Write the table if it is time to."""
+        begun = time.monotonic()
+        if begun >= self._next:
+            write_results(self._folder, records())
+            ended = time.monotonic()
+            self._next = ended + 10 * (ended - begun)
 
 
 def as_record(outcome: Ended, folder: Path, threads: int = 1) -> Record:

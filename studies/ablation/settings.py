@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -21,6 +22,9 @@ class Settings:
     """Runs at the same time, each in its own process (none given: one per core)."""
     threads: int | None = None
     """Threads of each run (none given: OMP_NUM_THREADS, or the cores divided by the jobs)."""
+    batched: Literal["auto", "on", "off"] = "auto"
+    """Train runs of one kind as one stack of policies, with the results of each run alone: auto
+    does so where it can, on refuses a grid where it cannot for all runs, off runs each alone."""
     ray: bool = False
     """Run on the Ray cluster that is there already, instead of on this machine's cores."""
     out: Path = Path("runs/ablation")

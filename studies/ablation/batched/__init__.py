@@ -1,0 +1,1 @@
+"""Runs of a grid that are trained as one stack, several at a time."""
