@@ -143,8 +143,8 @@ class StackedLearner:
         each = [torch.linalg.vector_norm(one.flatten(1), dim=1) for one in gradients]
         norms = torch.linalg.vector_norm(torch.stack(each, dim=1), dim=1)
         self._check_norms(norms)
-        # As torch.nn.utils.clip_grad_norm_ does for one model.
-        factors = (self._limits / (norms + 1e-6)).clamp(max=1.0)
+        # As torch.nn.utils.clip_grad_norm_ does for one model, whose number by a tensor is this.
+        factors = (self._limits * (norms + 1e-6).reciprocal()).clamp(max=1.0)
         failed = self.failures
         for weight, parts in zip(self._weights, self._parts, strict=True):
             if weight.grad is None:

@@ -76,7 +76,7 @@ class StackedPolicy(nn.Module):
         hidden = trunk(input_ids=texts, use_cache=False).last_hidden_state[wanted]
         is_end = ends[wanted]
         before = hidden[~is_end]
-        counts = states.view(self.runs, -1).sum(dim=1)
+        counts = states.reshape(self.runs, -1).sum(dim=1)
         sizes = counts.tolist()
         scaled = self._scaled(self._logits(before, sizes), counts)
         logprobs, entropy = logprob_and_entropy(scaled, tokens[is_action], 1.0)

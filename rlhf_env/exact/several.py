@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rlhf_env.exact.bellman import Array
 from rlhf_env.exact.by_state import StateProblem, state_problem
@@ -65,7 +64,7 @@ def _by_prefix(tree: EnumeratedTask, probabilities: Array, costs: Array) -> Arra
     """Return the values [R] of the root, from [R, S, V] and [R, S]."""
     runs = len(probabilities)
     ended = tree.scores[tree.num_states :]
-    following = np.broadcast_to(ended, (runs, len(ended)))
+    following: Array = np.broadcast_to(ended, (runs, len(ended)))
     for states in reversed(tree.levels):
         q = np.empty(probabilities[:, states].shape)
         q[..., tree.eos_id] = tree.scores[states]
@@ -76,7 +75,7 @@ def _by_prefix(tree: EnumeratedTask, probabilities: Array, costs: Array) -> Arra
 
 def _by_state(problem: StateProblem, probabilities: Array, costs: Array) -> Array:
     """Return the values [R] of the start, from [R, T or 1, S, V] and [R, T or 1, S]."""
-    following: NDArray[np.float64] = np.broadcast_to(problem.score, costs[:, 0].shape)
+    following: Array = np.broadcast_to(problem.score, (len(costs), len(problem.score)))
     for time in reversed(range(problem.horizon)):
         # From the last time on they stay what they are.
         now = min(time, probabilities.shape[1] - 1)
