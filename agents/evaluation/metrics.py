@@ -66,7 +66,7 @@ def _by_episode(rollout: Rollout, task: Task) -> dict[str, Tensor]:
     }
     if isinstance(task.reward, MeasuresDisagreement):
         asked = rollout.prompts(), rollout.responses()
-        metrics["disagreement"] = task.reward.disagreement(*asked).mean()
+        figures["disagreement"] = task.reward.disagreement(*asked)
     if task.gold is not None:
         figures["gold"] = score(task.gold, rollout.prompts(), rollout.responses())
     return figures

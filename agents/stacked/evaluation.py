@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
-import torch
-
 from agents.agent import Agent
 from agents.evaluation.evaluate import evaluation_figures
 from agents.policy import Policy
@@ -25,7 +23,7 @@ def evaluate_stack(stack: Stack, episodes: int = 256) -> list[dict[str, float]]:
     """
     seeds = [(agent.config.seed, Stream.EVALUATION) for agent in stack.present]
     own = eval_episodes(stack, stack.policy, episodes, seeds)
-    theirs = eval_episodes(stack, _references(stack.present), episodes, seeds)
+    theirs = eval_episodes(stack, _reference(stack.present[0]), episodes, seeds)
     return [
         evaluation_figures(agent.base, agent.policy, add_policy_logprob(ours), other)
         for agent, ours, other in zip(stack.present, own, theirs, strict=True)
@@ -63,16 +61,8 @@ def eval_episodes(
     ]
 
 
-@torch.no_grad()
-def _references(agents: Sequence[Agent]) -> StackedPolicy:
-    """Return the reference in place of each agent, at the agent's temperature."""
-    base = agents[0].base
-    temperatures = [agent.policy.temperature for agent in agents]
-    if len(set(temperatures)) == 1:
-        temperatures = temperatures[:1]
-    return StackedPolicy(
-        [
-            Policy(copy.deepcopy(base.mdp.reference.model), base.task.vocab_size, temperature)
-            for temperature in temperatures
-        ]
-    )
+def _reference(agent: Agent) -> StackedPolicy:
+    """Return the reference, which answers for all agents, at their temperature."""
+    base = agent.base
+    model = copy.deepcopy(base.mdp.reference.model)
+    return StackedPolicy([Policy(model, base.task.vocab_size, agent.policy.temperature)])

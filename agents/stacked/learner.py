@@ -17,6 +17,7 @@ from agents.algorithm import check_finite, checked_loss, take_rows
 from agents.policy import PolicyOutput
 from agents.rollouts.sampling_plan import Stream
 from agents.stacked.policy import StackedPolicy
+from agents.training.gradients import is_max
 from rlhf_env.rollout import Rollout
 
 # Steps, weights and gradients below it leave finite weights; others are looked at one by one.
@@ -80,7 +81,7 @@ class StackedLearner:
         metrics = {}
         for name, values in totals.items():
             steps = torch.stack(values).double()
-            metrics[name] = steps.amax(dim=0) if name.endswith("_max") else steps.mean(dim=0)
+            metrics[name] = steps.amax(dim=0) if is_max(name) else steps.mean(dim=0)
         steps = torch.full((self.runs,), float(len(totals["gradient_norm"])), dtype=torch.float64)
         return metrics | {"optimizer_steps": steps}
 
@@ -118,7 +119,7 @@ class StackedLearner:
             weight.grad = None
         (losses.sum() / count).backward()
         return {
-            name: _per_run(values.detach(), self.runs, is_max=name.endswith("_max"))
+            name: _per_run(name, values.detach(), self.runs)
             for name, values in {**metrics, "entropy": entropy}.items()
         }
 
@@ -219,6 +220,6 @@ def _one_optimizer(agents: Sequence[Agent]) -> torch.optim.Adam:
     return made
 
 
-def _per_run(values: Tensor, runs: int, *, is_max: bool) -> Tensor:
+def _per_run(name: str, values: Tensor, runs: int) -> Tensor:
     blocks = values.view(runs, -1)
-    return blocks.amax(dim=1) if is_max else blocks.sum(dim=1) / blocks.shape[1]
+    return blocks.amax(dim=1) if is_max(name) else blocks.sum(dim=1) / blocks.shape[1]

@@ -21,7 +21,8 @@ class StackedPolicy(nn.Module):
         """Put their weights side by side; each keeps its own as a view.
 
         Args:
-            policies: of models for which `agents.stacked.modules.unstackable_module` found nothing.
+            policies: of one temperature, and of models for which
+                `agents.stacked.modules.unstackable_module` found nothing.
         """
         super().__init__()
         first = policies[0]
@@ -32,8 +33,7 @@ class StackedPolicy(nn.Module):
         value_head = stacked_module([policy.value_head for policy in policies])
         assert isinstance(value_head, StackedLinear)
         self.value_head = value_head
-        temperatures = torch.tensor([policy.temperature for policy in policies])
-        self.temperatures = temperatures.to(first.lm.device)
+        self.temperature = first.temperature
 
     @torch.no_grad()
     def decode(self, prompts: Tensor, uniforms: Tensor, eos_id: int) -> tuple[Tensor, Tensor]:
@@ -55,7 +55,7 @@ class StackedPolicy(nn.Module):
         is_open = torch.ones(count, dtype=torch.bool, device=tokens.device)
         cache = RowCache(count, width) if supports_row_cache(self.model, width) else None
         for at in range(start, width):
-            logits = self._scaled(self._next_logits(tokens[:, :at], cache), count)
+            logits = self._next_logits(tokens[:, :at], cache) / self.temperature
             chosen, logprobs[:, at] = draw_next(logits, uniforms[:, at - start])
             tokens[:, at] = chosen
             is_open &= chosen != eos_id
@@ -76,10 +76,9 @@ class StackedPolicy(nn.Module):
         hidden = trunk(input_ids=texts, use_cache=False).last_hidden_state[wanted]
         is_end = ends[wanted]
         before = hidden[~is_end]
-        counts = states.reshape(self.runs, -1).sum(dim=1)
-        sizes = counts.tolist()
-        scaled = self._scaled(self._logits(before, sizes), counts)
-        logprobs, entropy = logprob_and_entropy(scaled, tokens[is_action], 1.0)
+        sizes = states.reshape(self.runs, -1).sum(dim=1).tolist()
+        logits = self._logits(before, sizes)
+        logprobs, entropy = logprob_and_entropy(logits, tokens[is_action], self.temperature)
         zeros = torch.zeros(tokens.shape, device=tokens.device)
         values = {
             name: zeros.masked_scatter(is_action, value)
@@ -129,15 +128,3 @@ class StackedPolicy(nn.Module):
         head = self.value_head
         outputs = linear_by_run(hidden, head.weight, head.bias, counts)
         return dict(zip(self.value_names, outputs.unbind(-1), strict=True))
-
-    def _scaled(self, logits: Tensor, counts: int | Tensor) -> Tensor:
-        """Return logits divided by the temperature of each row's run.
-
-        Args:
-            logits: [M, V], those of the first run first.
-            counts: the rows of each run, or M where all have as many.
-        """
-        if (self.temperatures == 1.0).all():
-            return logits
-        rows = counts if isinstance(counts, Tensor) else counts // self.runs
-        return logits / self.temperatures.repeat_interleave(rows)[:, None]

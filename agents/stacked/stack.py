@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.agent import Agent
-from agents.algorithm import check_targets, reads_old, take_rows
+from agents.algorithm import reads_old, take_rows
 from agents.evaluation.metrics import metrics_by_run
 from agents.policy import PolicyOutput, detached
 from agents.rollouts.kl_reward import learned_kl
@@ -25,7 +25,7 @@ from rlhf_env.rollout import Rollout
 class Stack:
     """Agents of one learning rule, shape and schedule, trained as one.
 
-    Gamma, lambda, beta, step size, entropy bonus, temperature and seed may differ, and so may the
+    Gamma, lambda, beta, step size, entropy bonus and seed may differ, and so may the
     environments: their wrappers (reward density, granularity) and their beta. What happens to one
     agent depends on nothing of the others, and is what would happen to it alone.
     """
@@ -49,7 +49,7 @@ class Stack:
                 "setting but those of agents.stacked.stackable.PER_RUN, got several; make a stack "
                 "of each kind"
             )
-        self._cashiers: dict[tuple[int, float], Cashier] = {}
+        self._cashiers: dict[int, Cashier] = {}
         self.failures: dict[int, ValueError] = {}
         self.agents = list(agents)
         self._take(list(range(len(agents))))
@@ -65,10 +65,9 @@ class Stack:
         self.cashiers = [self._cashier(agent) for agent in self.present]
 
     def _cashier(self, agent: Agent) -> Cashier:
-        key = id(agent.envs), agent.policy.temperature
-        if key not in self._cashiers:
-            self._cashiers[key] = Cashier(agent.envs, agent.policy.temperature)
-        return self._cashiers[key]
+        if id(agent.envs) not in self._cashiers:
+            self._cashiers[id(agent.envs)] = Cashier(agent.envs, agent.policy.temperature)
+        return self._cashiers[id(agent.envs)]
 
     def collect(self) -> Rollout:
         """Return the episodes of the next update, one block of rows for each present agent."""
@@ -95,17 +94,24 @@ class Stack:
             rollout = self.collect()
             old = self._evaluate(rollout)
             learned = learned_kl(rollout, self._config.kl_placement, self._config.kl_estimator)
-            targets = self._targets(learned, old)
-            if targets is not None:
-                return self._learn(rollout, learned, old, targets)
+            found = self._targets(learned, old)
+            if found is not None:
+                return self._learn(rollout, learned, old, *found)
         return {}
 
     def _learn(
-        self, rollout: Rollout, learned: Rollout, old: PolicyOutput, targets: Any
+        self,
+        rollout: Rollout,
+        learned: Rollout,
+        old: PolicyOutput,
+        targets: Any,
+        known: list[dict[str, float]],
     ) -> dict[str, Tensor]:
         runs = len(self.present)
         figures = metrics_by_run(rollout, self.present[0].base.task, runs)
         figures |= self.learner.update(learned, old, targets)
+        for name in known[0]:
+            figures[name] = torch.tensor([each[name] for each in known], dtype=torch.float64)
         figures["return"] = learned.rewards.sum(dim=1).view(runs, -1).mean(dim=1).double()
         coefs = [agent.kl_coef for agent in self.present]
         figures["kl_coef"] = torch.tensor(coefs, dtype=torch.float64)
@@ -146,23 +152,25 @@ class Stack:
         found = self.policy.evaluate(rollout.tokens[order], rollout.is_action[order])
         return take_rows(detached(found), order.argsort())
 
-    def _targets(self, rollout: Rollout, old: PolicyOutput) -> Any:
-        """Return what each agent's learning rule aims at, R · n rows.
+    def _targets(
+        self, rollout: Rollout, old: PolicyOutput
+    ) -> tuple[Any, list[dict[str, float]]] | None:
+        """Return what each agent's learning rule aims at, R · n rows, and what it says of it.
 
         None if an agent failed; it is left out then, and the update has to be begun anew.
         """
-        runs, parts, failures = len(self.present), [], {}
+        runs, parts, known, failures = len(self.present), [], [], {}
         for run, agent in enumerate(self.present):
             own = episodes_of(rollout, run, runs, self.cashiers[run].terms)
             outputs = outputs_of(old, run, runs, own.tokens.shape[1])
             try:
-                found = agent.learner.algorithm.targets(own, outputs, agent.base.mdp.reference)
-                check_targets(found, len(own))
+                found, figures = agent.targets(own, outputs)
             except ValueError as error:
                 failures[run] = error
                 continue
             parts.append(found)
+            known.append(figures)
         if not failures:
-            return joined_targets(parts)
+            return joined_targets(parts), known
         self._without(failures, {})
         return None

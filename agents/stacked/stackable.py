@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from agents.agent import Agent
+from agents.algorithms.actor_critic import ActorCritic
 from agents.algorithms.grpo import GRPO
 from agents.policy import Policy
 from agents.rollouts.collect import rollout_transforms
@@ -20,6 +21,8 @@ PER_RUN = frozenset(
     {
         "gamma",
         "gae_lambda",
+        "critic_gae_lambda",
+        "length_adaptive_lambda",
         "kl_coef",
         "kl_target",
         "kl_target_unit",
@@ -28,7 +31,6 @@ PER_RUN = frozenset(
         "adam_epsilon",
         "max_grad_norm",
         "entropy_coef",
-        "temperature",
         "seed",
     }
 )
@@ -36,6 +38,7 @@ PER_RUN = frozenset(
 
 SHARED = frozenset(
     {
+        "temperature",
         "episodes_per_update",
         "group_size",
         "epochs",
@@ -64,7 +67,9 @@ SHARED = frozenset(
 # Beyond it, tokens are drawn block by block.
 _LARGEST_VOCABULARY = 1024
 
-_METHODS = ("collect", "resample", "update", "learned", "sampling", "_evaluate")
+_METHODS = ("collect", "resample", "update", "targets", "learned", "sampling", "_evaluate")
+# Classes whose own methods do what those of `Agent` do where no setting asks for more.
+_KNOWN: tuple[type[Agent], ...] = (GRPO, ActorCritic, Agent)
 
 
 def why_not_stackable(agent: Any) -> str | None:
@@ -97,7 +102,7 @@ def stack_key(agent: Agent) -> tuple[Any, ...]:
 
 def _of_class(agent: Agent) -> str | None:
     kind = type(agent)
-    known: type[Agent] = GRPO if isinstance(agent, GRPO) else Agent
+    known = next(each for each in _KNOWN if isinstance(agent, each))
     for name in _METHODS:
         if getattr(kind, name) is not getattr(known, name):
             return f"{kind.__name__} has a {name.strip('_')}() of its own"

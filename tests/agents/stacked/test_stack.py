@@ -22,6 +22,7 @@ UPDATES = 3
 KINDS: dict[str, tuple[type[Agent], dict[str, Any]]] = {
     "ppo": (PPO, {"epochs": 2, "minibatches": 2}),
     "ppo_value_clip": (PPO, {"value_clip_range": 0.2, "whiten_rewards": True}),
+    "ppo_temperature": (PPO, {"temperature": 0.7, "epochs": 2, "minibatches": 2}),
     "grpo": (GRPO, {"group_size": 4}),
     "grpo_steps": (GRPO, {"group_size": 4, "epochs": 2, "minibatches": 2}),
     "dr_grpo": (DrGRPO, {"group_size": 4}),
@@ -34,8 +35,8 @@ KINDS: dict[str, tuple[type[Agent], dict[str, Any]]] = {
 }
 # One agent for each: all differ in every setting that may differ.
 DIFFERING = [
-    {"gamma": 0.9, "learning_rate": 0.05, "kl_coef": 0.5, "seed": 0, "temperature": 1.0},
-    {"gamma": 1.0, "learning_rate": 0.02, "kl_coef": 0.1, "seed": 1, "temperature": 0.7},
+    {"gamma": 0.9, "learning_rate": 0.05, "kl_coef": 0.5, "seed": 0},
+    {"gamma": 1.0, "learning_rate": 0.02, "kl_coef": 0.1, "seed": 1},
     {"gamma": 0.5, "learning_rate": 0.1, "kl_coef": None, "seed": 2, "entropy_coef": 0.01},
     {"gamma": 0.9, "learning_rate": 0.05, "kl_coef": 0.0, "seed": 3, "max_grad_norm": 0.1},
     {"gamma": 0.8, "learning_rate": 0.05, "kl_target": 0.5, "kl_horizon": 64, "seed": 4},
