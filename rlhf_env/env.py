@@ -12,11 +12,12 @@ from gymnasium.error import ResetNeeded
 
 from rlhf_env.checks import check_choice, check_number
 from rlhf_env.mdp.lock import PicklableRLock
-from rlhf_env.mdp.mdp import StepResult, TokenMDP
+from rlhf_env.mdp.mdp import TokenMDP
 from rlhf_env.mdp.options import make_options
 from rlhf_env.mdp.render import ansi
 from rlhf_env.mdp.reset_options import check_seed, checked_options, chosen_prompt, draw_prompt
 from rlhf_env.mdp.spaces import action_space, observation_space, parse_action
+from rlhf_env.mdp.transition import StepResult
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 from rlhf_env.tasks import load_task, task_names
@@ -98,7 +99,7 @@ class RLHFEnv(gym.Env[Any, Any]):
         with self._lock:
             super().reset(seed=check_seed(seed))
             prompt, index = chosen or draw_prompt(self.task, self.np_random)
-            self.mdp.start(0, prompt, index)
+            self.mdp.start(0, prompt, index, self.np_random)
             self._steps = []
             return self._observation(), {"prompt_index": float(index)}
 
@@ -141,7 +142,7 @@ class RLHFEnv(gym.Env[Any, Any]):
         if self.render_mode is None:
             return None
         prompt = self.mdp.tokens[0, : self.mdp.prompt_lengths[0]]
-        return ansi(self.task, prompt, self.mdp.response(0), self._steps)
+        return ansi(self.task, prompt, self.mdp.history(0), self.mdp.is_action(0), self._steps)
 
     def close(self) -> None:
         """Drop the caches; a closed environment cannot be used again."""
@@ -162,9 +163,11 @@ class RLHFEnv(gym.Env[Any, Any]):
                 "kl": float(result.kl_penalty[0]),
             },
         }
+        if result.turn is not None:
+            info["turn"] = float(result.turn[0])
         if result.ended[0]:
             info["score"] = float(result.score[0])
-            info["finish_reason"] = "eos" if result.has_eos[0] else "length"
+            info["finish_reason"] = result.finish_reason[0]
             info["response_length"] = float(self.mdp.response_lengths[0])
             info["prompt_index"] = float(self.mdp.prompt_index[0])
         return info

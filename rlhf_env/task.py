@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rlhf_env.checks import check_count, check_number
+from rlhf_env.conversation import Respond, check_conversation
 from rlhf_env.defaults import KL_COEF, MAX_NEW_TOKENS, MAX_PROMPT_TOKENS
 from rlhf_env.rewards.protocol import Reward, as_reward, check_reward
 from rlhf_env.text.prompt_rows import PromptRows
@@ -59,6 +60,15 @@ class Task:
     """The horizon T."""
     kl_coef: float = KL_COEF
     """Beta, the weight of the KL penalty in nats, >= 0."""
+    respond: Respond | None = None
+    """In a conversation, what the environment says after a turn of the agent; see
+    `rlhf_env.conversation`. None where the agent's first turn is the whole response."""
+    end_of_turn_id: int | None = None
+    """The token that ends a turn; EOS when None. Another one leaves EOS to end the episode."""
+    max_turns: int | None = None
+    """The agent's turns in an episode; only limited by tokens when None."""
+    max_environment_tokens: int = 0
+    """The most tokens that the environment says in an episode; they do not count for T."""
     rows: PromptRows = field(default_factory=PromptRows, repr=False)
     """The rows that the prompts were given as, with the columns that reward functions can name."""
 
@@ -70,6 +80,7 @@ class Task:
                 f"the tokenizer of task {self.name!r} has no end-of-sequence token; "
                 "set tokenizer.eos_token to the token that ends a response"
             )
+        check_conversation(self)
         train, held_out = (
             encode_rows(read_prompt_rows(given, name), self.tokenizer, self.max_prompt_tokens)
             for name, given in (("prompts", self.prompts), ("eval_prompts", self.eval_prompts))
@@ -92,6 +103,11 @@ class Task:
     def eos_id(self) -> int:
         """The token that ends a response."""
         return self.tokenizer.eos_token_id  # type: ignore[return-value]
+
+    @property
+    def turn_end_id(self) -> int:
+        """The token that ends a turn, EOS unless there is another one."""
+        return self.eos_id if self.end_of_turn_id is None else self.end_of_turn_id
 
     @property
     def pad_id(self) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor
 from rlhf_env.checks import check_choice, check_count, check_number
 from rlhf_env.env import make_task
 from rlhf_env.mdp.lock import PicklableRLock
-from rlhf_env.mdp.mdp import StepResult, TokenMDP
+from rlhf_env.mdp.mdp import TokenMDP
 from rlhf_env.mdp.options import Options, make_options
 from rlhf_env.mdp.render import ansi
 from rlhf_env.mdp.reset_options import (
@@ -30,6 +30,7 @@ from rlhf_env.mdp.reset_options import (
     row_seeds,
 )
 from rlhf_env.mdp.spaces import action_space, observation_space, parse_actions
+from rlhf_env.mdp.transition import StepResult
 from rlhf_env.mdp.vector_info import merge, reset_info, step_info
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
@@ -248,7 +249,7 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
         mdp = self.mdp
         prompts = [mdp.tokens[row, : mdp.prompt_lengths[row]] for row in range(self.num_envs)]
         return tuple(
-            ansi(self.task, prompt, mdp.response(row), self._steps[row])
+            ansi(self.task, prompt, mdp.history(row), mdp.is_action(row), self._steps[row])
             for row, prompt in enumerate(prompts)
         )
 
@@ -273,7 +274,7 @@ class RLHFVectorEnv(VectorEnv[Any, Any, Any]):
             self._start(row, *draw_prompt(self.task, self._generators[row]))
 
     def _start(self, row: int, prompt: Tensor, index: int) -> None:
-        self.mdp.start(row, prompt, index)
+        self.mdp.start(row, prompt, index, self._generators[row])
         self._started[row] = True
         self._steps[row] = []
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from agents.policy import Policy
 from agents.rollouts.contract import ActingAgent, check_methods
 from agents.rollouts.crew import crew_of, parts_of
+from agents.rollouts.dialogues import decode_dialogues
 from agents.rollouts.divided import (
     joined_shares,
     made_in_shares,
@@ -28,7 +29,7 @@ from agents.rollouts.divided import (
 )
 from agents.rollouts.sampling_plan import SamplingPlan, Seed, draw_episodes
 from agents.rollouts.stepping import step_through
-from agents.rollouts.unpaid import sampled_elsewhere, unpaid_rollout
+from agents.rollouts.unpaid import sampled_elsewhere, unpaid_rollout, unpaid_texts
 from agents.samplers.protocol import Sampler
 from rlhf_env.checks import check_count
 from rlhf_env.rollout import Rollout, RolloutTransform
@@ -179,6 +180,9 @@ def pay(
 
 def decode(base: RLHFVectorEnv, policy: Policy, plan: SamplingPlan) -> Rollout:
     """Sample all episodes; nothing is paid yet."""
+    if base.task.respond is not None:
+        dialogue, logprobs = decode_dialogues(base, policy, plan)
+        return unpaid_texts(dialogue.texts, dialogue.is_action, logprobs, plan)
     mdp, task = base.mdp, base.task
     count, width = len(plan.prompts), mdp.max_tokens
     tokens = torch.full((count, width), task.pad_id, dtype=torch.int64, device=mdp.device)
@@ -216,6 +220,11 @@ def finish(base: RLHFVectorEnv, policy: Policy, begun: Begun, plan: SamplingPlan
         begun: the episodes.
         plan: the uniform number of each step of the responses.
     """
+    if base.task.respond is not None:
+        raise ValueError(
+            "responses are continued in single turns only, got a conversation, whose environment "
+            'has random numbers of its own; leave out critic="monte_carlo" and critic checks'
+        )
     mdp, eos, count = base.mdp, base.task.eos_id, len(begun.tokens)
     tokens, logprobs, starts = begun.tokens.clone(), begun.logprobs.clone(), begun.starts
     lengths = begun.lengths.clone()

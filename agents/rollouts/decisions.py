@@ -46,7 +46,16 @@ def first_of_decision(values: Tensor, rollout: Rollout, width: int | None = None
     Returns:
         [B, D] values; 0 where there is no decision.
     """
-    earlier = rollout.decision.roll(1, dims=1)
+    return sum_per_decision(values.masked_fill(~starts_decision(rollout), 0.0), rollout, width)
+
+
+def starts_decision(rollout: Rollout) -> Tensor:
+    """Return [B, L] bool, True at the first token of each decision.
+
+    A decision may go on after what the environment said, as a conversation does that is one
+    decision.
+    """
+    latest = rollout.decision.cummax(dim=1).values
+    earlier = latest.roll(1, dims=1)
     earlier[:, 0] = -1
-    is_first = rollout.is_action & (rollout.decision != earlier)
-    return sum_per_decision(values.masked_fill(~is_first, 0.0), rollout, width)
+    return rollout.is_action & (rollout.decision != earlier)

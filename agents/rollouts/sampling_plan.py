@@ -14,6 +14,8 @@ from rlhf_env.vector_env import RLHFVectorEnv
 
 Seed = int | Sequence[int] | None
 
+_ENVIRONMENT_SEEDS = 2**62
+
 
 class Stream(IntEnum):
     """What an agent's random numbers are for; each draws from (seed, stream, update).
@@ -48,6 +50,8 @@ class SamplingPlan:
     """[E, T] a number in [0, 1) for each token; None under greedy decoding."""
     seeds: Tensor | None = None
     """[E] int64 in [0, 2**31), for a sampler that draws numbers of its own; None likewise."""
+    environment_seeds: Sequence[int] | None = None
+    """In conversations, the seed of the environment's random numbers in each episode."""
 
     def uniforms_at(self, episode: Tensor, step: Tensor) -> Tensor | None:
         """Return the uniform numbers at some steps [N] of some episodes [N]."""
@@ -55,6 +59,7 @@ class SamplingPlan:
 
     def part(self, rows: Tensor) -> SamplingPlan:
         """Return the randomness of some episodes, by their numbers [e]."""
+        said = self.environment_seeds
         return replace(
             self,
             prompts=[self.prompts[row] for row in rows.tolist()],
@@ -62,6 +67,7 @@ class SamplingPlan:
             group=self.group[rows],
             uniforms=self.uniforms if self.uniforms is None else self.uniforms[rows],
             seeds=self.seeds if self.seeds is None else self.seeds[rows],
+            environment_seeds=said and [said[row] for row in rows.tolist()],
         )
 
 
@@ -112,10 +118,14 @@ def draw_episodes(
         numbers = generator.random((episodes, base.mdp.max_new_tokens), dtype=np.float32)
         uniforms = torch.from_numpy(numbers).to(base.mdp.device)
         seeds = torch.from_numpy(generator.integers(2**31, size=episodes))
+    said = None
+    if base.task.respond is not None:
+        said = generator.integers(_ENVIRONMENT_SEEDS, size=episodes).tolist()
     return SamplingPlan(
         prompts=[source[i] for i in np.repeat(chosen, group_size).tolist()],
         prompt_index=torch.from_numpy(index),
         group=torch.arange(groups).repeat_interleave(group_size),
         uniforms=uniforms,
         seeds=seeds,
+        environment_seeds=said,
     )

@@ -55,6 +55,7 @@ class RolloutRecorder:
         }
         self.terms: dict[str, np.ndarray] = {}
         self.decision = np.full((count, width), -1)
+        self.is_action = np.zeros((count, width), dtype=bool)
         self.next_decision = np.zeros(count, dtype=np.int64)
         self.score, self.terminated = np.zeros(count), np.zeros(count, dtype=bool)
         self.episode = np.arange(envs.num_envs)
@@ -75,7 +76,8 @@ class RolloutRecorder:
         if first[0].ndim > 1 or not may_repeat:
             return first
         episode = np.where(self.is_active, self.episode, 0)
-        ends = np.minimum(self.starts[episode] + task.max_new_tokens, self.tokens.shape[1])
+        mdp = self.base.mdp
+        ends = (mdp.lengths + mdp.max_new_tokens - mdp.response_lengths).cpu().numpy()
         return ask_again(agent, self.observation, first, self._tokens_per_action(), task, ends)
 
     def plan(self, policy: Policy) -> tuple[np.ndarray, np.ndarray]:
@@ -83,12 +85,12 @@ class RolloutRecorder:
         device = self.base.mdp.device
         tokens, lengths = self.base.mdp.tokens.clone(), self.base.mdp.lengths.clone()
         episode = np.where(self.is_active, self.episode, 0)
-        starts = torch.as_tensor(self.starts[episode]).to(device)
+        taken = self.base.mdp.response_lengths
         rows = torch.arange(len(tokens), device=device)
         horizon = self.base.mdp.max_new_tokens
         actions, logprobs = [], []
-        for _ in range(self._tokens_per_action()):
-            step = (lengths - starts).clamp(0, horizon - 1)
+        for ahead in range(self._tokens_per_action()):
+            step = (taken + ahead).clamp(max=horizon - 1)
             uniforms = self.sampling.uniforms_at(torch.as_tensor(episode).to(device), step)
             # Rows that are full, idle or over are sampled all the same; the result is not used.
             chosen, logprob = policy.sample(tokens, lengths, uniforms)
@@ -115,7 +117,8 @@ class RolloutRecorder:
         ended = _array(terminated) | _array(truncated)
         for row in self.is_active.nonzero()[0].tolist():
             text, told = self._final(observation, info, row)
-            self._record_row(row, text, told, float(rewards[row]), given[row])
+            at = self._new_actions(info, row, len(text))
+            self._record_row(row, text, at, told, float(rewards[row]), given[row])
             if ended[row]:
                 episode = self.episode[row]
                 self.terminated[episode] = bool(terminated[row])
@@ -125,7 +128,6 @@ class RolloutRecorder:
     def rollout(self) -> Rollout:
         """Return the finished record."""
         columns = np.arange(int(self.lengths.max()))
-        is_action = (columns >= self.starts[:, None]) & (columns < self.lengths[:, None])
         device = self.base.mdp.device
 
         def tensor(array: np.ndarray) -> Tensor:
@@ -135,7 +137,7 @@ class RolloutRecorder:
 
         return Rollout(
             tokens=tensor(self.tokens),
-            is_action=tensor(is_action),
+            is_action=tensor(self.is_action),
             **{name: tensor(field) for name, field in self.fields.items()},
             reward_terms={name: tensor(term) for name, term in self.terms.items()},
             score=tensor(self.score),
@@ -150,15 +152,31 @@ class RolloutRecorder:
         )
 
     def _record_row(
-        self, row: int, text: np.ndarray, told: dict[str, Any], reward: float, logprobs: np.ndarray
+        self,
+        row: int,
+        text: np.ndarray,
+        at: np.ndarray,
+        told: dict[str, Any],
+        reward: float,
+        logprobs: np.ndarray,
     ) -> None:
+        """Record what one row said, and was told, in a step.
+
+        Args:
+            row: its number.
+            text: all of its tokens.
+            at: the positions of the actions that it took.
+            told: the info, one entry per row.
+            reward: of the step.
+            logprobs: of the actions, or of all of them together.
+        """
         episode = self.episode[row]
-        begin, end = self.lengths[episode], len(text)
-        last = end - 1
+        begin, end, last = self.lengths[episode], len(text), at[-1]
         self.tokens[episode, begin:end] = text[begin:end]
-        used = logprobs[: end - begin] if len(logprobs) >= end - begin else logprobs[:1]
+        self.is_action[episode, at] = True
+        used = logprobs[: len(at)] if len(logprobs) >= len(at) else logprobs[:1]
         check_logprobs(used, int(episode))
-        self.fields["logprobs"][episode, end - len(used) : end] = used
+        self.fields["logprobs"][episode, at[-len(used) :]] = used
         self.fields["ref_logprobs"][episode, last] = told["ref_logprob"][row]
         self.fields["rewards"][episode, last] = reward
         terms = {
@@ -171,9 +189,18 @@ class RolloutRecorder:
             terms["other"] = other
         for name, value in terms.items():
             self.terms.setdefault(name, np.zeros(self.tokens.shape))[episode, last] = value
-        self.decision[episode, begin:end] = self.next_decision[episode]
+        self.decision[episode, at] = self.next_decision[episode]
         self.next_decision[episode] += 1
         self.lengths[episode] = end
+
+    def _new_actions(self, info: dict[str, Any], row: int, end: int) -> np.ndarray:
+        """Return the positions of the actions that a row has just taken, of a text so long."""
+        begin, dialogue = self.lengths[self.episode[row]], self.base.mdp.dialogue
+        if dialogue is None:
+            return np.arange(int(begin), end)
+        was_reset = "final_obs" in info and info["_final_obs"][row]
+        masks = dialogue.former_is_action if was_reset else dialogue.is_action
+        return begin + masks[row, begin:end].cpu().numpy().nonzero()[0]
 
     def _final(
         self, observation: Any, info: dict[str, Any], row: int
@@ -205,7 +232,10 @@ class RolloutRecorder:
         # Idle rows need some prompt; their episodes are not used.
         episode = np.where(self.is_active, self.episode, 0)
         prompts = [self.sampling.prompts[e].tolist() for e in episode]
-        return self.envs.reset(options={"reset_mask": rows, "prompt": prompts})[0]
+        options = {"reset_mask": rows, "prompt": prompts}
+        if (seeds := self.sampling.environment_seeds) is None:
+            return self.envs.reset(options=options)[0]
+        return self.envs.reset(seed=[seeds[e] for e in episode], options=options)[0]  # type: ignore[arg-type]
 
     def _tokens_per_action(self) -> int:
         space, vocab_size = _token_space(self.envs.single_action_space), self.base.task.vocab_size

@@ -15,7 +15,7 @@ from rlhf_env.vector_env import RLHFVectorEnv
 def unpaid_rollout(
     tokens: Tensor, starts: Tensor, lengths: Tensor, logprobs: Tensor, plan: SamplingPlan
 ) -> Rollout:
-    """Return the record of E sampled episodes, rewards and reference still 0.
+    """Return the record of E sampled responses, rewards and reference still 0.
 
     Args:
         tokens: [E, L] prompt and response.
@@ -24,10 +24,24 @@ def unpaid_rollout(
         logprobs: [E, L] of the actions.
         plan: whose groups and prompt numbers the record keeps.
     """
-    width = int(lengths.max())
-    tokens, logprobs = tokens[:, :width], logprobs[:, :width]
-    columns = torch.arange(width, device=tokens.device)
+    columns = torch.arange(tokens.shape[1], device=tokens.device)
     is_action = (columns >= starts[:, None]) & (columns < lengths[:, None])
+    return unpaid_texts(tokens, is_action, logprobs, plan)
+
+
+def unpaid_texts(
+    tokens: Tensor, is_action: Tensor, logprobs: Tensor, plan: SamplingPlan
+) -> Rollout:
+    """Return the record of E episodes of which some tokens are actions, nothing paid.
+
+    Args:
+        tokens: [E, L] prompts, actions, and what the environment said.
+        is_action: [E, L] bool.
+        logprobs: [E, L] of the actions.
+        plan: whose groups and prompt numbers the record keeps.
+    """
+    width = int(is_action.any(dim=0).nonzero().max()) + 1
+    tokens, is_action, logprobs = (each[:, :width] for each in (tokens, is_action, logprobs))
     zeros = torch.zeros_like(logprobs)
     return Rollout(
         tokens=tokens,
@@ -37,10 +51,10 @@ def unpaid_rollout(
         rewards=zeros,
         reward_terms={"score": zeros, "kl": zeros},
         score=zeros[:, 0],
-        terminated=torch.ones_like(starts, dtype=torch.bool),
+        terminated=torch.ones(len(tokens), dtype=torch.bool, device=tokens.device),
         group=plan.group.to(tokens.device),
         prompt_index=plan.prompt_index.to(tokens.device),
-        decision=(columns - starts[:, None]).masked_fill(~is_action, -1),
+        decision=(is_action.long().cumsum(dim=1) - 1).masked_fill(~is_action, -1),
     )
 
 
@@ -56,9 +70,15 @@ def sampled_elsewhere(
         temperature: of the sampler.
 
     Raises:
+        ValueError: in a conversation.
         SamplerError: if it fails, or answers with something that is no episode.
     """
     mdp, task = base.mdp, base.task
+    if task.respond is not None:
+        raise ValueError(
+            "a sampler writes whole responses, got a conversation, in which the environment "
+            "answers between turns; leave sampler out"
+        )
     assert plan.seeds is not None, "greedy plans are decoded by the policy"
     request = SamplingRequest(
         prompts=plan.prompts,

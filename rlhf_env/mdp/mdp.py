@@ -1,68 +1,25 @@
 """The Markov decision process: N episodes side by side, independent of Gymnasium's API.
 
-State is prompt plus prefix, the action a token, the transition an append. Reward terms are pure
-functions below; `TokenMDP` keeps the rows and calls the reference and the reward model.
+State is prompt plus prefix, the action a token, the transition an append. What a step pays is in
+`rlhf_env.mdp.transition`; `TokenMDP` keeps the rows and calls the reference and the reward model.
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rlhf_env.engine.language_model import LanguageModel, score_rollout, token_logprobs
-from rlhf_env.kl import k1
+from rlhf_env.mdp.dialogue import Dialogue
 from rlhf_env.mdp.options import Options
 from rlhf_env.mdp.policy_kl import policy_kl, rollout_policy_kl
+from rlhf_env.mdp.transition import StepResult, ends_text, finish_reasons, kl_term, paid_score
 from rlhf_env.rewards.protocol import score
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
-
-
-def kl_term(ref_logprobs: Tensor, logprobs: Tensor | None) -> Tensor:
-    """Return kl_t of the "reference" (``logprobs`` None) or "sampled" penalty.
-
-    kl_t = log pi(a|s) - log pi_ref(a|s), the unbiased estimator k1. Without log pi the policy's
-    part is left to the agent: kl_t = -log pi_ref(a|s).
-    """
-    return -ref_logprobs if logprobs is None else k1(logprobs, ref_logprobs)
-
-
-def paid_score(scores: Tensor, has_eos: Tensor, options: Options) -> Tensor:
-    """Return the score term of the reward of an ended episode.
-
-    Args:
-        scores: [B] the reward model's scores.
-        has_eos: [B] bool, False where the limit ended the episode.
-        options: ``length_limit`` and ``missing_eos_penalty`` decide what the limit means.
-    """
-    if options.length_limit == "penalize":
-        return scores - options.missing_eos_penalty * ~has_eos
-    if options.length_limit == "bootstrap":
-        return torch.where(has_eos, scores, 0.0)
-    return scores
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepResult:
-    """What one step did to each of N rows; rows that did not take part hold 0 and False."""
-
-    ref_logprobs: Tensor
-    """[N] log pi_ref(a|s)."""
-    score_term: Tensor
-    """[N] the score, on the step that ends the episode."""
-    kl_penalty: Tensor
-    """[N] -kl_coef * kl_t."""
-    score: Tensor
-    """[N] the reward model's raw score at the end (0 where "bootstrap" asks for none)."""
-    ended: Tensor
-    """[N] bool."""
-    has_eos: Tensor
-    """[N] bool, True where the episode ended by EOS."""
-    truncated: Tensor
-    """[N] bool, True where ``length_limit="bootstrap"`` cut the episode."""
 
 
 class TokenMDP:
@@ -79,7 +36,7 @@ class TokenMDP:
         self.kl_coef = task.kl_coef if options.kl_coef is None else options.kl_coef
         self.temperature = 1.0
         self.max_new_tokens = options.max_new_tokens or task.max_new_tokens
-        self.max_tokens = task.max_prompt_tokens + self.max_new_tokens
+        self.max_tokens = task.max_prompt_tokens + self.max_new_tokens + task.max_environment_tokens
         self._check_context_window()
         device, dtype = options.resolve_device(), options.resolve_dtype()
         self.reference = LanguageModel(_placed(task.reference, device, dtype), task.vocab_size)
@@ -91,6 +48,8 @@ class TokenMDP:
         self.lengths = torch.ones(num_rows, dtype=torch.int64, device=device)
         self.prompt_index = torch.zeros(num_rows, dtype=torch.int64, device=device)
         self.is_open = torch.zeros(num_rows, dtype=torch.bool, device=device)
+        talks = task.respond is not None
+        self.dialogue = Dialogue(task, self.max_new_tokens, self.tokens) if talks else None
 
     @property
     def attention_mask(self) -> Tensor:
@@ -100,19 +59,48 @@ class TokenMDP:
     @property
     def response_lengths(self) -> Tensor:
         """[N] actions so far."""
+        if self.dialogue is not None:
+            return self.dialogue.actions.clone()
         return self.lengths - self.prompt_lengths
 
     def response(self, row: int) -> Tensor:
-        """Return the response so far of a row, fresh memory."""
+        """Return the response so far of a row up to its last action, fresh memory."""
+        end = self.lengths[row] if self.dialogue is None else self.dialogue.last_action_end(row)
+        return self.tokens[row, self.prompt_lengths[row] : end].clone()
+
+    def history(self, row: int) -> Tensor:
+        """Return all that was said since the prompt of a row, fresh memory.
+
+        In a conversation it may end with the environment's answer, which `response` does not.
+        """
         return self.tokens[row, self.prompt_lengths[row] : self.lengths[row]].clone()
 
-    def start(self, row: int, prompt: Tensor, prompt_index: int) -> None:
-        """Open an episode in a row; its former one is forgotten."""
+    def is_action(self, row: int) -> Tensor:
+        """Return which tokens of `history` the agent chose, [H] bool."""
+        if self.dialogue is not None:
+            said = self.dialogue.is_action[row, self.prompt_lengths[row] : self.lengths[row]]
+            return said.clone()
+        count = int(self.response_lengths[row])
+        return torch.ones(count, dtype=torch.bool, device=self.device)
+
+    def start(
+        self, row: int, prompt: Tensor, prompt_index: int, generator: np.random.Generator
+    ) -> None:
+        """Open an episode in a row; its former one is forgotten.
+
+        Args:
+            row: its number.
+            prompt: [P] ids.
+            prompt_index: the prompt's number in the task.
+            generator: where the environment's side of a conversation draws from.
+        """
         self.tokens[row] = self.task.pad_id
         self.tokens[row, : len(prompt)] = prompt.to(self.device)
         self.prompt_lengths[row] = self.lengths[row] = len(prompt)
         self.prompt_index[row] = prompt_index
         self.is_open[row] = True
+        if self.dialogue is not None:
+            self.dialogue.start(row, len(prompt), generator)
 
     def step(self, actions: Tensor, logprobs: Tensor | None, rows: Tensor) -> StepResult:
         """Append one token to some rows and compute its reward.
@@ -130,21 +118,27 @@ class TokenMDP:
         self._check_finite(ref_logprobs, rows, "the reference gave log-probability")
         kl = self._step_kl(actions, logprobs, ref_logprobs, logits)
         self._check_finite(kl, rows, "the policy gave a kl of")
-        has_eos = rows & (actions == self.task.eos_id)
-        ended = rows & (has_eos | (self.response_lengths + 1 == self.max_new_tokens))
-        truncated = ended & ~has_eos & (self.options.length_limit == "bootstrap")
+        is_finished = rows & ends_text(actions, self.task)
+        answers = {} if self.dialogue is None else self.dialogue.answers(actions, rows)
+        if answers:
+            is_finished[list(answers)] = False
+        ended = rows & (is_finished | (self.response_lengths + 1 == self.max_new_tokens))
+        truncated = ended & ~is_finished & (self.options.length_limit == "bootstrap")
         scores = self._scores(actions, ended & ~truncated)
-        # Models and reward are called before the state changes: if one raises, no step is taken.
-        self._append(actions, rows)
+        turn = None if self.dialogue is None else self.dialogue.turns.clone()
+        # Models, reward and respond are called before the state changes: if one raises, no step
+        # is taken.
+        self._append(actions, rows, answers)
         self.is_open &= ~ended
         return StepResult(
             ref_logprobs=torch.where(rows, ref_logprobs, 0.0),
-            score_term=torch.where(ended, paid_score(scores, has_eos, self.options), 0.0),
+            score_term=torch.where(ended, paid_score(scores, is_finished, self.options), 0.0),
             kl_penalty=torch.where(rows, -self.kl_coef * kl, 0.0),
             score=scores,
             ended=ended,
-            has_eos=has_eos,
+            finish_reason=finish_reasons(actions, ended, is_finished, self.task),
             truncated=truncated,
+            turn=turn,
         )
 
     def evaluate(self, rollout: Rollout) -> Rollout:
@@ -158,14 +152,14 @@ class TokenMDP:
             self.reference, rollout.tokens, rollout.is_action, self.temperature
         )
         last = rollout.last_action
-        has_eos = rollout.tokens[last] == self.task.eos_id
-        truncated = ~has_eos & (self.options.length_limit == "bootstrap")
+        is_finished = ends_text(rollout.tokens[last], self.task)
+        truncated = ~is_finished & (self.options.length_limit == "bootstrap")
         scores = torch.zeros(len(rollout), device=self.device)
         if not truncated.all():
             scores[~truncated] = self._score_rows(rollout.tokens, rollout, ~truncated)
         kl = torch.where(rollout.is_action, self._rollout_kl(rollout, ref_logprobs), 0.0)
         terms = {
-            "score": last * paid_score(scores, has_eos, self.options)[:, None],
+            "score": last * paid_score(scores, is_finished, self.options)[:, None],
             "kl": -self.kl_coef * kl,
         }
         return rollout.replace(
@@ -180,7 +174,11 @@ class TokenMDP:
             ),
         )
 
-    def _append(self, actions: Tensor, rows: Tensor) -> None:
+    def _append(self, actions: Tensor, rows: Tensor, answers: dict[int, Tensor]) -> None:
+        if self.dialogue is not None:
+            self.dialogue.add(actions, rows, answers)
+            self.lengths = torch.where(rows, self.dialogue.lengths, self.lengths)
+            return
         # A row that does not take part may be full: it writes its own last token again.
         at = self.lengths.clamp(max=self.max_tokens - 1)[:, None]
         held = self.tokens.gather(1, at)
@@ -208,7 +206,7 @@ class TokenMDP:
         numbers = rows.nonzero().flatten().tolist()
         if numbers:
             prompts = [self.tokens[row, : self.prompt_lengths[row]] for row in numbers]
-            responses = [torch.cat([self.response(row), actions[row : row + 1]]) for row in numbers]
+            responses = [torch.cat([self.history(row), actions[row : row + 1]]) for row in numbers]
             scores[rows] = score(self.task.reward, prompts, responses).to(self.device)
         return scores
 
@@ -233,10 +231,10 @@ class TokenMDP:
     def _check_context_window(self) -> None:
         window = getattr(self.task.reference.config, "max_position_embeddings", None)
         if window is not None and self.max_tokens > window:
+            said = " + max_environment_tokens" if self.task.respond is not None else ""
             raise ValueError(
-                f"max_prompt_tokens + max_new_tokens = {self.task.max_prompt_tokens} + "
-                f"{self.max_new_tokens} exceeds the reference's context window of {window}; "
-                "lower one of them"
+                f"max_prompt_tokens + max_new_tokens{said} = {self.max_tokens} exceeds the "
+                f"reference's context window of {window}; lower one of them"
             )
 
 

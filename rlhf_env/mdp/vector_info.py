@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from rlhf_env.mdp.mdp import StepResult, TokenMDP
+from rlhf_env.mdp.mdp import TokenMDP
+from rlhf_env.mdp.transition import StepResult
 
 Out = Callable[[Tensor], Any]
 
@@ -33,11 +34,13 @@ def step_info(mdp: TokenMDP, result: StepResult, rows: Tensor, out: Out) -> dict
         terms |= _entry("kl", result.kl_penalty.double(), rows, out)
         info |= _entry("ref_logprob", result.ref_logprobs.double(), rows, out)
         info |= {"reward_terms": terms, "_reward_terms": out(rows)}
+        if result.turn is not None:
+            info |= _entry("turn", result.turn.double(), rows, out)
     ended = rows & result.ended
     if ended.any():
         reasons = np.full(len(rows), None, dtype=object)
-        reasons[ended.cpu().numpy()] = "length"
-        reasons[(ended & result.has_eos).cpu().numpy()] = "eos"
+        for row in ended.nonzero().flatten().tolist():
+            reasons[row] = result.finish_reason[row]
         info |= _entry("score", result.score.double(), ended, out)
         info |= {"finish_reason": reasons, "_finish_reason": out(ended)}
         info |= _entry("response_length", mdp.response_lengths.double(), ended, out)
