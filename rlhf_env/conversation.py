@@ -8,7 +8,7 @@ the episode.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,6 +23,79 @@ Respond = Callable[[list[Tensor], list[Tensor], list[np.random.Generator]], Sequ
 """``respond(prompts, histories, generators)``: for each of n rows the ids [P] of its prompt, the
 ids [H] of all that was said since, the end-of-turn token included, and the row's random numbers.
 It returns for each row the ids of what the environment says, int64 [k], or None to end."""
+
+
+Outcomes = Sequence[tuple[float, Sequence[int] | None]]
+"""What the environment may say: probabilities, and ids or None where the episode ends."""
+
+
+@runtime_checkable
+class KnownRespond(Protocol):
+    """A ``respond`` whose answers have known probabilities, so that exact answers exist."""
+
+    def outcomes(self, prompt: tuple[int, ...], history: tuple[int, ...]) -> Outcomes:
+        """Return all that the environment may say after a turn, with positive probabilities.
+
+        Args:
+            prompt: ids of the prompt.
+            history: ids of all that was said since, the end-of-turn token included.
+        """
+        ...
+
+
+class DrawnAnswers:
+    """A ``respond`` that draws from known outcomes: give it `outcomes`, as `KnownRespond` says.
+
+    Example:
+        >>> import numpy as np, torch
+        >>> from rlhf_env.conversation import DrawnAnswers
+        >>> class Coin(DrawnAnswers):
+        ...     def outcomes(self, prompt, history):
+        ...         return [(0.5, (3,)), (0.5, None)]
+        >>> [row is None for row in Coin()(
+        ...     [torch.tensor([1])] * 3, [torch.tensor([2])] * 3,
+        ...     [np.random.default_rng(seed) for seed in range(3)])]
+        [True, True, False]
+    """
+
+    def outcomes(self, prompt: tuple[int, ...], history: tuple[int, ...]) -> Outcomes:
+        """Return all that the environment may say after a turn; see `KnownRespond`."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method outcomes(prompt, history)")
+
+    def __call__(
+        self,
+        prompts: list[Tensor],
+        histories: list[Tensor],
+        generators: list[np.random.Generator],
+    ) -> list[Tensor | None]:
+        """Draw an answer in each row; one that is certain takes no random number."""
+        rows = zip(prompts, histories, generators, strict=True)
+        return [self._drawn(*row) for row in rows]
+
+    def _drawn(
+        self, prompt: Tensor, history: Tensor, generator: np.random.Generator
+    ) -> Tensor | None:
+        outcomes = checked_outcomes(self.outcomes(tuple(prompt.tolist()), tuple(history.tolist())))
+        chosen = 0
+        if len(outcomes) > 1:
+            total = np.cumsum([chance for chance, _ in outcomes])
+            chosen = int(np.searchsorted(total, generator.random() * total[-1], side="right"))
+        ids = outcomes[chosen][1]
+        return None if ids is None else torch.tensor(ids, dtype=torch.int64)
+
+
+def checked_outcomes(outcomes: Outcomes) -> list[tuple[float, tuple[int, ...] | None]]:
+    """Return outcomes as tuples.
+
+    Raises:
+        ValueError: unless their probabilities are positive and add up to 1.
+    """
+    chances = [chance for chance, _ in outcomes]
+    if not chances or min(chances) <= 0 or abs(sum(chances) - 1.0) > 1e-9:
+        raise ValueError(
+            f"outcomes must have positive probabilities that add up to 1, got {chances}"
+        )
+    return [(float(p), None if ids is None else tuple(map(int, ids))) for p, ids in outcomes]
 
 
 def check_conversation(task: Task) -> None:

@@ -131,9 +131,19 @@ class Rollout:
         return [row[:n] for row, n in zip(self.tokens, self.prompt_lengths.tolist(), strict=True)]
 
     def responses(self) -> list[Tensor]:
-        """Return the response ids of every row, unpadded, EOS included."""
+        """Return the response ids of every row, unpadded, EOS included.
+
+        In a conversation these are all ids from the first action to the last.
+        """
+        return self._from_first_to_last_action(self.tokens)
+
+    def responses_are_actions(self) -> list[Tensor]:
+        """Return for every token of `responses` whether the agent chose it, bool."""
+        return self._from_first_to_last_action(self.is_action)
+
+    def _from_first_to_last_action(self, field: Tensor) -> list[Tensor]:
         bounds = zip(self.prompt_lengths.tolist(), self.lengths.tolist(), strict=True)
-        return [row[a:b] for row, (a, b) in zip(self.tokens, bounds, strict=True)]
+        return [row[a:b] for row, (a, b) in zip(field, bounds, strict=True)]
 
     def replace(self, **changes: object) -> Rollout:
         """Return a copy with some fields exchanged."""

@@ -64,7 +64,7 @@ class DecodedText(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     def _texts(self) -> dict[str, str]:
         mdp = token_mdp(self.env)
-        return texts(mdp.task, mdp.tokens[0, : mdp.prompt_lengths[0]], mdp.response(0))
+        return texts(mdp.task, mdp.tokens[0, : mdp.prompt_lengths[0]], mdp.history(0))
 
 
 class VectorDecodedText(VectorBase, RecordConstructorArgs):
@@ -121,10 +121,10 @@ class VectorDecodedText(VectorBase, RecordConstructorArgs):
         mdp, rows = token_mdp(self.env), split_info(info, self.num_envs)
         for number, row in enumerate(rows):
             if "final_info" in row:
-                row["final_info"] |= texts(mdp.task, *row_text(mdp, number, row))
+                row["final_info"] |= texts(mdp.task, *row_text(mdp, number, row)[:2])
             if row:
                 prompt = mdp.tokens[number, : mdp.prompt_lengths[number]]
-                row |= texts(mdp.task, prompt, mdp.response(number))
+                row |= texts(mdp.task, prompt, mdp.history(number))
         return join_info(rows, tensors)
 
 

@@ -165,7 +165,7 @@ def length_penalty(coef: float, free_tokens: int) -> RewardTerm:
     def tokens(prompt: Tensor, response: Tensor) -> Tensor:
         return length_terms(response, coef, free_tokens)
 
-    return token_term("length", tokens)
+    return token_term("length", tokens, own_only=True)
 
 
 def overlong_penalty(
@@ -188,7 +188,7 @@ def overlong_penalty(
     def tokens(prompt: Tensor, response: Tensor) -> Tensor:
         return overlong_terms(response, coef, limit, cache_tokens)
 
-    return token_term("overlong", tokens)
+    return token_term("overlong", tokens, own_only=True)
 
 
 def length_terms(response: Tensor, coef: float, free_tokens: int) -> Tensor:

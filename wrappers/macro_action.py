@@ -36,7 +36,7 @@ class MacroAction(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """
 
     def __init__(
-        self, env: gym.Env[Any, Any], n: int | None = None, boundary: Boundary | None = None
+        self, env: gym.Env[Any, Any], n: int | None = None, boundary: Boundary | str | None = None
     ) -> None:
         """Wrap an environment.
 
@@ -44,8 +44,8 @@ class MacroAction(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             env: an ``RLHF-v0`` whose steps are single tokens.
             n: tokens per action, >= 1.
             boundary: ``f(prefix_ids, task) -> bool``, True if an action ends after the last token
-                of ``prefix_ids``, the response so far; or a `wrappers.boundaries.StateBoundary`.
-                `wrappers.boundaries` has some.
+                of ``prefix_ids``, the response so far; or a `wrappers.boundaries.StateBoundary`;
+                or "turn", the task's end-of-turn token. `wrappers.boundaries` has some.
 
         Raises:
             ValueError: unless exactly one of ``n`` and ``boundary`` is given and usable, or if
@@ -86,7 +86,10 @@ class VectorMacroAction(VectorBase, RecordConstructorArgs):
     """
 
     def __init__(
-        self, env: VectorEnv[Any, Any, Any], n: int | None = None, boundary: Boundary | None = None
+        self,
+        env: VectorEnv[Any, Any, Any],
+        n: int | None = None,
+        boundary: Boundary | str | None = None,
     ) -> None:
         """Wrap a vector environment.
 
@@ -94,7 +97,8 @@ class VectorMacroAction(VectorBase, RecordConstructorArgs):
             env: ``gym.make_vec("RLHF-v0")`` whose steps are single tokens.
             n: tokens per action, >= 1.
             boundary: ``f(prefix_ids, task) -> bool``, True if an action ends after the last token
-                of ``prefix_ids``, the response so far; or a `wrappers.boundaries.StateBoundary`.
+                of ``prefix_ids``, the response so far; or a `wrappers.boundaries.StateBoundary`;
+                or "turn", the task's end-of-turn token.
 
         Raises:
             ValueError: unless exactly one of ``n`` and ``boundary`` is given and usable, or if

@@ -16,7 +16,7 @@ from wrappers.recording.episode import Episode, append_episode, read_episodes
 from wrappers.recording.recorder import EpisodeRecorder, action_logprob, rollout_episodes
 from wrappers.recording.replay import replay
 from wrappers.stack.order import TOKEN_STEPS, check_order, token_mdp
-from wrappers.stack.rows import row_text, split_info, step_info
+from wrappers.stack.rows import open_text, row_text, split_info, step_info
 from wrappers.stack.vector_base import VectorBase
 
 __all__ = ["Episode", "RecordEpisodes", "VectorRecordEpisodes", "read_episodes", "replay"]
@@ -70,8 +70,7 @@ class RecordEpisodes(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._recorder.record(float(reward), info, action_logprob(action))
         if terminated or truncated:
             mdp = token_mdp(self.env)
-            prompt = mdp.tokens[0, : mdp.prompt_lengths[0]]
-            episode = self._recorder.episode(mdp.task, prompt, mdp.response(0), terminated)
+            episode = self._recorder.episode(mdp.task, open_text(mdp, 0), terminated)
             append_episode(self.path, episode)
         return observation, float(reward), terminated, truncated, info
 
@@ -146,8 +145,8 @@ class VectorRecordEpisodes(VectorBase, RecordConstructorArgs):
             if own is not None:
                 recorder.record(float(rewards[row]), own, logprobs[row])
             if terminated[row] or truncated[row]:
-                prompt, response = row_text(mdp, row, rows[row])
-                episode = recorder.episode(mdp.task, prompt, response, bool(terminated[row]))
+                text = row_text(mdp, row, rows[row])
+                episode = recorder.episode(mdp.task, text, bool(terminated[row]))
                 append_episode(self.path, episode)
             # A row that took no step was reset instead.
             if (own is None and rows[row]) or "final_info" in rows[row]:

@@ -88,7 +88,7 @@ def repetition_penalty(coef: float, n: int) -> RewardTerm:
     def tokens(prompt: Tensor, response: Tensor) -> Tensor:
         return repetition_terms(response, coef, n)
 
-    return token_term("repetition", tokens)
+    return token_term("repetition", tokens, own_only=True)
 
 
 def repetition_terms(response: Tensor, coef: float, n: int) -> Tensor:

@@ -9,6 +9,7 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from rlhf_env.mdp.mdp import TokenMDP
 from rlhf_env.rollout import Rollout
 from wrappers.macro.action_space import macro_space
 from wrappers.macro.span import Span
@@ -56,6 +57,7 @@ class SequenceBandit(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         Raises:
             ValueError: if the action is not in the action space; nothing has changed then.
         """
+        check_steps(token_mdp(self.env))
         observation, reward, _, _, info = take_tokens(
             self.env, action, self.span.size, self.span.are_over
         )
@@ -106,6 +108,7 @@ class VectorSequenceBandit(VectorBase, RecordConstructorArgs):
         Raises:
             ValueError: if an action is not in the action space; no row has changed then.
         """
+        check_steps(token_mdp(self.env))
         return take_rows(self.env, actions, self.span.size, self.span.are_over)
 
     def rollout(self, rollout: Rollout) -> Rollout:
@@ -126,4 +129,18 @@ def whole_response(env: Any) -> Span:
             'SequenceBandit has no next state to bootstrap from, got length_limit="bootstrap"; '
             'use "score" or "penalize", or MacroAction'
         )
-    return Span(size=mdp.max_new_tokens)
+    return Span(size=mdp.max_new_tokens, crosses_turns=True)
+
+
+def check_steps(mdp: TokenMDP) -> None:
+    """Refuse to step where an action would have to be chosen before it is known what to answer.
+
+    Raises:
+        ValueError: in a conversation.
+    """
+    if mdp.dialogue is not None:
+        raise ValueError(
+            "SequenceBandit cannot be stepped in a conversation: the agent's later turns answer "
+            'what the environment says meanwhile; use MacroAction(boundary="turn"), or let a '
+            "Policy's episodes be decoded, where a conversation is one decision"
+        )

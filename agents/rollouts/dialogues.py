@@ -9,7 +9,6 @@ from torch import Tensor
 from agents.policy import Policy
 from agents.rollouts.sampling_plan import SamplingPlan
 from rlhf_env.mdp.dialogue import Dialogue
-from rlhf_env.mdp.transition import ends_text
 from rlhf_env.vector_env import RLHFVectorEnv
 
 
@@ -72,9 +71,4 @@ def _take(dialogue: Dialogue, episode: Tensor, chosen: Tensor) -> Tensor:
     rows = torch.zeros(len(dialogue.texts), dtype=torch.bool, device=chosen.device)
     tokens = torch.zeros(len(rows), dtype=torch.int64, device=chosen.device)
     rows[episode], tokens[episode] = True, chosen
-    answers = dialogue.answers(tokens, rows)
-    dialogue.add(tokens, rows, answers)
-    is_over = ends_text(tokens, dialogue.task)
-    if answers:
-        is_over[list(answers)] = False
-    return (is_over | (dialogue.actions == dialogue.max_new_tokens))[episode]
+    return dialogue.take(tokens, rows)[episode]

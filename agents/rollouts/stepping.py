@@ -75,7 +75,6 @@ class RolloutRecorder:
         first = checked_actions(answer, space, self.envs.num_envs, one_token_too=may_repeat)
         if first[0].ndim > 1 or not may_repeat:
             return first
-        episode = np.where(self.is_active, self.episode, 0)
         mdp = self.base.mdp
         ends = (mdp.lengths + mdp.max_new_tokens - mdp.response_lengths).cpu().numpy()
         return ask_again(agent, self.observation, first, self._tokens_per_action(), task, ends)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,11 @@ from rlhf_env.exact.prompt import chosen_prompt
 from rlhf_env.exact.response_tree import check_enumerable, prefixes
 from rlhf_env.rewards.protocol import Reward, as_scores, reward_name
 from rlhf_env.task import Task
+
+if TYPE_CHECKING:
+    from rlhf_env.exact.dialogue_tree import DialogueTree
+
+    StateTree: TypeAlias = "EnumeratedTask | DialogueTree"
 
 _MAX_BATCH_ELEMENTS = 1 << 22
 _MAX_BATCH_ROWS = 4096
@@ -72,6 +77,23 @@ class EnumeratedTask:
         ends = np.cumsum([0, *(len(level) for level in self.tokens[:-1])]).tolist()
         return [slice(start, stop) for start, stop in itertools.pairwise(ends)]
 
+    def action_values(self, level: int, scores: Array, values: Array, gamma: float) -> Array:
+        """Return Q of every token in the states of a depth, [n, V].
+
+        Args:
+            level: the depth.
+            scores: [R] what finishing pays.
+            values: [S] of the states of later depths.
+            gamma: discount per token.
+        """
+        states = self.levels[level]
+        q = np.empty((states.stop - states.start, self.vocab_size))
+        q[:, self.eos_id] = scores[states]
+        is_last = level + 1 == len(self.levels)
+        following = scores[self.num_states :] if is_last else gamma * values[self.levels[level + 1]]
+        q[:, self.continuing] = following.reshape(len(q), -1)
+        return q
+
     @property
     def num_states(self) -> int:
         """S, the number of decision states."""
@@ -101,8 +123,14 @@ def enumerate_task(task: Task, prompt_index: int | None) -> EnumeratedTask:
     """Return all states, responses and scores of one prompt of a task.
 
     Raises:
-        ValueError: if there are more than a million responses, or the prompt is not given.
+        ValueError: if there are more than a million responses, the task is a conversation, or the
+            prompt is not given.
     """
+    if task.respond is not None:
+        raise ValueError(
+            f"task {task.name!r} is a conversation, whose episodes are not its responses alone; "
+            "rlhf_env.exact.solve and evaluate take it"
+        )
     check_enumerable(task.vocab_size, task.max_new_tokens)
     prompt = task.prompts[chosen_prompt(task, prompt_index)]
     continuing = [token for token in range(task.vocab_size) if token != task.eos_id]
@@ -118,11 +146,11 @@ def enumerate_task(task: Task, prompt_index: int | None) -> EnumeratedTask:
         eos_id=task.eos_id,
         continuing=continuing,
         tokens=tokens,
-        scores=_scores(task.reward, prompt, responses),
+        scores=response_scores(task.reward, prompt, responses),
     )
 
 
-def model_logprobs(tree: EnumeratedTask, model: nn.Module) -> Array:
+def model_logprobs(tree: StateTree, model: nn.Module) -> Array:
     """Return [S, V] log-probabilities of the next token by a causal language model."""
     found = []
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
@@ -136,7 +164,7 @@ def model_logprobs(tree: EnumeratedTask, model: nn.Module) -> Array:
     return torch.cat(found).numpy()
 
 
-def agent_logprobs(tree: EnumeratedTask, agent: TokenProbabilities) -> Array:
+def agent_logprobs(tree: StateTree, agent: TokenProbabilities) -> Array:
     """Return [S, V] log-probabilities of the next token by an agent."""
     with torch.no_grad():
         answers = [agent.token_probabilities(*batch).double().cpu() for batch in tree.batches()]
@@ -144,7 +172,7 @@ def agent_logprobs(tree: EnumeratedTask, agent: TokenProbabilities) -> Array:
 
 
 def function_logprobs(
-    tree: EnumeratedTask, policy: Callable[[tuple[int, ...]], Sequence[float]]
+    tree: StateTree, policy: Callable[[tuple[int, ...]], Sequence[float]]
 ) -> Array:
     """Return [S, V] log-probabilities of the next token by a function of the prefix."""
     probabilities = np.empty((tree.num_states, tree.vocab_size))
@@ -159,7 +187,7 @@ def function_logprobs(
     return _checked_log(tree, probabilities)
 
 
-def _checked_log(tree: EnumeratedTask, probabilities: Array) -> Array:
+def _checked_log(tree: StateTree, probabilities: Array) -> Array:
     wrong_sum = ~(np.abs(probabilities.sum(axis=1) - 1.0) <= 1e-4)
     wrong = np.flatnonzero(wrong_sum | ~(probabilities >= 0.0).all(axis=1))
     if len(wrong):
@@ -171,7 +199,8 @@ def _checked_log(tree: EnumeratedTask, probabilities: Array) -> Array:
         return np.log(probabilities)
 
 
-def _scores(reward: Reward, prompt: Tensor, responses: list[Tensor]) -> Array:
+def response_scores(reward: Reward, prompt: Tensor, responses: list[Tensor]) -> Array:
+    """Return the scores of some responses to one prompt, [R] float64."""
     found = []
     for start in range(0, len(responses), _MAX_BATCH_ROWS):
         batch = responses[start : start + _MAX_BATCH_ROWS]

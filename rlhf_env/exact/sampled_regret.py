@@ -78,7 +78,11 @@ class _Steps:
         self.prompts = [tuple(prompt.tolist()) for prompt in rollout.prompts()]
         rows, columns = self.is_action.nonzero().unbind(1)
         self.rows: NDArray[np.int64] = rows.numpy()
-        self.times: NDArray[np.int64] = (columns - self.prompt_lengths[rows]).numpy()
+        # How much was said before each decision, and how many decisions; in a conversation the
+        # environment's part makes the difference.
+        self.said: NDArray[np.int64] = (columns - self.prompt_lengths[rows]).numpy()
+        count = self.is_action.long().cumsum(dim=1) - 1
+        self.times: NDArray[np.int64] = count[rows, columns].numpy()
         self.responses = [response.cpu() for response in rollout.responses()]
 
     def __len__(self) -> int:
@@ -87,7 +91,7 @@ class _Steps:
     def prefixes(self) -> list[tuple[int, ...]]:
         """Return the tokens of the response before each decision."""
         texts = [tuple(response.tolist()) for response in self.responses]
-        return [texts[row][:time] for row, time in zip(self.rows, self.times, strict=True)]
+        return [texts[row][:said] for row, said in zip(self.rows, self.said, strict=True)]
 
 
 def _optimal_logprobs(task: Task, steps: _Steps, kl_coef: float, gamma: float) -> Array:
@@ -169,14 +173,16 @@ def _of_array(task: Task, policy: Array | Tensor, prompt_index: int) -> StatePol
 def _of_agent(agent: TokenProbabilities, steps: _Steps, vocab_size: int) -> Array:
     """Ask an agent after one more token of all episodes at a time, which a cache makes cheap."""
     found = np.empty((len(steps), vocab_size))
-    ends = torch.from_numpy(np.bincount(steps.rows)) - 1
+    said = torch.zeros(len(steps.tokens), dtype=torch.int64)
     for time in range(int(steps.times.max()) + 1):
-        lengths = steps.prompt_lengths + ends.clamp(max=time)
+        # An episode that is over stays at its last decision.
+        deciding = steps.times == time
+        said[steps.rows[deciding]] = torch.from_numpy(steps.said[deciding])
+        lengths = steps.prompt_lengths + said
         with torch.no_grad():
             answer = agent.token_probabilities(steps.tokens, lengths).double().cpu().numpy()
-        now = steps.times == time
         with np.errstate(divide="ignore"):
-            found[now] = np.log(answer[steps.rows[now]])
+            found[deciding] = np.log(answer[steps.rows[deciding]])
     return found
 
 

@@ -2,7 +2,9 @@
 
 Tasks whose score and reference are functions of a state are solved by dynamic programming at any
 horizon (`rlhf_env.exact.by_state`); all others, and policies that see the whole prefix, by
-enumeration.
+enumeration. Conversations are enumerated with chance nodes, V(h) = beta log Σ_a pi_ref(a|h)
+exp((r(h, a) + gamma E_o V(h, a, o)) / beta), where o is what the environment says; a prefix is then
+all that was said since the prompt.
 
 The return of an episode is Σ_t gamma^t (r_t − beta · KL_t): r_t is the response's score at the step
 that ends it and 0 before, and KL_t = KL(pi(.|s_t) || pi_ref(.|s_t)). A response that reaches the
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +29,8 @@ from rlhf_env.exact.by_state import (
     state_problem,
     state_rows,
 )
+from rlhf_env.exact.dialogue_tree import enumerate_dialogue
 from rlhf_env.exact.enumerated import (
-    EnumeratedTask,
     TokenProbabilities,
     agent_logprobs,
     enumerate_task,
@@ -36,6 +39,9 @@ from rlhf_env.exact.enumerated import (
 )
 from rlhf_env.exact.response_tree import check_enumerable
 from rlhf_env.task import Task
+
+if TYPE_CHECKING:
+    from rlhf_env.exact.enumerated import StateTree
 
 __all__ = ["Evaluation", "Prefix", "Solution", "TokenProbabilities", "evaluate", "solve"]
 
@@ -98,7 +104,7 @@ def solve(
     check_coefficients(kl_coef, gamma)
     if (problem := state_problem(task, prompt_index)) is not None:
         return _solution_by_state(problem, kl_coef, gamma)
-    tree = enumerate_task(task, prompt_index)
+    tree = _tree(task, prompt_index)
     ref_logprobs = model_logprobs(tree, task.reference)
     logprobs = np.empty_like(ref_logprobs)
 
@@ -149,7 +155,7 @@ def evaluate(
             values, reward, kl = evaluate_by_state(problem, rows, kl_coef, gamma)
             return Evaluation(objective=values[()], reward=reward, kl=kl, values=values)
         _check_prefix_policy(task)
-    tree = enumerate_task(task, prompt_index)
+    tree = _tree(task, prompt_index)
     ref_logprobs = model_logprobs(tree, task.reference)
     logprobs = policy_logprobs(tree, policy)
     penalties = kl_coef * state_kl(logprobs, ref_logprobs) if kl_coef > 0 else None
@@ -178,7 +184,7 @@ def _check_prefix_policy(task: Task) -> None:
         ) from None
 
 
-def policy_logprobs(tree: EnumeratedTask, policy: Policy) -> Array:
+def policy_logprobs(tree: StateTree, policy: Policy) -> Array:
     """Return [S, V] log-probabilities of the next token in every state, by any kind of policy.
 
     Raises:
@@ -199,30 +205,31 @@ def policy_logprobs(tree: EnumeratedTask, policy: Policy) -> Array:
     )
 
 
+def _tree(task: Task, prompt_index: int | None) -> StateTree:
+    if task.respond is None:
+        return enumerate_task(task, prompt_index)
+    return enumerate_dialogue(task, prompt_index)
+
+
 def _back_up(
-    tree: EnumeratedTask, scores: Array, gamma: float, value: Callable[[slice, Array], Array]
+    tree: StateTree, scores: Array, gamma: float, value: Callable[[slice, Array], Array]
 ) -> Array:
     """Return the values [S] of all states, from the last level of the tree to the root.
 
     Args:
         tree: what is enumerated.
-        scores: [R] what finishing pays, in the order of ``tree.responses``.
+        scores: what finishing pays, in the order of ``tree.scores``.
         gamma: discount per token.
         value: ``f(states, q [n, V]) -> [n]``, the value of some states given that of each token.
     """
     values = np.empty(tree.num_states)
-    following = scores[tree.num_states :]
-    for states in reversed(tree.levels):
-        q = np.empty((states.stop - states.start, tree.vocab_size))
-        q[:, tree.eos_id] = scores[states]
-        q[:, tree.continuing] = following.reshape(len(q), -1)
-        values[states] = value(states, q)
-        following = gamma * values[states]
+    for level, states in reversed(list(enumerate(tree.levels))):
+        values[states] = value(states, tree.action_values(level, scores, values, gamma))
     return values
 
 
 def _expected(
-    tree: EnumeratedTask,
+    tree: StateTree,
     logprobs: Array,
     scores: Array,
     *,
@@ -239,11 +246,11 @@ def _expected(
     return _back_up(tree, scores, gamma, mean)
 
 
-def _expected_reward(tree: EnumeratedTask, logprobs: Array) -> float:
+def _expected_reward(tree: StateTree, logprobs: Array) -> float:
     return float(_expected(tree, logprobs, tree.scores, gamma=1.0)[0])
 
 
-def _expected_kl(tree: EnumeratedTask, logprobs: Array, ref_logprobs: Array) -> float:
+def _expected_kl(tree: StateTree, logprobs: Array, ref_logprobs: Array) -> float:
     costs = -state_kl(logprobs, ref_logprobs)
     nothing = np.zeros_like(tree.scores)
     return float(_expected(tree, logprobs, nothing, gamma=1.0, penalties=costs)[0])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from rlhf_env.conversation import replies
+from rlhf_env.mdp.transition import ends_text
 from rlhf_env.task import Task
 
 
@@ -33,7 +36,8 @@ class Dialogue:
         # Of the episode before the present one, for rows that are reset in the step that ends it.
         self.former_is_action = self.is_action.clone()
         self.prompt_lengths, self.actions, self.turns, self.said = (count.clone() for _ in range(4))
-        self.generators: list[np.random.Generator | None] = [None] * len(texts)
+        self.generators = [np.random.default_rng(0)] * len(texts)
+        self._scripts: dict[int, list[Tensor | None]] = {}
 
     def start(self, row: int, prompt_length: int, generator: np.random.Generator) -> None:
         """Begin a conversation.
@@ -48,6 +52,16 @@ class Dialogue:
         self.prompt_lengths[row] = prompt_length
         self.actions[row] = self.turns[row] = self.said[row] = 0
         self.generators[row] = generator
+        self._scripts.pop(row, None)
+
+    def script(self, row: int, answers: Sequence[Tensor | None]) -> None:
+        """Let the environment say in a row what it once said; ``respond`` is not asked.
+
+        Args:
+            row: has just begun.
+            answers: after each turn, None where the episode ends; after the last of them it ends.
+        """
+        self._scripts[row] = list(answers)
 
     @property
     def lengths(self) -> Tensor:
@@ -73,24 +87,9 @@ class Dialogue:
         if self.task.max_turns is not None:
             asked &= self.turns + 1 < self.task.max_turns
         numbers = asked.nonzero().flatten().tolist()
-        if not numbers:
-            return {}
-        starts, ends = self.prompt_lengths.tolist(), self.lengths.tolist()
-        said = zip(
-            numbers,
-            replies(
-                self.task,
-                [self.texts[row, : starts[row]].clone() for row in numbers],
-                [
-                    torch.cat([self.texts[row, starts[row] : ends[row]], tokens[row : row + 1]])
-                    for row in numbers
-                ],
-                [self._generator(row) for row in numbers],
-                (self.task.max_environment_tokens - self.said[asked]).tolist(),
-            ),
-            strict=True,
-        )
-        return {row: ids.to(self.texts.device) for row, ids in said if ids is not None}
+        scripted = {row: self._scripted(row) for row in numbers if row in self._scripts}
+        said = scripted | self._asked([row for row in numbers if row not in scripted], tokens)
+        return {row: ids.to(self.texts.device) for row, ids in said.items() if ids is not None}
 
     def add(self, tokens: Tensor, rows: Tensor, answers: dict[int, Tensor]) -> None:
         """Append an action in some rows, and the answers to them.
@@ -110,7 +109,38 @@ class Dialogue:
             self.texts[row, end : end + len(ids)] = ids
             self.said[row] += len(ids)
 
-    def _generator(self, row: int) -> np.random.Generator:
-        generator = self.generators[row]
-        assert generator is not None, "the row has begun"
-        return generator
+    def take(self, tokens: Tensor, rows: Tensor) -> Tensor:
+        """Append an action in some rows, and what the environment says to it.
+
+        Args:
+            tokens: [N] the actions.
+            rows: [N] bool, the rows that take one.
+
+        Returns:
+            [N] bool, which of these conversations have ended.
+        """
+        answers = self.answers(tokens, rows)
+        self.add(tokens, rows, answers)
+        ended = ends_text(tokens, self.task)
+        if answers:
+            ended[list(answers)] = False
+        return rows & (ended | (self.actions == self.max_new_tokens))
+
+    def _asked(self, rows: list[int], tokens: Tensor) -> dict[int, Tensor | None]:
+        """Return what ``respond`` says to some rows after their actions."""
+        if not rows:
+            return {}
+        starts, ends = self.prompt_lengths.tolist(), self.lengths.tolist()
+        histories = [
+            torch.cat([self.texts[row, starts[row] : ends[row]], tokens[row : row + 1]])
+            for row in rows
+        ]
+        prompts = [self.texts[row, : starts[row]].clone() for row in rows]
+        rooms = (self.task.max_environment_tokens - self.said[rows]).tolist()
+        generators = [self.generators[row] for row in rows]
+        answers = replies(self.task, prompts, histories, generators, rooms)
+        return dict(zip(rows, answers, strict=True))
+
+    def _scripted(self, row: int) -> Tensor | None:
+        script, turn = self._scripts[row], int(self.turns[row])
+        return script[turn] if turn < len(script) else None

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlhf_env.mdp.dialogue import Dialogue
 from rlhf_env.mdp.mdp import TokenMDP
 
 # Rows decoded side by side; memory only, the responses do not depend on it.
@@ -30,10 +31,15 @@ def sample_reference(
     """
     uniforms = generator.random((len(prompts), mdp.max_new_tokens))
     draws = torch.from_numpy(uniforms).to(mdp.device)
+    talks = mdp.task.respond is not None
+    generators = generator.spawn(len(prompts)) if talks else []
     responses: list[Tensor] = []
     for start in range(0, len(prompts), _ROWS):
         rows = slice(start, start + _ROWS)
-        responses += _sample_rows(mdp, prompts[rows], draws[rows])
+        if talks:
+            responses += _sample_dialogues(mdp, prompts[rows], draws[rows], generators[rows])
+        else:
+            responses += _sample_rows(mdp, prompts[rows], draws[rows])
     mdp.reference.engine.reset_cache()
     return responses
 
@@ -55,6 +61,30 @@ def _sample_rows(mdp: TokenMDP, prompts: Sequence[Tensor], uniforms: Tensor) -> 
             break
     bounds = zip(starts.tolist(), lengths.tolist(), strict=True)
     return [row[start:end].clone() for row, (start, end) in zip(tokens, bounds, strict=True)]
+
+
+def _sample_dialogues(
+    mdp: TokenMDP,
+    prompts: Sequence[Tensor],
+    uniforms: Tensor,
+    generators: Sequence[np.random.Generator],
+) -> list[Tensor]:
+    """Return all that was said after each prompt, up to the last action."""
+    texts = torch.full((len(prompts), mdp.max_tokens), mdp.task.pad_id, device=mdp.device)
+    dialogue = Dialogue(mdp.task, mdp.max_new_tokens, texts)
+    for row, (prompt, generator) in enumerate(zip(prompts, generators, strict=True)):
+        texts[row, : len(prompt)] = prompt
+        dialogue.start(row, len(prompt), generator)
+    rows = torch.arange(len(texts), device=mdp.device)
+    is_open = torch.ones(len(texts), dtype=torch.bool, device=mdp.device)
+    while is_open.any():
+        logits = mdp.reference.engine.logits_view(texts, dialogue.lengths).double()
+        # A conversation that is over may have used up its numbers; what it draws is not used.
+        step = dialogue.actions.clamp(max=mdp.max_new_tokens - 1)
+        chosen = _drawn(logits / mdp.temperature, uniforms[rows, step])
+        is_open &= ~dialogue.take(chosen, is_open)
+    bounds = zip(dialogue.prompt_lengths.tolist(), dialogue.lengths.tolist(), strict=True)
+    return [row[start:end].clone() for row, (start, end) in zip(texts, bounds, strict=True)]
 
 
 def _drawn(logits: Tensor, uniforms: Tensor) -> Tensor:

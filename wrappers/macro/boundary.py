@@ -66,8 +66,10 @@ class ResponseBoundary:
         """Return after which tokens of finished episodes an action ends, [B, L] bool."""
         is_end = [
             bool(self.function(response[: t + 1].clone(), mdp.task))
-            for response in rollout.responses()
-            for t in range(len(response))
+            for response, own in zip(
+                rollout.responses(), rollout.responses_are_actions(), strict=True
+            )
+            for t in own.nonzero().flatten().tolist()
         ]
         ends = torch.zeros_like(rollout.is_action)
         ends[rollout.is_action] = torch.tensor(is_end, device=ends.device)

@@ -15,12 +15,13 @@ from rlhf_env.mdp.render import printable
 
 @dataclass(frozen=True, kw_only=True)
 class Episode:
-    """One finished episode; lists have an entry per response token."""
+    """One finished episode; lists have an entry per action."""
 
     prompt_ids: Sequence[int]
     """Token ids of the prompt."""
     response_ids: Sequence[int]
-    """Token ids of the response, EOS included where there is one."""
+    """Token ids of the response, EOS included where there is one; in a conversation with what the
+    environment said."""
     prompt: str
     """The prompt's text without special tokens."""
     text: str
@@ -36,7 +37,7 @@ class Episode:
     score: float
     """The reward model's score; 0 where a truncated episode has none."""
     finish_reason: str
-    """Either "eos" or "length"."""
+    """"eos", "environment" or "length"."""
     terminated: bool
     """False where the episode was truncated."""
     prompt_index: int
@@ -44,6 +45,8 @@ class Episode:
     seed: int | None
     """The last seed given to ``reset`` in this row, None if there was none; an episode without a
     seed of its own continues from there."""
+    is_action: Sequence[bool] | None = None
+    """In a conversation, which of ``response_ids`` the agent chose; None where it chose all."""
 
     def __str__(self) -> str:
         """Return prompt, response and score for a terminal, control characters escaped."""

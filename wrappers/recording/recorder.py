@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from torch import Tensor
+import torch
 
+from rlhf_env.mdp.transition import ends_text, finish_reasons
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 from wrappers.recording.episode import Episode
+from wrappers.stack.rows import Text
 
 
 class EpisodeRecorder:
@@ -39,8 +41,9 @@ class EpisodeRecorder:
         """
         self._steps.append({**info, "reward": reward, "logprob": logprob})
 
-    def episode(self, task: Task, prompt: Tensor, response: Tensor, terminated: bool) -> Episode:
+    def episode(self, task: Task, text: Text, terminated: bool) -> Episode:
         """Return the finished episode."""
+        prompt, response, is_action = text
         last = self._steps[-1]
         logprobs = [step["logprob"] for step in self._steps]
         return Episode(
@@ -60,6 +63,7 @@ class EpisodeRecorder:
             terminated=terminated,
             prompt_index=int(last["prompt_index"]),
             seed=self.seed,
+            is_action=None if is_action.all() else is_action.tolist(),
         )
 
 
@@ -75,9 +79,12 @@ def rollout_episodes(rollout: Rollout, task: Task) -> Iterator[Episode]:
         rollout: episodes with their rewards.
         task: decodes the ids.
     """
+    responses, are_actions = rollout.responses(), rollout.responses_are_actions()
+    last = rollout.tokens[rollout.last_action]
+    reasons = finish_reasons(last, torch.ones_like(last).bool(), ends_text(last, task), task)
     for row in range(len(rollout)):
         at = rollout.is_action[row]
-        response = rollout.tokens[row, at]
+        response, is_action = responses[row], are_actions[row]
         prompt = rollout.tokens[row, : int(rollout.prompt_lengths[row])]
         terms = {name: term[row, at].tolist() for name, term in rollout.reward_terms.items()}
         yield Episode(
@@ -90,8 +97,9 @@ def rollout_episodes(rollout: Rollout, task: Task) -> Iterator[Episode]:
             ref_logprobs=rollout.ref_logprobs[row, at].tolist(),
             logprobs=rollout.logprobs[row, at].tolist(),
             score=float(rollout.score[row]),
-            finish_reason="eos" if int(response[-1]) == task.eos_id else "length",
+            finish_reason=str(reasons[row]),
             terminated=bool(rollout.terminated[row]),
             prompt_index=int(rollout.prompt_index[row]),
             seed=None,
+            is_action=None if is_action.all() else is_action.tolist(),
         )

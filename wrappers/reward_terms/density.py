@@ -22,16 +22,17 @@ from wrappers.reward_terms.reward_term import Responses
 class ScoredPrefixes:
     """B responses, the score of each of their prefixes, and the reward of their end.
 
-    Index t - 1 of a [B, T] field belongs to the step that writes the response's t-th token.
+    Index t - 1 of a [B, T] field belongs to the step that writes the agent's t-th token. In a
+    conversation a prefix ends where the next token is chosen, after what the environment said.
     """
 
     phi: Tensor
     """[B, T + 1] prefix scores, phi[:, t] after t tokens; 0 beyond the response."""
     counts: Tensor
-    """[T] 1 ... T, the tokens of the response after each step."""
+    """[T] 1 ... T, the agent's tokens after each step."""
     starts: Tensor
-    """[B, T] the number of tokens before the action that wrote the t-th one; t − 1 where actions
-    are single tokens."""
+    """[B, T] the number of the agent's tokens before the action that wrote the t-th one; t − 1
+    where actions are single tokens."""
     is_last: Tensor
     """[B, T] bool, True at the last token of an action."""
     is_end: Tensor
@@ -60,8 +61,10 @@ class Density:
 def density_terms(density: Density, score_prefixes: PrefixScorer, given: Responses) -> Tensor:
     """Return the term of a density at each step of some responses, [B, T] float64 on the CPU."""
     scores = checked_prefix_scores(score_prefixes, given.prompts, given.responses)
-    phi = pad_sequence(scores, batch_first=True)
-    lengths = torch.tensor([len(ids) for ids in given.responses])[:, None]
+    owns = [is_action.cpu() for is_action in given.is_action]
+    at_states = [row[states_of(own)] for row, own in zip(scores, owns, strict=True)]
+    phi = pad_sequence(at_states, batch_first=True)
+    lengths = torch.stack([own.sum() for own in owns])[:, None]
     counts = torch.arange(1, phi.shape[1])
     starts = pad_sequence([row.cpu() for row in given.starts], batch_first=True)
     next_starts = torch.cat([starts[:, 1:], torch.full_like(starts[:, :1], -1)], dim=1)
@@ -81,7 +84,7 @@ def last_step_terms(density: Density, score_prefixes: PrefixScorer, given: Respo
 
     Prefixes are scored only where the density has a reward.
     """
-    lengths = torch.tensor([len(ids) for ids in given.responses])
+    lengths = torch.stack([is_action.sum().cpu() for is_action in given.is_action])
     due = (lengths % density.every == 0) | given.terminated
     last = torch.zeros(len(lengths), dtype=torch.float64)
     rows = due.nonzero().flatten().tolist()
@@ -89,6 +92,7 @@ def last_step_terms(density: Density, score_prefixes: PrefixScorer, given: Respo
         scored = Responses(
             prompts=[given.prompts[row] for row in rows],
             responses=[given.responses[row] for row in rows],
+            is_action=[given.is_action[row] for row in rows],
             starts=[given.starts[row] for row in rows],
             terminated=given.terminated[due],
             score_term=given.score_term[due],
@@ -106,6 +110,7 @@ def redistributed(density: Density, score_prefixes: PrefixScorer, rollout: Rollo
     given = Responses(
         prompts=rollout.prompts(),
         responses=rollout.responses(),
+        is_action=rollout.responses_are_actions(),
         starts=_starts(rollout),
         terminated=rollout.terminated,
         score_term=rollout.reward_terms["score"].double().sum(dim=1),
@@ -117,9 +122,20 @@ def redistributed(density: Density, score_prefixes: PrefixScorer, rollout: Rollo
     return rollout.with_term(density.name, term)
 
 
+def states_of(is_action: Tensor) -> Tensor:
+    """Return how much was said where each token was chosen, and at the end, [actions + 1].
+
+    Args:
+        is_action: [H] bool, the tokens that the agent chose of all that was said.
+    """
+    chosen_at = is_action.nonzero().flatten()
+    return torch.cat([chosen_at, chosen_at.new_tensor([len(is_action)])])
+
+
 def _starts(rollout: Rollout) -> list[Tensor]:
-    """Return for each response the number of its tokens before each token's decision."""
+    """Return for each response the number of its actions' tokens before each one's decision."""
     index = rollout.is_action.long().cumsum(dim=1) - 1
-    is_first = rollout.is_action & (rollout.decision != rollout.decision.roll(1, dims=1))
+    latest = rollout.decision.cummax(dim=1).values
+    is_first = rollout.is_action & (rollout.decision != latest.roll(1, dims=1))
     starts = torch.where(is_first, index, 0).cummax(dim=1).values
     return [row[is_action] for row, is_action in zip(starts, rollout.is_action, strict=True)]

@@ -20,10 +20,13 @@ class Responses:
     prompts: list[Tensor]
     """B prompts, token ids."""
     responses: list[Tensor]
-    """B responses, token ids, at least one each."""
+    """B responses, token ids, at least one each; in a conversation with what the environment said,
+    which the last entries may be."""
+    is_action: list[Tensor]
+    """B vectors [len] bool, the tokens that the agent chose."""
     starts: list[Tensor]
-    """B vectors [len]: the number of response tokens before the action that wrote each token. Only
-    the last entry counts where only the last step is asked for."""
+    """B vectors [actions]: how many actions' tokens came before the decision that each token of the
+    agent's belongs to. Only the last entry counts where only the last step is asked for."""
     terminated: Tensor
     """[B] bool, True where the last token terminates the episode."""
     score_term: Tensor

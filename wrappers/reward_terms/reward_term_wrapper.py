@@ -18,7 +18,7 @@ from wrappers.stack.order import (
     token_mdp,
     wrapper_name,
 )
-from wrappers.stack.rows import join_info, row_text, split_info, step_info
+from wrappers.stack.rows import join_info, open_text, row_text, split_info, step_info
 from wrappers.stack.vector_base import VectorBase
 
 
@@ -60,11 +60,12 @@ class RewardTermWrapper(gym.Wrapper[Any, Any, Any, Any]):
         mdp = token_mdp(self.env)
         start = int(mdp.response_lengths[0])
         observation, _, terminated, truncated, info = self.env.step(action)
-        terms, response = info["reward_terms"], mdp.response(0)
+        terms, text = info["reward_terms"], open_text(mdp, 0)
         responses = Responses(
-            prompts=[mdp.tokens[0, : mdp.prompt_lengths[0]]],
-            responses=[response],
-            starts=[torch.full((len(response),), start)],
+            prompts=[text.prompt],
+            responses=[text.response],
+            is_action=[text.is_action],
+            starts=[torch.full((int(text.is_action.sum()),), start)],
             terminated=torch.tensor([terminated]),
             score_term=torch.tensor([terms["score"]], dtype=torch.float64),
         )
@@ -130,11 +131,12 @@ class VectorRewardTermWrapper(VectorBase):
         texts = [row_text(mdp, row, rows[row]) for row in stepped]
         scores = [own["reward_terms"]["score"] for own in stepped.values()]
         responses = Responses(
-            prompts=[prompt for prompt, _ in texts],
-            responses=[response for _, response in texts],
+            prompts=[text.prompt for text in texts],
+            responses=[text.response for text in texts],
+            is_action=[text.is_action for text in texts],
             starts=[
-                torch.full((len(response),), starts[row])
-                for row, (_, response) in zip(stepped, texts, strict=True)
+                torch.full((int(text.is_action.sum()),), starts[row])
+                for row, text in zip(stepped, texts, strict=True)
             ],
             terminated=torch.as_tensor(terminated).cpu()[list(stepped)],
             score_term=torch.tensor(scores, dtype=torch.float64),

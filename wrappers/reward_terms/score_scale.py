@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rlhf_env.mdp.mdp import TokenMDP
 from rlhf_env.mdp.reference_responses import sample_reference
+from rlhf_env.mdp.transition import ends_text
 from rlhf_env.rewards.protocol import score
 from wrappers.reward_terms.prefix_scores import PrefixScorer
 
@@ -49,9 +50,9 @@ def measured_scale(mdp: TokenMDP, episodes: int, seed: int) -> ScoreScale:
     prompts = [task.prompts[index] for index in chosen]
     responses = sample_reference(mdp, prompts, generator)
     if mdp.options.length_limit == "bootstrap":
-        has_eos = [int(response[-1]) == task.eos_id for response in responses]
-        prompts = [row for row, kept in zip(prompts, has_eos, strict=True) if kept]
-        responses = [row for row, kept in zip(responses, has_eos, strict=True) if kept]
+        is_finished = [bool(ends_text(response[-1], task)) for response in responses]
+        prompts = [row for row, kept in zip(prompts, is_finished, strict=True) if kept]
+        responses = [row for row, kept in zip(responses, is_finished, strict=True) if kept]
     scores = score(task.reward, prompts, responses).double() if responses else None
     if scores is None or float(scores.std(correction=0)) == 0.0:
         raise ValueError(

@@ -17,7 +17,13 @@ from wrappers.reward_terms.reward_term import Responses, RewardTerm
 TokenTerms = Callable[[Tensor, Tensor], Tensor]
 
 
-def token_term(name: str, tokens: TokenTerms, last_token: TokenTerms | None = None) -> RewardTerm:
+def token_term(
+    name: str,
+    tokens: TokenTerms,
+    last_token: TokenTerms | None = None,
+    *,
+    own_only: bool = False,
+) -> RewardTerm:
     """Return a reward term that follows from the text so far.
 
     Args:
@@ -26,11 +32,13 @@ def token_term(name: str, tokens: TokenTerms, last_token: TokenTerms | None = No
             depend on later tokens, since a step does not know them.
         last_token: ``f(prompt, response) -> scalar``, the term at the last token, where that
             costs less than computing all of them.
+        own_only: in a conversation, show these functions the agent's tokens only; otherwise they
+            see all that was said up to the last action, and count at the agent's tokens.
     """
     return RewardTerm(
         name=name,
-        last_step=partial(_last_step, last_token or partial(_last, tokens)),
-        rollout=partial(_rollout, name, tokens),
+        last_step=partial(_last_step, last_token or partial(_last, tokens), own_only),
+        rollout=partial(_rollout, name, tokens, own_only),
     )
 
 
@@ -38,13 +46,27 @@ def _last(tokens: TokenTerms, prompt: Tensor, response: Tensor) -> Tensor:
     return tokens(prompt, response)[-1]
 
 
-def _last_step(last_token: TokenTerms, given: Responses) -> Tensor:
-    pairs = zip(given.prompts, given.responses, strict=True)
-    return torch.stack([last_token(prompt, response).cpu() for prompt, response in pairs])
+def _last_step(last_token: TokenTerms, own_only: bool, given: Responses) -> Tensor:
+    texts = zip(given.prompts, given.responses, given.is_action, strict=True)
+    return torch.stack(
+        [last_token(prompt, _shown(ids, own, own_only)).cpu() for prompt, ids, own in texts]
+    )
 
 
-def _rollout(name: str, tokens: TokenTerms, rollout: Rollout) -> Rollout:
-    pairs = zip(rollout.prompts(), rollout.responses(), strict=True)
+def _rollout(name: str, tokens: TokenTerms, own_only: bool, rollout: Rollout) -> Rollout:
+    found = []
+    for prompt, ids, own in zip(
+        rollout.prompts(), rollout.responses(), rollout.responses_are_actions(), strict=True
+    ):
+        terms = tokens(prompt, _shown(ids, own, own_only))
+        found.append(terms if own_only else terms[own.to(terms.device)])
     term = torch.zeros_like(rollout.rewards)
-    term[rollout.is_action] = torch.cat([tokens(*pair) for pair in pairs]).to(term)
+    term[rollout.is_action] = torch.cat(found).to(term)
     return rollout.with_term(name, term)
+
+
+def _shown(response: Tensor, is_action: Tensor, own_only: bool) -> Tensor:
+    """Return the part of what was said that a function of the text sees."""
+    if own_only:
+        return response[is_action]
+    return response[: int(is_action.nonzero()[-1]) + 1]

@@ -6,7 +6,7 @@ code.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -66,8 +66,30 @@ def step_info(row: dict[str, Any]) -> dict[str, Any] | None:
     return info if "reward_terms" in info else None
 
 
-def row_text(mdp: TokenMDP, row: int, info: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Return the prompt and the response that a row has just added a token to.
+class Text(NamedTuple):
+    """What was said in a row."""
+
+    prompt: Tensor
+    """[P] ids."""
+    response: Tensor
+    """[H] ids of all that was said since."""
+    is_action: Tensor
+    """[H] bool, the tokens that the agent chose; all of them but in a conversation."""
+
+    @property
+    def until_last_action(self) -> Tensor:
+        """The response without what the environment said after the last action."""
+        return self.response[: int(self.is_action.nonzero()[-1]) + 1]
+
+
+def open_text(mdp: TokenMDP, row: int) -> Text:
+    """Return the text that a row holds."""
+    prompt = mdp.tokens[row, : mdp.prompt_lengths[row]]
+    return Text(prompt, mdp.history(row), mdp.is_action(row))
+
+
+def row_text(mdp: TokenMDP, row: int, info: dict[str, Any]) -> Text:
+    """Return the text that a row has just added a token to.
 
     A row that was reset in the same step no longer holds them; its last observation does.
 
@@ -80,7 +102,7 @@ def row_text(mdp: TokenMDP, row: int, info: dict[str, Any]) -> tuple[Tensor, Ten
         ValueError: if the last observation holds no token ids.
     """
     if "final_info" not in info:
-        return mdp.tokens[row, : mdp.prompt_lengths[row]], mdp.response(row)
+        return open_text(mdp, row)
     last = info["final_obs"]
     if not isinstance(last, dict) or "input_ids" not in last:
         raise ValueError(
@@ -88,9 +110,13 @@ def row_text(mdp: TokenMDP, row: int, info: dict[str, Any]) -> tuple[Tensor, Ten
             'SAME_STEP, got one without "input_ids"; put wrappers that change observations outside'
         )
     end = int(last["attention_mask"].sum())
-    start = end - int(info["final_info"]["response_length"])
     ids = torch.as_tensor(last["input_ids"])
-    return ids[:start], ids[start:end]
+    if mdp.dialogue is not None:
+        is_action = mdp.dialogue.former_is_action[row].to(ids.device)
+        start = int(is_action.int().argmax())
+        return Text(ids[:start], ids[start:end], is_action[start:end])
+    start = end - int(info["final_info"]["response_length"])
+    return Text(ids[:start], ids[start:end], torch.ones(end - start, dtype=torch.bool))
 
 
 def _column(values: list[Any], first: Any, has_value: np.ndarray, tensors: bool) -> Any:
