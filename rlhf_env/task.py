@@ -80,7 +80,13 @@ class Task:
                 f"the tokenizer of task {self.name!r} has no end-of-sequence token; "
                 "set tokenizer.eos_token to the token that ends a response"
             )
-        check_conversation(self)
+        check_conversation(
+            self.respond,
+            end_of_turn_id=self.end_of_turn_id,
+            max_turns=self.max_turns,
+            max_environment_tokens=self.max_environment_tokens,
+            vocab_size=self.vocab_size,
+        )
         train, held_out = (
             encode_rows(read_prompt_rows(given, name), self.tokenizer, self.max_prompt_tokens)
             for name, given in (("prompts", self.prompts), ("eval_prompts", self.eval_prompts))

@@ -7,10 +7,8 @@ the environment answers by chance; the answers and their probabilities are those
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from rlhf_env.conversation import KnownRespond, checked_outcomes
 from rlhf_env.exact.enumerated import response_scores
 from rlhf_env.exact.prompt import chosen_prompt
 from rlhf_env.exact.response_tree import MAX_RESPONSES
+from rlhf_env.exact.state_tree import StateTree
 from rlhf_env.task import Task
 
 _BATCH_ROWS = 4096
@@ -48,7 +47,7 @@ class Level:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DialogueTree:
+class DialogueTree(StateTree):
     """One prompt of a conversation and everything that can follow it."""
 
     prompt: Tensor
@@ -62,20 +61,13 @@ class DialogueTree:
     scores: Array
     """[S, V] the score of the episode that ends with a token; 0 where none does."""
 
-    @cached_property
-    def levels(self) -> list[slice]:
-        """The numbers of the states of each level."""
-        ends = np.cumsum([0, *(len(level.histories) for level in self.tree)]).tolist()
-        return [slice(start, stop) for start, stop in itertools.pairwise(ends)]
-
     @property
-    def num_states(self) -> int:
-        """S, the number of states."""
-        return self.levels[-1].stop
+    def sizes(self) -> list[int]:
+        """The number of states after 0, 1, … actions."""
+        return [len(level.histories) for level in self.tree]
 
-    @cached_property
-    def states(self) -> list[History]:
-        """What was said in each state, in the order of their numbers."""
+    def listed(self) -> list[History]:
+        """Return what was said in each state, in the order of their numbers."""
         return [history for level in self.tree for history in level.histories]
 
     def action_values(self, level: int, scores: Array, values: Array, gamma: float) -> Array:

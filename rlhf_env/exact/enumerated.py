@@ -5,12 +5,10 @@ The recursions over these arrays are in `rlhf_env.exact`.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,13 +17,9 @@ from torch import Tensor, nn
 
 from rlhf_env.exact.prompt import chosen_prompt
 from rlhf_env.exact.response_tree import check_enumerable, prefixes
+from rlhf_env.exact.state_tree import StateTree
 from rlhf_env.rewards.protocol import Reward, as_scores, reward_name
 from rlhf_env.task import Task
-
-if TYPE_CHECKING:
-    from rlhf_env.exact.dialogue_tree import DialogueTree
-
-    StateTree: TypeAlias = "EnumeratedTask | DialogueTree"
 
 _MAX_BATCH_ELEMENTS = 1 << 22
 _MAX_BATCH_ROWS = 4096
@@ -51,7 +45,7 @@ class TokenProbabilities(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnumeratedTask:
+class EnumeratedTask(StateTree):
     """One prompt of a task and everything that can follow it.
 
     States are numbered as in `rlhf_env.exact.response_tree`. Responses are numbered so that state i
@@ -71,11 +65,10 @@ class EnumeratedTask:
     scores: Array
     """[R] the task's reward of every response."""
 
-    @cached_property
-    def levels(self) -> list[slice]:
-        """The numbers of the states of each depth 0 … T − 1."""
-        ends = np.cumsum([0, *(len(level) for level in self.tokens[:-1])]).tolist()
-        return [slice(start, stop) for start, stop in itertools.pairwise(ends)]
+    @property
+    def sizes(self) -> list[int]:
+        """The number of states of each depth 0 … T − 1."""
+        return [len(level) for level in self.tokens[:-1]]
 
     def action_values(self, level: int, scores: Array, values: Array, gamma: float) -> Array:
         """Return Q of every token in the states of a depth, [n, V].
@@ -94,14 +87,8 @@ class EnumeratedTask:
         q[:, self.continuing] = following.reshape(len(q), -1)
         return q
 
-    @property
-    def num_states(self) -> int:
-        """S, the number of decision states."""
-        return self.levels[-1].stop
-
-    @cached_property
-    def states(self) -> list[tuple[int, ...]]:
-        """The decision states in the order of their numbers."""
+    def listed(self) -> list[tuple[int, ...]]:
+        """Return the decision states in the order of their numbers."""
         return [tuple(row) for level in self.tokens[:-1] for row in level.tolist()]
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +37,8 @@ from rlhf_env.exact.enumerated import (
     model_logprobs,
 )
 from rlhf_env.exact.response_tree import check_enumerable
+from rlhf_env.exact.state_tree import StateTree
 from rlhf_env.task import Task
-
-if TYPE_CHECKING:
-    from rlhf_env.exact.enumerated import StateTree
 
 __all__ = ["Evaluation", "Prefix", "Solution", "TokenProbabilities", "evaluate", "solve"]
 

@@ -138,7 +138,15 @@ class Dialogue:
         prompts = [self.texts[row, : starts[row]].clone() for row in rows]
         rooms = (self.task.max_environment_tokens - self.said[rows]).tolist()
         generators = [self.generators[row] for row in rows]
-        answers = replies(self.task, prompts, histories, generators, rooms)
+        assert self.task.respond is not None, "there is a dialogue in conversations only"
+        answers = replies(
+            self.task.respond,
+            prompts,
+            histories,
+            generators,
+            rooms=rooms,
+            vocab_size=self.task.vocab_size,
+        )
         return dict(zip(rows, answers, strict=True))
 
     def _scripted(self, row: int) -> Tensor | None:

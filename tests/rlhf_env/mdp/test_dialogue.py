@@ -172,7 +172,7 @@ def test_a_failing_user_leaves_the_episode_as_it_was() -> None:
         ),
         ([torch.tensor([0.5])], "a vector of token ids or None, got torch.float32"),
         ([torch.tensor([40])], r"token ids in \[0, 32\), got 40 to 40"),
-        ([torch.full((41,), 9)], "said 41 tokens where max_environment_tokens = 40 leaves 40"),
+        ([torch.full((41,), 9)], "said 41 tokens where max_environment_tokens leaves 40"),
     ],
 )
 def test_answers_that_cannot_be_used(answers: list[Any], message: str) -> None:
