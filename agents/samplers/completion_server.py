@@ -9,7 +9,7 @@ from typing import Any
 
 from agents.samplers.protocol import Completion, SamplerError, SamplingRequest
 from agents.samplers.wire_formats import FORMATS, Answer
-from rlhf_env.checks import check_choice, check_count, check_number, check_positive
+from rlhf_env.checks import check_choice, check_count, check_positive
 from rlhf_env.extras import importing
 
 Refresh = Callable[[Any, int], int | None]
@@ -98,7 +98,6 @@ class CompletionServer:
         """
         import httpx2 as httpx
 
-        check_number("temperature", request.temperature, minimum=0.0)
         if self.engine == "vllm" and request.temperature != 1.0 and not self.processed_logprobs:
             raise ValueError(
                 "vLLM's log-probabilities are by default those before the temperature, got "
@@ -115,7 +114,8 @@ class CompletionServer:
                 ]
                 return [each.result() for each in asked]
             finally:
-                pool.shutdown(cancel_futures=True)
+                # Whoever interrupts does not wait for the server; a closed client ends the rest.
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _one(self, client: Any, request: SamplingRequest, episode: int) -> Completion:
         format_ = FORMATS[self.engine]

@@ -30,11 +30,11 @@ def served() -> Iterator[str]:
 
 def begin(url: str, name: str) -> None:
     """Let a server have a model's first weights: the reference of "toy15", or a tiny "gpt2"."""
-    httpx.post(f"{url}/begin", json={"name": name}).raise_for_status()
+    httpx.post(f"{url}/begin", json={"name": name}, timeout=60).raise_for_status()
 
 
 def serve_weights(url: str, model: nn.Module, folder: Path) -> None:
     """Let a server take over a model's weights."""
     path = folder / "weights.safetensors"
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
-    httpx.post(f"{url}/load", json={"path": str(path)}).raise_for_status()
+    httpx.post(f"{url}/load", json={"path": str(path)}, timeout=60).raise_for_status()
