@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -291,8 +291,14 @@ class Agent:
         with self._one_thread():
             save_checkpoint(self, Path(path))
 
-    def export(self, folder: str | Path, *, adapter: bool = False) -> None:
-        """Write an ordinary Hugging Face model folder, tokenizer included.
+    def export(
+        self,
+        folder: str | Path,
+        *,
+        adapter: bool = False,
+        figures: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write an ordinary Hugging Face model folder: tokenizer, generation settings, README.md.
 
         Of several processes all must call it, and the first writes.
 
@@ -300,6 +306,7 @@ class Agent:
             folder: new or empty.
             adapter: write the adapter of ``lora_rank`` alone, as peft reads it; else it is added
                 to the weights.
+            figures: shown in README.md, such as what `evaluate` returned; none by default.
 
         Raises:
             ValueError: if the folder is taken, the policy is not a Hugging Face model, or there is
@@ -307,7 +314,7 @@ class Agent:
         """
         with self._one_thread():
             write = export_adapter if adapter else export_model
-            on_first(lambda: write(self, Path(folder)))
+            on_first(lambda: write(self, Path(folder), figures or {}))
 
     def restore(self, path: str | Path) -> None:
         """Restore the state that `save` wrote, under the same settings.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -17,11 +17,13 @@ from agents.config import AgentConfig
 from agents.policy import Policy
 from agents.training.checkpoint_files import save_tensors
 from agents.training.lora import merged
+from agents.training.model_card import generation_config, model_card
 from rlhf_env.extras import importing
 from rlhf_env.vector_env import RLHFVectorEnv
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+CARD = "README.md"
 
 
 class ExportedAgent(Protocol):
@@ -30,17 +32,26 @@ class ExportedAgent(Protocol):
     config: AgentConfig
     policy: Policy
     base: RLHFVectorEnv
+    updates: int
+    episodes: int
+
+    @property
+    def kl_coef(self) -> float:
+        """Beta of the next rollout."""
+        ...
 
 
-def export_model(agent: ExportedAgent, folder: Path) -> None:
+def export_model(agent: ExportedAgent, folder: Path, figures: Mapping[str, float]) -> None:
     """Write the policy with its tokenizer as a folder that ``from_pretrained`` reads.
 
-    Adapters are added to the weights; the value head is left out. The folder appears only once it
-    is complete.
+    Adapters are added to the weights; the value head is left out. ``generation_config.json`` lets
+    ``generate`` draw as the agent does, and README.md says what it is. The folder appears only
+    once it is complete.
 
     Args:
         agent: whose policy is a Hugging Face model.
         folder: new or empty.
+        figures: measured ones, for README.md.
 
     Raises:
         ValueError: if the policy is another model, or the folder is taken.
@@ -51,12 +62,15 @@ def export_model(agent: ExportedAgent, folder: Path) -> None:
 
     def write(target: Path) -> None:
         plain.save_pretrained(target)
+        generation_config(agent).save_pretrained(target)
         _save_tokenizer(agent, target)
+        card = model_card(agent, figures)
+        (target / CARD).write_text(card, encoding="utf-8")
 
     _write_folder(folder, write)
 
 
-def export_adapter(agent: ExportedAgent, folder: Path) -> None:
+def export_adapter(agent: ExportedAgent, folder: Path, figures: Mapping[str, float]) -> None:
     """Write the adapter alone, with its tokenizer, as ``peft.PeftModel.from_pretrained`` reads it.
 
     Its base model is the task's reference.
@@ -64,6 +78,7 @@ def export_adapter(agent: ExportedAgent, folder: Path) -> None:
     Args:
         agent: trained with ``lora_rank``.
         folder: new or empty.
+        figures: measured ones, for README.md.
 
     Raises:
         ValueError: if the agent has no adapter, or the folder is taken.
@@ -87,7 +102,10 @@ def export_adapter(agent: ExportedAgent, folder: Path) -> None:
     def write(target: Path) -> None:
         config.save_pretrained(target)
         save_tensors(prefixed, target / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+        generation_config(agent).save_pretrained(target)
         _save_tokenizer(agent, target)
+        card = model_card(agent, figures, adapter=True)
+        (target / CARD).write_text(card, encoding="utf-8")
 
     _write_folder(folder, write)
 

@@ -6,6 +6,7 @@ from rich.console import Console
 from torch import Tensor
 
 from agents import Agent
+from agents.training.run_log import METRICS, read_metrics
 from rlhf_env import Task
 from rlhf_env.defaults import MAX_NEW_TOKENS, MAX_PROMPT_TOKENS
 from studies.evaluation.loading import check_code, load_agent, load_task, read_source
@@ -32,11 +33,26 @@ def run(settings: Export) -> None:
             f"the folder must hold an agent that trained a policy, got {saved.folder} of "
             f"{saved.agent}, which chooses among responses of the reference"
         )
-    agent.export(settings.out, adapter=settings.adapter)
+    agent.export(settings.out, adapter=settings.adapter, figures=_figures(saved, agent.updates))
     console = Console(highlight=False, soft_wrap=True)
     kind = "adapter" if settings.adapter else "model"
     updates = f"{agent.updates:,} update" + ("" if agent.updates == 1 else "s")
     console.print(f"{kind} after {updates} in {settings.out}", markup=False)
+
+
+def _figures(saved: Saved, updates: int) -> dict[str, float]:
+    """Return what the run's log says of the update that is exported."""
+    for folder in (saved.folder, *saved.folder.parents[:3]):
+        if (folder / METRICS).is_file():
+            rows = read_metrics(folder / METRICS)
+            return {
+                name: float(value)
+                for row in rows
+                if row["update"] == updates
+                for name, value in row.items()
+                if isinstance(value, int | float)
+            }
+    return {}
 
 
 def _task(saved: Saved, settings: Export) -> Task:
