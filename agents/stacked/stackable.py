@@ -143,6 +143,8 @@ def _of_module(module: nn.Module) -> str:
 
 def _of_envs(agent: Agent) -> str | None:
     base, task = agent.base, agent.base.task
+    if task.respond is not None:
+        return "the task is a conversation"
     if rollout_transforms(agent.envs) is None:
         return "a wrapper can only be stepped"
     if base.mdp.options.policy is not None or base.mdp.options.kl_penalty != "reference":

@@ -151,6 +151,8 @@ def _reference_objective(task: Task, kl_coef: float) -> float:
 
 def is_enumerable(task: Task) -> bool:
     """Return True where all responses can be listed."""
+    if task.respond is not None:
+        return False
     try:
         check_enumerable(task.vocab_size, task.max_new_tokens)
     except ValueError:
