@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -41,20 +41,28 @@ class Plan:
         return "; ".join(parts)
 
 
-def plan_batches(runs: Sequence[RunSettings], jobs: int) -> Plan:
+def kinds_of(runs: Iterable[RunSettings]) -> list[list[RunSettings]]:
+    """Return the runs that could train together, by kind."""
+    kinds: dict[tuple[Any, ...], list[RunSettings]] = {}
+    for run in runs:
+        kinds.setdefault(_kind(run), []).append(run)
+    return list(kinds.values())
+
+
+def plan_batches(
+    runs: Sequence[RunSettings], jobs: int, why: Callable[[RunSettings], str | None]
+) -> Plan:
     """Return which runs train together.
 
     Args:
         runs: what is to be run.
         jobs: processes among which they are divided.
+        why: `why_alone` of the first run of each kind that has several.
     """
-    kinds: dict[tuple[Any, ...], list[RunSettings]] = {}
-    for run in runs:
-        kinds.setdefault(_kind(run), []).append(run)
     reasons: Counter[str] = Counter()
     found: list[tuple[RunSettings, ...]] = []
-    for alike in kinds.values():
-        reason = why_alone(alike[0]) if len(alike) > 1 else None
+    for alike in kinds_of(runs):
+        reason = why(alike[0]) if len(alike) > 1 else None
         if reason is not None:
             reasons[reason] += len(alike)
         found += _divided(alike, 1 if reason is not None else _size(alike, jobs))
@@ -89,11 +97,11 @@ def check_all_batched(runs: Iterable[RunSettings]) -> None:
     Raises:
         ValueError: with the reason.
     """
-    for kind in {_kind(run): run for run in runs}.values():
-        if (reason := why_alone(kind)) is not None:
+    for first, *_ in kinds_of(runs):
+        if (reason := why_alone(first)) is not None:
             raise ValueError(
-                f"batched must be auto or off for this grid, got on, but {kind.agent} on "
-                f"{kind.task_name} is trained alone: {reason}"
+                f"batched must be auto or off for this grid, got on, but {first.agent} on "
+                f"{first.task_name} is trained alone: {reason}"
             )
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from rlhf_env.task import Task
+from rlhf_env.tasks import table_task
 from studies.ablation.batched.execute import Batch, execute_batch
 from studies.ablation.batched.plan import plan_batches, why_alone
 from studies.ablation.execute import execute
@@ -84,6 +86,19 @@ def test_a_batch_on_an_automaton_finds_what_each_run_finds(policy: str) -> None:
         assert list(outcome.result.curve[-1]) == list(expected.curve[-1])
 
 
+def two_letters() -> Task:
+    """A task of one's own that is a table."""
+    return table_task(3, 2, lambda _: [0.0, 0.5, -0.5], lambda tokens: float(len(tokens)))
+
+
+def test_a_batch_on_a_table_of_ones_own_finds_what_each_run_finds() -> None:
+    task = f"{__name__}:{two_letters.__name__}"
+    runs = runs_of(agent=("rloo",), task=(task,), granularity=("token",))
+    for run, outcome in zip(runs, execute_batch(Batch(runs=tuple(runs))), strict=True):
+        assert outcome.result is not None
+        assert_alike(outcome.result.row, execute(run).row)
+
+
 def test_a_batch_that_cannot_be_made_runs_one_by_one() -> None:
     runs = runs_of(agent=("trpo",), granularity=("token",))
     for outcome in execute_batch(Batch(runs=tuple(runs))):
@@ -102,7 +117,7 @@ def test_a_run_that_fails_is_an_outcome_with_its_error() -> None:
 
 def test_runs_go_together_by_agent_and_budget() -> None:
     runs = runs_of(agent=("ppo", "grpo", "trpo"), granularity=("token",), seeds=4)
-    plan = plan_batches(runs, jobs=2)
+    plan = plan_batches(runs, 2, why_alone)
     assert sorted(len(batch.runs) for batch in plan.batches) == [1] * 8 + [4, 4, 4, 4]
     assert all(len({run.agent for run in batch.runs}) == 1 for batch in plan.batches)
     assert {run for batch in plan.batches for run in batch.runs} == set(runs)
