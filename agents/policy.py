@@ -146,10 +146,22 @@ class Policy(nn.Module):
             [N] tokens and [N] their log-probabilities under the distribution they came from,
             that of the policy also where the most likely token is taken.
         """
-        logits = self.lm.engine.logits_view(tokens, lengths)
+        return self.draw(self.lm.engine.logits_view(tokens, lengths), uniforms)
+
+    def draw(
+        self, logits: Tensor, uniforms: Tensor | None, *, is_checked: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Draw a token for each row of logits [N, V], as `sample` does.
+
+        Args:
+            logits: of the policy, at temperature 1.
+            uniforms: as there.
+            is_checked: raise for logits that are not finite, for which the host waits for the
+                device.
+        """
         if uniforms is not None and self.lm.vocab_size >= _LARGE_VOCABULARY:
-            return draw_tokens(logits, uniforms, self.temperature)
-        return draw_next(logits / self.temperature, uniforms)
+            return draw_tokens(logits, uniforms, self.temperature, is_checked=is_checked)
+        return draw_next(logits / self.temperature, uniforms, is_checked=is_checked)
 
     @_one_thread
     @torch.no_grad()
@@ -237,19 +249,26 @@ class Policy(nn.Module):
         return dict(zip(self.value_names, outputs.unbind(-1), strict=True))
 
 
-def draw_next(logits: Tensor, uniforms: Tensor | None) -> tuple[Tensor, Tensor]:
+def draw_next(
+    logits: Tensor, uniforms: Tensor | None, *, is_checked: bool = True
+) -> tuple[Tensor, Tensor]:
     """Draw a token of each row; see `Policy.sample`.
 
     Args:
         logits: [N, V], divided by the temperature.
         uniforms: [N] numbers in [0, 1); None takes the most likely token.
+        is_checked: see `Policy.draw`.
     """
     logprobs = logits.log_softmax(dim=-1)
     if uniforms is None:
         best, chosen = logprobs.max(dim=-1)
-        check_rows_finite(best)
+        if is_checked:
+            check_rows_finite(best)
         return chosen, best
-    chosen = inverse_cdf(logprobs.exp(), uniforms)
+    chosen = inverse_cdf(logprobs.exp(), uniforms, is_checked=is_checked)
+    if not is_checked:
+        # What is not a number has no place; its log-probability is not a number either.
+        chosen = chosen.clamp(max=logits.shape[1] - 1)
     return chosen, logprobs.gather(1, chosen[:, None]).squeeze(1)
 
 

@@ -41,6 +41,11 @@ def make_folder(work: Work, folder: Path, model_dir: Path | None) -> None:
     else:
         AutoModelForCausalLM.from_pretrained(model_dir).save_pretrained(folder)
         endless_tokenizer(model_dir).save_pretrained(folder)
+    write_prompts(work, folder)
+
+
+def write_prompts(work: Work, folder: Path) -> None:
+    """Write random prompts of the length that the work asks for."""
     generator = torch.Generator().manual_seed(0)
     shape = (_PROMPTS, work.prompt_tokens)
     prompts = torch.randint(FIRST_WORD, work.vocab_size, shape, generator=generator)

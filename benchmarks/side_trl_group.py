@@ -38,7 +38,8 @@ class Steps(TrainerCallback):
 def main() -> None:
     """Train, one step per request."""
     with conversation() as (order, bell), tempfile.TemporaryDirectory() as output:
-        torch.set_num_threads(order.threads)
+        if order.threads:
+            torch.set_num_threads(order.threads)
         trainer = make_trainer(order, Steps(bell), output)
         bell.ready(
             trl=trl.__version__, torch=torch.__version__, transformers=transformers.__version__
@@ -81,7 +82,7 @@ def make_trainer(order: Order, steps: Steps, output: str) -> Any:
     )
     tokenizer = AutoTokenizer.from_pretrained(order.folder)
     return trainer(
-        model=AutoModelForCausalLM.from_pretrained(order.folder, dtype=torch.float32),
+        model=AutoModelForCausalLM.from_pretrained(order.folder, dtype=getattr(torch, order.dtype)),
         reward_funcs=even_ids,
         args=config(**settings),
         train_dataset=Dataset.from_dict(

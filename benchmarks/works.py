@@ -72,6 +72,8 @@ class Order:
     """Maximum number of steps."""
     learning_rate: float = 1e-6
     """Small, so that the model and its lengths hardly change."""
+    dtype: str = "float32"
+    """Of the weights, as torch names it."""
     kl_coef: float = 0.05
     """Weight of the KL penalty, for which every side evaluates the reference."""
 

@@ -71,12 +71,40 @@ class Engine:
     @torch.no_grad()
     def logits_view(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return what `__call__` does without the copy, to be read before the next call only."""
-        capacity = tokens.shape[1]
-        if capacity not in self._uses_cache:
-            self._uses_cache[capacity] = supports_row_cache(self.model, capacity)
-        if not self._uses_cache[capacity]:
+        if not self.caches(tokens.shape[1]):
             return self._full_forward(tokens, lengths)
         return self._cached(tokens, lengths)
+
+    @torch.inference_mode()
+    def decode_token(
+        self, ids: Tensor, positions: Tensor, span: int, *, is_common: bool = False
+    ) -> Tensor:
+        """Return the logits after one more token of every row, without waiting for the device.
+
+        The rows are those of the last call, whose texts must have been prefilled by it; what the
+        engine remembers of them is stale afterwards, and `reset_cache` is the caller's.
+
+        Args:
+            ids: [N] the tokens.
+            positions: [N] their positions.
+            span: more than the largest of them.
+            is_common: whether all positions are ``span - 1``.
+
+        Returns:
+            [N, V] float32.
+        """
+        memory = self._memory
+        assert memory is not None, "the texts are prefilled first"
+        rows = torch.arange(len(ids), device=ids.device)
+        where = positions[:, None]
+        mask = memory.cache.begin_token(rows, where, span, is_common, memory.dtype)
+        return self._logits_after(memory, ids[:, None], where, mask)
+
+    def caches(self, capacity: int) -> bool:
+        """Return whether texts of up to ``capacity`` tokens are cached."""
+        if capacity not in self._uses_cache:
+            self._uses_cache[capacity] = supports_row_cache(self.model, capacity)
+        return self._uses_cache[capacity]
 
     @torch.inference_mode()
     def copy_row(self, source: int, target: int) -> None:
@@ -157,6 +185,13 @@ class Engine:
         """Return the logits after the last of the tokens at some positions, [R, V]."""
         ids, cache = tokens[rows].gather(1, positions), memory.cache
         mask = cache.begin(rows, positions, is_new, memory.dtype)
+        return self._logits_after(memory, ids, positions, mask)
+
+    def _logits_after(
+        self, memory: _Memory, ids: Tensor, positions: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Return the logits after the last of some tokens, for which the cache is prepared."""
+        cache = memory.cache
         if memory.fused is not None and ids.shape[1] == 1:
             logits = memory.fused(ids[:, 0], positions[:, 0], mask, cache)
             return logits[:, : self.vocab_size]

@@ -62,6 +62,31 @@ class RowCache(Cache):
         span = int(positions.max()) + 1
         slots = torch.where(is_new, positions, self.capacity)
         is_common = slots.shape[1] == 1 and bool((slots == span - 1).all())
+        return self._begin(rows, slots, positions, span, is_common, dtype)
+
+    def begin_token(
+        self, rows: Tensor, positions: Tensor, span: int, is_common: bool, dtype: torch.dtype
+    ) -> Tensor:
+        """Do what `begin` does for one token of each row, without waiting for the device.
+
+        Args:
+            rows: [R] the rows that take part, ascending.
+            positions: [R, 1] the position of each token in its text.
+            span: more than the largest of them.
+            is_common: whether all of them are ``span - 1``.
+            dtype: of the model about to run.
+        """
+        return self._begin(rows, positions, positions, span, is_common, dtype)
+
+    def _begin(
+        self,
+        rows: Tensor,
+        slots: Tensor,
+        positions: Tensor,
+        span: int,
+        is_common: bool,
+        dtype: torch.dtype,
+    ) -> Tensor:
         self._write = _Write(
             rows=rows,
             is_prefix=len(rows) == self.num_rows,

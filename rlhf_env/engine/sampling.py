@@ -12,7 +12,7 @@ _BLOCK = 256
 
 
 def draw_tokens(
-    logits: Tensor, uniforms: Tensor, temperature: float = 1.0
+    logits: Tensor, uniforms: Tensor, temperature: float = 1.0, *, is_checked: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Draw one token per row; a row's draw depends on its own logits and number only.
 
@@ -20,6 +20,7 @@ def draw_tokens(
         logits: [N, V] float32.
         uniforms: [N] float32 in [0, 1), the only randomness there is.
         temperature: divides the logits.
+        is_checked: look at the logits, for which the host waits for the device.
 
     Returns:
         [N] tokens, none of probability zero, and [N] log softmax(logits / temperature) of them.
@@ -29,7 +30,7 @@ def draw_tokens(
     """
     few = row_count(logits)
     drawn = [
-        _draw(rows, numbers[:, None], temperature, first=few * i)
+        _draw(rows, numbers[:, None], temperature, first=few * i if is_checked else None)
         for i, (rows, numbers) in enumerate(
             zip(logits.split(few), uniforms.split(few), strict=True)
         )
@@ -38,7 +39,7 @@ def draw_tokens(
     return torch.cat(tokens), torch.cat(logprobs)
 
 
-def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
+def inverse_cdf(probabilities: Tensor, uniforms: Tensor, *, is_checked: bool = True) -> Tensor:
     """Return the token of each row at which the cumulative distribution passes a number, [N].
 
     The plain form of `draw_tokens`, for distributions that are at hand.
@@ -46,6 +47,7 @@ def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     Args:
         probabilities: [N, V]; each row sums to 1 up to rounding.
         uniforms: [N] numbers in [0, 1).
+        is_checked: look at the sums, for which the host waits for the device.
 
     Raises:
         ValueError: if a row is not a distribution.
@@ -54,7 +56,8 @@ def inverse_cdf(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     # Rounding leaves the last sum a little off 1: the draw is scaled to it and kept below it,
     # so that a token of probability zero is never chosen.
     total = cumulative[:, -1:]
-    check_rows_finite(total[:, 0])
+    if is_checked:
+        check_rows_finite(total[:, 0])
     wanted = _below(uniforms[:, None] * total, total)
     return torch.searchsorted(cumulative, wanted, right=True).squeeze(1)
 
@@ -76,9 +79,9 @@ def check_rows_finite(values: Tensor, *, first: int = 0) -> None:
 
 
 def _draw(
-    logits: Tensor, uniforms: Tensor, temperature: float, *, first: int
+    logits: Tensor, uniforms: Tensor, temperature: float, *, first: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Draw for a few rows, of which the first has the number ``first``."""
+    """Draw for a few rows, of which the first has the number ``first``; None checks nothing."""
     count, vocab_size = logits.shape
     largest = logits.amax(dim=1, keepdim=True)
     padded = logits.new_empty(count, -(-vocab_size // _BLOCK) * _BLOCK)
@@ -90,13 +93,19 @@ def _draw(
     blocks = padded.view(count, -1, _BLOCK)
     ends = blocks.sum(dim=2).cumsum(dim=1)
     total = ends[:, -1:]
-    check_rows_finite(total[:, 0], first=first)
+    if first is not None:
+        check_rows_finite(total[:, 0], first=first)
     wanted = _below(uniforms * total, total)
     block = torch.searchsorted(ends, wanted, right=True)
+    if first is None:
+        # What is not a number has no place; its log-probability is not a number either.
+        block = block.clamp(max=blocks.shape[1] - 1)
     begins = torch.cat([torch.zeros_like(total), ends], dim=1)
     within = blocks.take_along_dim(block[:, :, None], dim=1)[:, 0].cumsum(dim=1)
     wanted = _below(wanted - begins.gather(1, block), within[:, -1:])
     tokens = block * _BLOCK + torch.searchsorted(within, wanted, right=True)
+    if first is None:
+        tokens = tokens.clamp(max=vocab_size - 1)
     logprobs = (logits.gather(1, tokens) - largest) / temperature - total.log()
     return tokens.squeeze(1), logprobs.squeeze(1)
 
