@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from agents.algorithms.actor_critic import (
-    ActorCritic,
     ActorCriticTargets,
     actor_critic_loss,
     actor_critic_targets,
 )
+from agents.critics.agent import ActorCritic
 from agents.math import masked_mean
 from agents.policy import Policy, PolicyOutput
 from agents.rollouts.contract import check_methods

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from agents.algorithms.actor_critic import (
-    ActorCritic,
     ActorCriticTargets,
     actor_critic_loss,
     actor_critic_targets,
 )
+from agents.critics.agent import ActorCritic
 from agents.policy import PolicyOutput
 from agents.settings.ppo import PPOConfig
 from rlhf_env.engine.language_model import LanguageModel

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from agents.algorithms.actor_critic import (
-    ActorCritic,
     ActorCriticTargets,
     actor_critic_targets,
     critic_loss,
 )
 from agents.algorithms.surrogate import policy_loss
 from agents.algorithms.trust_region.learner import TrustRegionLearner
+from agents.critics.agent import ActorCritic
 from agents.policy import PolicyOutput
 from agents.settings.trpo import TRPOConfig
 from rlhf_env.engine.language_model import LanguageModel

@@ -11,7 +11,7 @@ from agents.settings.entropy import EntropyConfig
 from rlhf_env.checks import check_choice, check_number
 
 AGGREGATIONS = ("decision_mean", "episode_mean", "sum", "constant")
-"""Names of the means; `agents.algorithms.surrogate.aggregation_weights` has the formulas."""
+"""Names of the means; `agents.algorithms.aggregation.aggregation_weights` has the formulas."""
 
 IMPORTANCE = ("none", "token", "sequence", "geometric")
 """Corrections of the sampler; `agents.algorithms.importance` has the formulas."""

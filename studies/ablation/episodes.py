@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor
@@ -99,10 +100,10 @@ def _gold(rollout: Rollout, task: Task, row: int) -> dict[str, float]:
 
 def _per_token(agent: Agent | BestOfN, rollout: Rollout) -> dict[str, Tensor]:
     """Return the [B, L] advantages of every token, and its values if the algorithm has them."""
-    if agent.learner is None or isinstance(agent, PreferenceAgent):
+    if not isinstance(agent, Agent) or isinstance(agent, PreferenceAgent):
         return {}
     old = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action)
-    targets = agent.learner.algorithm.targets(rollout, old, agent.base.mdp.reference)
+    targets, _ = agent.targets(rollout, old, np.random.default_rng(0))
     found = {name: vars(targets).get(name) for name in ("advantages", "values")}
     index = rollout.decision.clamp(min=0)
     return {

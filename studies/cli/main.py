@@ -29,6 +29,7 @@ SUBCOMMANDS = {
     "preference": ("preference", "learn from comparisons directly and by a reward model"),
     "variance": ("variance", "measure the variance of policy gradients"),
     "estimators": ("estimators", "measure bias and variance of every gradient estimator"),
+    "critics": ("critics", "measure what an untrained critic does to the first updates"),
     "credit": ("credit", "grade how well credit assignments find the causal tokens"),
     "scaling": ("scaling", "fit how the episodes needed grow with the horizon"),
     "reward-report": ("reward_report", "report how well reward models agree with people"),

@@ -7,6 +7,7 @@ INTERRUPTED = {
     "check": "nothing was changed",
     "compare": "nothing was changed",
     "credit": "the same command starts again",
+    "critics": "the same command starts again",
     "early_warning": "finished runs are kept, the same command continues from there",
     "evaluate": "nothing was changed",
     "export": "nothing was written; the same command starts again",

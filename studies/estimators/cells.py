@@ -145,6 +145,32 @@ def _critic() -> Iterator[Cell]:
         for gae_lambda in (1.0, 0.95, 0.5, 0.0):
             name = f"lambda {gae_lambda}, critic {critic}"
             yield _ppo("critic", name, settings={"gae_lambda": gae_lambda}, critic=critic)
+        # Of 1, 2 and 3 decisions: 0, 1/2 and 2/3.
+        name = f"lambda 1 - 1/length, critic {critic}"
+        yield _ppo("critic", name, settings={"length_adaptive_lambda": 1.0}, critic=critic)
+    for rollouts in (1, 4, 16):
+        for gae_lambda in (1.0, 0.5, 0.0):
+            settings = {
+                "gae_lambda": gae_lambda,
+                "critic": "monte_carlo",
+                "critic_rollouts": rollouts,
+            }
+            plural = "" if rollouts == 1 else "s"
+            name = f"lambda {gae_lambda}, mean of {rollouts} continuation{plural}"
+            yield _ppo("critic", name, settings=settings)
+
+
+def _entropy() -> Iterator[Cell]:
+    """Selections among the 4 episodes of an update, where one decision of 12 is a large share."""
+    drawn = {"clip_cov_fraction": 0.01}
+    yield _group("entropy", "Clip-Cov, band 1 to 5", "rloo", settings=drawn)
+    wide = {**drawn, "clip_cov_band": (0.0, 100.0)}
+    yield _group("entropy", "Clip-Cov, band above 0", "rloo", settings=wide)
+    stale: dict[str, Any] = {"behavior": "4 updates old", "is_stale": True}
+    step = {"minibatches": 2}
+    yield _group("entropy", "neither, 4 updates old", "rloo", settings=step, **stale)
+    held = {**step, "kl_cov_fraction": 0.01}
+    yield _group("entropy", "KL-Cov, 4 updates old", "rloo", settings=held, **stale)
 
 
 def _clip() -> Iterator[Cell]:
@@ -198,5 +224,6 @@ DISPUTES: Mapping[str, Callable[[], Iterator[Cell]]] = {
     "critic": _critic,
     "clip": _clip,
     "importance": _importance,
+    "entropy": _entropy,
 }
 """Groups of estimators by name."""

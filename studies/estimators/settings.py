@@ -14,7 +14,8 @@ class Study:
     """Which estimators are measured."""
 
     disputes: tuple[str, ...] = tuple(DISPUTES)
-    """Groups of estimators: kl, length, std, baseline, discount, critic, clip, importance."""
+    """Groups of estimators: kl, length, std, baseline, discount, critic, clip, importance,
+    entropy."""
     draws: int = 2048
     """Updates to draw where they cannot be enumerated."""
     seed: int = 0

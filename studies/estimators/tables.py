@@ -12,6 +12,7 @@ TITLES = {
     "discount": "Discounts, and the two forms of the gradient",
     "critic": "Lambda and the critic",
     "clip": "Clipping, when the policy has moved on",
+    "entropy": "Clip-Cov and KL-Cov",
     "importance": "Corrections where another policy sampled",
 }
 

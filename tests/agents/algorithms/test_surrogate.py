@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.algorithms.surrogate import DecisionBatch, mean_over_decisions, surrogate_loss
+from agents.algorithms.aggregation import mean_over_decisions
+from agents.algorithms.surrogate import DecisionBatch, surrogate_loss
 from agents.settings.clip import Clip
 
 CLIP = Clip(0.2, 0.2)
