@@ -68,7 +68,7 @@ def _by_prefix(tree: EnumeratedTask, probabilities: Array, costs: Array) -> Arra
     for states in reversed(tree.levels):
         q = np.empty(probabilities[:, states].shape)
         q[..., tree.eos_id] = tree.scores[states]
-        q[..., tree.continuing] = following.reshape(runs, q.shape[1], -1)
+        q[..., tree.continuing] = following.reshape(runs, states.stop - states.start, -1)
         following = _mean(probabilities[:, states], q) - costs[:, states]
     return following[:, 0]
 
