@@ -66,7 +66,8 @@ def plain_llama() -> LlamaForCausalLM:
         bos_token_id=None,
         eos_token_id=None,
     )
-    with torch.random.fork_rng(devices=[]):
+    # Whoever asks first may take no gradients; others may.
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         model = LlamaForCausalLM(config).float().eval().requires_grad_(False)
     with torch.no_grad():
         for number, weight in enumerate(model.parameters()):
