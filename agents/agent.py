@@ -124,6 +124,7 @@ class Agent:
         log_dir: str | Path | None = None,
         progress: bool = True,
         callback: Callback | None = None,
+        track: str = "tensorboard",
     ) -> list[dict[str, float]]:
         """Train until ``total_episodes`` have been seen; see `agents.train`."""
         return train(
@@ -133,6 +134,7 @@ class Agent:
             log_dir=log_dir,
             progress=progress,
             callback=callback,
+            track=track,
         )
 
     def collect(self) -> Rollout:

@@ -6,7 +6,18 @@ import importlib.util
 from types import TracebackType
 from typing import Literal
 
-Extra = Literal["studies", "rewards", "lora", "ray", "label", "distributed", "serving"]
+Extra = Literal[
+    "studies",
+    "rewards",
+    "lora",
+    "ray",
+    "label",
+    "distributed",
+    "serving",
+    "wandb",
+    "trackio",
+    "mlflow",
+]
 
 
 class MissingExtraError(ImportError, ValueError):

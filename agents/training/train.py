@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -29,6 +30,7 @@ from agents.training.process_checks import check_divisible, check_same_start, qu
 from agents.training.run_checkpoints import Checkpoints
 from agents.training.run_lock import run_lock
 from agents.training.run_log import METRICS, RunLog, read_metrics
+from agents.training.trackers import Tracking, check_tracker
 from rlhf_env.checks import check_count
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
@@ -49,6 +51,7 @@ def train(
     seed: int = 0,
     progress: bool = True,
     callback: Callback | None = None,
+    track: str = "tensorboard",
 ) -> list[dict[str, float]]:
     """Train an agent until it has seen ``total_episodes``.
 
@@ -69,6 +72,8 @@ def train(
         seed: of the prompts that an agent without its own rollouts is shown.
         progress: show a progress bar on stderr.
         callback: called as ``callback(agent, metrics)`` after every update, in every process.
+        track: "wandb", "trackio" or "mlflow" log there too, under the folder's name; a resumed
+            run goes on with its run of the tracker.
 
     Returns:
         One dictionary of metrics per update of this call.
@@ -83,6 +88,7 @@ def train(
     check_count("total_episodes", total_episodes, minimum=0)
     check_count("checkpoint_every", checkpoint_every)
     check_count("seed", seed, minimum=0)
+    check_tracker(track)
     base = base_environment(envs)
     size = _episodes_per_update(agent, envs, episodes_per_update)
     collector = _collector(agent, envs, size, seed)
@@ -104,6 +110,8 @@ def train(
             _check_unused(agent, Path(log_dir))
         check_same_start(agent)
         log = together(lambda: stack.enter_context(RunLog(own_dir, resume_after=done)))
+        tracker = track if is_first() else "tensorboard"
+        tracking = stack.enter_context(Tracking(tracker, own_dir, _settings(agent)))
         bar = stack.enter_context(_bar(done, updates, progress and is_first()))
         is_interrupted = stack.enter_context(interruptible())
         health = Health(first_entropy=log.rows[0].get("entropy") if log.rows else None)
@@ -114,6 +122,7 @@ def train(
             if is_first():
                 health.examine(rollout, metrics)
             together(partial(log.write, metrics))
+            tracking.log(metrics)
             history.append(metrics)
             if callback is not None:
                 together(partial(callback, agent, metrics))
@@ -126,6 +135,13 @@ def train(
             if stop:
                 raise KeyboardInterrupt
     return history
+
+
+def _settings(agent: LearningAgent) -> dict[str, Any]:
+    """Return what a tracker shows as the settings of an agent."""
+    config: Any = getattr(agent, "config", None)
+    is_record = dataclasses.is_dataclass(config) and not isinstance(config, type)
+    return {"agent": type(agent).__name__, **(dataclasses.asdict(config) if is_record else {})}
 
 
 def _learn_once(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.settings import BUILT_IN_AGENTS, KL_ESTIMATORS, KL_PLACEMENTS, PreferenceConfig
+from agents.training.trackers import check_tracker
 from rlhf_env.checks import did_you_mean
 from studies.experiment.agent_names import (
     AGENT_AXES,
@@ -38,6 +39,7 @@ def check_settings(settings: Settings) -> None:
         ValueError: one sentence with the option, what it got, and what would be right.
     """
     check_learning(settings.learning)
+    check_tracker(settings.track)
     check_problem(settings.problem)
     whole_number("--samples", settings.samples, 0)
     if settings.threads is not None:

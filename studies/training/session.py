@@ -195,6 +195,7 @@ def run(settings: Settings, assembly: Assembly, asked: dict[str, object], consol
             episodes_per_update=learning.episodes_per_update,
             log_dir=settings.out,
             checkpoint_every=CHECKPOINT_EVERY,
+            track=settings.track,
         )
         after = evaluated(agent, envs, learning.eval_episodes)
         last = records(task, agent, envs, prompts, "after")

@@ -112,6 +112,8 @@ class Settings:
     """Folder for the results; an unfinished run of the same settings in it is continued."""
     samples: int = 4
     """Prompts whose responses are shown before and after training."""
+    track: str = "tensorboard"
+    """Where the run is logged beside its folder: wandb, trackio, mlflow (each an extra)."""
     threads: int | None = None
     """Threads of PyTorch (none given: OMP_NUM_THREADS, else one for a small model and as many as
     cores are free for a larger one)."""
