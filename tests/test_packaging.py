@@ -72,6 +72,7 @@ def test_it_says_its_license_and_asks_for_few_packages(wheel: zipfile.ZipFile) -
     assert len(core) <= 12
     assert set(metadata.get_all("Provides-Extra") or []) == {
         *("studies", "rewards", "label", "lora", "distributed", "serving", "ray", "all", "dev"),
+        *("wandb", "trackio", "mlflow"),
     }
 
 

@@ -139,9 +139,11 @@ def train(
 
 def _settings(agent: LearningAgent) -> dict[str, Any]:
     """Return what a tracker shows as the settings of an agent."""
+    named = {"agent": type(agent).__name__}
     config: Any = getattr(agent, "config", None)
-    is_record = dataclasses.is_dataclass(config) and not isinstance(config, type)
-    return {"agent": type(agent).__name__, **(dataclasses.asdict(config) if is_record else {})}
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return named | dataclasses.asdict(config)
+    return named
 
 
 def _learn_once(
