@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from agents.processes.exchange import on_first
 from rlhf_env.checks import check_count, did_you_mean
 from rlhf_env.files import parse_json, write_atomically
 
@@ -84,6 +85,10 @@ class KeepBest:
             agent.save(path)
         fields = {"settings": settings, "best": best, "value": evaluations[str(best)]}
         fields |= {"checkpoint": path.name, "evaluations": evaluations}
+        on_first(lambda: self._keep(path, fields))
+
+    def _keep(self, path: Path, fields: Mapping[str, Any]) -> None:
+        """Write the record, and drop all checkpoints but the best."""
         write_atomically(self.folder / RECORD, json.dumps(fields, indent=2).encode())
         for other in self.folder.glob("update-*"):
             if other != path:

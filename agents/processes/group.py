@@ -82,8 +82,8 @@ def join(device: str = "auto") -> None:
         device: "cpu" where there are GPUs that are not to be used.
 
     Raises:
-        ValueError: if accelerate is not installed, or the launcher did not say where to meet, or
-            started only one process of several.
+        ValueError: if accelerate is not installed, or the launcher did not say where to meet,
+            started only one process of several, or asks for divided weights (FSDP).
     """
     # accelerate sets these two for several processes, but without a GPU it starts only one.
     if {
@@ -94,8 +94,14 @@ def join(device: str = "auto") -> None:
             "accelerate launch was asked for several processes, got one, as it does without a GPU; "
             "add --multi_gpu, which is for CPUs too, or use torchrun --nproc_per_node"
         )
-    if count() > 1:
-        _join(device == "cpu")
+    if count() == 1:
+        return
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+        raise ValueError(
+            "each process must hold all weights, got FSDP, which divides them; leave out "
+            "--use_fsdp, and use lora_rank or gradient_checkpointing where memory is short"
+        )
+    _join(device == "cpu")
 
 
 @cache

@@ -12,8 +12,8 @@ import wrappers
 import wrappers.vector
 from rlhf_env.env import RLHFEnv
 from rlhf_env.task import Task
-from rlhf_env.vector_env import RLHFVectorEnv
 from rlhf_env.testing.as_one import AsOne
+from rlhf_env.vector_env import RLHFVectorEnv
 from tests.wrappers.pairs import ONE_OF_EACH, REFUSED, SENSIBLE, pair
 from wrappers.stack.vector_base import VectorBase
 

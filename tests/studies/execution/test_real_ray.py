@@ -37,7 +37,7 @@ class Killed(PPO):
 TRAIN = ["--task", "toy15", "--agent", "grpo", "--group-size", "5", "--episodes-per-update", "15"]
 TRAIN += ["--samples", "1", "--eval-episodes", "20"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
