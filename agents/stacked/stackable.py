@@ -147,6 +147,8 @@ def _of_envs(agent: Agent) -> str | None:
         return "the task is a conversation"
     if rollout_transforms(agent.envs) is None:
         return "a wrapper can only be stepped"
+    if task.respond is not None:
+        return "the task is a conversation"
     if base.mdp.options.policy is not None or base.mdp.options.kl_penalty != "reference":
         return "the environment pays the policy's part of the KL"
     lengths = {len(prompt) for prompt in (*task.prompts, *task.eval_prompts)}
