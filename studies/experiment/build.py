@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
@@ -14,7 +14,6 @@ from transformers.utils.logging import disable_progress_bar
 import agents
 import rlhf_env  # noqa: F401  (registers RLHF-v0)
 from agents.settings import BUILT_IN_AGENTS
-from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.task import Task
 from rlhf_env.tasks import family_and_horizon, family_options, load_task
 from studies.experiment.agent_names import custom_class, is_custom, settings_of
@@ -28,6 +27,9 @@ from studies.experiment.task.family import FamilyOptions
 from studies.experiment.task.family_checks import ELSEWHERE
 from studies.experiment.task.spec import OwnTask
 from wrappers import boundaries, vector
+
+if TYPE_CHECKING:
+    from rlhf_env.rewards.text_regression import TextRegressionReward
 
 MAX_ENVS = 64
 # Tables of logits learn with far larger steps than transformers do.

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlhf_env import Task
 from rlhf_env.defaults import KL_COEF, MAX_NEW_TOKENS, MAX_PROMPT_TOKENS
 from rlhf_env.engine.pretrained import ContextWindowError, ModelError
 from rlhf_env.rewards.feedback.rated_texts import RatedTexts
-from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.rewards.training.trained import load_reward
 from studies.experiment.inputs import TaskInputs
 from studies.experiment.option_names import as_typed
 from studies.experiment.task.spec import OwnTask
+
+if TYPE_CHECKING:
+    from rlhf_env.rewards.text_regression import TextRegressionReward
 
 
 def load_custom_task(
@@ -69,4 +71,7 @@ def options_named() -> Iterator[None]:
 def learn_reward(ratings: RatedTexts) -> tuple[TextRegressionReward, RatedTexts]:
     """Learn a reward from nine tenths of rated texts; return it and the rest."""
     kept, held_out = ratings.split()
+    # Only this needs scikit-learn, whose import takes a fifth of a worker's start.
+    from rlhf_env.rewards.text_regression import TextRegressionReward
+
     return TextRegressionReward.fit(kept), held_out
