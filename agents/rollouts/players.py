@@ -117,6 +117,10 @@ class MixtureEngine(Engine):
         first, second = (engine.logits_view(tokens, lengths) for engine in self.engines)
         return torch.lerp(first, second, self.weight)
 
+    def caches(self, capacity: int) -> bool:
+        """Return False: every token goes through `logits_view`, which mixes."""
+        return False
+
     def copy_row(self, source: int, target: int) -> None:
         """Copy one row's cache to another in both."""
         for engine in self.engines:

@@ -72,6 +72,10 @@ class DistortedEngine(Engine):
             logits = logits + float(behavior.noise) * noise
         return truncated_logits(logits, self.temperature, behavior.top_k, behavior.top_p)
 
+    def caches(self, capacity: int) -> bool:
+        """Return False: every token goes through `logits_view`, which distorts it."""
+        return False
+
     def copy_row(self, source: int, target: int) -> None:
         """Copy one row's cache to another."""
         self.engine.copy_row(source, target)

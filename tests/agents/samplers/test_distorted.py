@@ -10,6 +10,7 @@ from torch import Tensor
 
 from agents import RLOO
 from agents.rollouts.collect import collect
+from agents.rollouts.players import geometric_mixture
 from agents.samplers.distorted import state_noise, truncated_logits
 from rlhf_env.task import Task
 from rlhf_env.tasks import load_task
@@ -96,6 +97,16 @@ def test_log_probabilities_are_the_sampler_s(
     assert torch.allclose(chances[mask].log().float(), rollout.logprobs[:, 1:][mask], atol=1e-5)
     own = agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action).logprobs
     assert not torch.allclose(own, rollout.logprobs, atol=1e-4)
+
+
+def test_no_token_goes_past_the_distortion() -> None:
+    """On a GPU the tokens of an engine that caches come from its own memory."""
+    agent = RLOO(make_envs(tiny_gpt2_task()), behavior_noise=0.5)
+    assert agent.policy.lm.engine.caches(16)
+    mixed = geometric_mixture(agent.policy, agent.base.mdp.reference, 0.5)
+    with agent.sampling() as sampler:
+        assert not sampler.lm.engine.caches(16)
+    assert not mixed.lm.engine.caches(16)
 
 
 def test_bf16_rounds_the_logits(toy15: Task) -> None:
