@@ -18,7 +18,7 @@ ALL_TESTS := tests/peers tests/clients tests/studies/execution/test_real_ray.py 
 	tests/rlhf_env/rewards/feedback tests/rlhf_env/rewards/test_lexicon.py \
 	tests/rlhf_env/rewards/test_text_regression.py tests/studies/training/test_command.py
 
-.PHONY: demo test test-slow test-lowest test-all test-rllib lint format setup clean
+.PHONY: demo docs test test-slow test-lowest test-all test-rllib lint format setup clean
 
 setup: $(READY)
 
@@ -77,6 +77,9 @@ $(RLLIB)/.installed: pyproject.toml constraints.txt constraints-peers.txt constr
 test-rllib: $(RLLIB)/.installed  ## RLlib on the environment
 	OMP_NUM_THREADS=1 $(RLLIB)/bin/python -m pytest tests/clients/test_rllib.py
 
+docs: $(READY)  ## the site, in build/site; warnings are errors
+	$(BIN)/sphinx-build --quiet -W --keep-going -b html -c docs . build/site
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -89,4 +92,4 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(ALL) $(RLLIB) runs
+	rm -rf $(VENV) $(LOWEST) $(ALL) $(RLLIB) runs build docs/api

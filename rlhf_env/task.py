@@ -35,7 +35,7 @@ class Task:
 
     Prompts and rewards are normalized on construction: texts, chats and rows of a data set are
     tokenised (too long a prompt is an error here; `from_pretrained` drops them with a count), plain
-    functions become `Reward`s.
+    functions become a `Reward` each.
     """
 
     name: str

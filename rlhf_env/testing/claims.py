@@ -80,10 +80,12 @@ class Check:
 class CheckList(Sequence[Check]):
     """The checks of one kind, in the order in which they are written.
 
-    @CHECKS.add("owner/repository#1")
-    def name_of_the_check(subject):
-        \"\"\"The claim.\"\"\"
-        expect(subject.is_right, "got ...")
+    A check is added by::
+
+        @CHECKS.add("owner/repository#1")
+        def name_of_the_check(subject):
+            \"\"\"The claim.\"\"\"
+            expect(subject.is_right, "got ...")
     """
 
     def __init__(self, kind: str) -> None:

@@ -8,9 +8,11 @@ import io
 import re
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 
 from rlhf_env.rewards.feedback.rated_texts import RatedTexts
@@ -18,7 +20,7 @@ from rlhf_env.rewards.text_regression import TextRegressionReward
 from tests.toys import tiny_llama, tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "AGENTS.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLE = re.compile(r"```python\n(.*?)```", flags=re.DOTALL)
 # Their examples need more than an empty folder, or are doctests: tests of their own run them.
 ELSEWHERE = {
@@ -38,13 +40,18 @@ def examples(page: Path) -> list[str]:
 
 WITH_CODE = [page for page in PAGES if examples(page)]
 DOCTESTS = [page for page in WITH_CODE if page.name not in ELSEWHERE and ">>> " in page.read_text()]
-PROGRAMS = [page for page in WITH_CODE if page.name not in ELSEWHERE and page not in DOCTESTS]
+# Tests of these below look at what the page prints, too.
+LOOKED_AT = {"first-episode.md", "first-ablation.md", "concepts.md"}
+PROGRAMS = [
+    page for page in WITH_CODE if page.name not in {*ELSEWHERE, *LOOKED_AT} and page not in DOCTESTS
+]
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What pages speak of: a model, prompts, and a reward that a run learned."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
     tiny_llama().save_pretrained(tmp_path / "my-model")
     tiny_tokenizer().save_pretrained(tmp_path / "my-model")
     (tmp_path / "prompts.txt").write_text("w5 w6\nw7\n")
@@ -54,6 +61,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     reward = TextRegressionReward.fit(RatedTexts(texts=texts, ratings=ratings))
     reward.save(tmp_path / "runs" / "stories" / "reward.safetensors")
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def no_figures_are_left() -> Iterator[None]:
+    yield
+    plt.close("all")
 
 
 def run(page: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, Any]]:
@@ -85,6 +98,19 @@ def test_the_other_pages_are_run_elsewhere() -> None:
     assert ELSEWHERE.keys() <= names
     for page, test in ELSEWHERE.items():
         assert page in (ROOT / test).read_text(encoding="utf-8")
+
+
+def test_the_first_page_ends_with_a_figure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed, names = run(ROOT / "docs" / "tutorials" / "first-episode.md", monkeypatch)
+    assert "score: 0.75" in printed
+    assert names["curve"][0] == pytest.approx(0.0396, abs=1e-4)
+    assert names["curve"][-1] > 0.9 * names["optimum"]
+    assert (folder / "first-figure.png").stat().st_size > 5000
+
+
+def test_the_numbers_of_the_first_ablation(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, names = run(ROOT / "docs" / "tutorials" / "first-ablation.md", monkeypatch)
+    assert names["reached"] == pytest.approx({0.9: 0.72, 1.0: 0.99}, abs=0.02)
 
 
 def test_the_numbers_of_the_concepts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

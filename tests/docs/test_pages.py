@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "AGENTS.md", "CONTRIBUTING.md", "examples/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 NAMED_TEST = re.compile(r"`([\w/]+\.py)::([\w:]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s#]+)[^)]*\)|<(?:img|a)[^>]*(?:src|href)=\"([^\"#]+)")
 
@@ -61,7 +67,7 @@ def test_no_row_is_left_out(page: str, expected: int) -> None:
     assert len(set(numbers)) == len(numbers) == expected
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_relative_links_lead_somewhere(page: Path) -> None:
     links = [a or b for a, b in LINK.findall(page.read_text(encoding="utf-8"))]
     relative = [link for link in links if "://" not in link and not link.startswith("mailto:")]
@@ -84,7 +90,7 @@ def test_every_page_is_reached_from_the_readme() -> None:
 def test_every_file_that_a_page_names_exists() -> None:
     """The two lists of tests name theirs from the folder of the tests; see above."""
     named = re.compile(
-        r"`((?:rlhf_env|agents|wrappers|studies|scripts|benchmarks|tests)/[\w/]+\.py)"
+        r"`((?:rlhf_env|agents|wrappers|studies|scripts|benchmarks|examples|tests)/[\w/]+\.py)"
     )
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     missing = [
@@ -95,3 +101,55 @@ def test_every_file_that_a_page_names_exists() -> None:
         if not (ROOT / path).is_file()
     ]
     assert missing == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.strip().replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_headings_lead_to_one(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s#:]*)#([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    missing = [
+        f"{path}#{anchor}"
+        for path, anchor in links
+        if anchor not in anchors((page.parent / path) if path else page)
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_elsewhere_have_the_form_of_one(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((https?:[^)\s]*)\)", text)
+    assert [link for link in links if not re.fullmatch(r"https://[\w.-]+\.\w+(/\S*)?", link)] == []
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    spec = importlib.util.spec_from_file_location("site_pages", ROOT / "docs" / "site_pages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    listed = [page for pages in module.NAVIGATION.values() for page in pages]
+    assert len(set(listed)) == len(listed)
+    api = {f"docs/api/{name}" for name in module.API}
+    pages = {path.relative_to(ROOT).with_suffix("").as_posix() for path in PAGES}
+    assert set(listed) - api == (pages | {"CHANGELOG"}) - {"docs/README"}
+
+
+def test_the_commands_for_assistants_run(tmp_path: Path) -> None:
+    text = (ROOT / "AGENTS.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^    (python scripts/.*)$", text, flags=re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        words = command.replace("runs/", f"{tmp_path}/").split()
+        done = subprocess.run(
+            [sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "assistant-against-reference" / "comparison.json").is_file()
