@@ -78,7 +78,7 @@ test-rllib: $(RLLIB)/.installed  ## RLlib on the environment
 	OMP_NUM_THREADS=1 $(RLLIB)/bin/python -m pytest tests/clients/test_rllib.py
 
 docs: $(READY)  ## the site, in build/site; warnings are errors
-	$(BIN)/sphinx-build --quiet -W --keep-going -b html -c docs . build/site
+	$(BIN)/sphinx-build --quiet --fresh-env -W --keep-going -b html -c docs . build/site
 
 lint: $(READY)
 	$(BIN)/ruff check .

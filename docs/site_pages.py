@@ -34,6 +34,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
     "How to": (
         *("docs/ablations", "docs/report", "docs/train-your-model", "docs/export"),
         *("docs/several-processes", "docs/external-sampler", "docs/conformance"),
+        "docs/conversations",
         *("docs/evaluate-and-compare", "docs/custom-agents", "docs/custom-tasks"),
         *("docs/write-a-wrapper", "docs/preference", "docs/self-play", "docs/train-a-reward"),
         *("docs/evaluate-a-reward", "docs/label", "docs/rounds", "docs/reward-mitigations"),
@@ -53,16 +54,20 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
     ),
     "Contributing": ("CONTRIBUTING", "AGENTS", "docs/traps", "docs/hostile-cases", "CHANGELOG"),
 }
-"""Caption -> pages. A page of none is refused by the build, which makes warnings errors."""
+"""Caption -> pages; those of none are under `MORE`."""
+MORE = "More"
 
 
 def add_navigation(app: Any, name: str, source: list[str]) -> None:
     """Put the navigation below the front page, where readers of the plain file do not see it."""
     if name != app.config.root_doc:
         return
-    for caption, pages in NAVIGATION.items():
-        known = [page for page in pages if page in app.env.found_docs]
-        listed = "\n".join(f"/{page}" for page in known)
+    placed = {page for pages in NAVIGATION.values() for page in pages}
+    others = tuple(sorted(app.env.found_docs - placed - {name}))
+    for caption, pages in {**NAVIGATION, MORE: others}.items():
+        if not pages:
+            continue
+        listed = "\n".join(f"/{page}" for page in pages)
         source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{listed}\n```\n"
 
 
