@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 
 from agents.agent import Agent
-from agents.algorithms.actor_critic import ActorCritic
 from agents.algorithms.grpo import GRPO
+from agents.critics.agent import ActorCritic
 from agents.policy import Policy
 from agents.rollouts.collect import rollout_transforms
 from agents.stacked.modules import unstackable_module
