@@ -129,7 +129,7 @@ class TrainedReward:
         Raises:
             ValueError: if the folder is neither new nor empty.
         """
-        _write_folder(Path(folder), self._write)
+        write_new_folder(Path(folder), self._write)
 
     def _write(self, folder: Path) -> None:
         self.model.trunk.config.save_pretrained(folder)
@@ -165,7 +165,7 @@ def save_reward(reward: TrainedReward | Ensemble, folder: str | Path) -> None:
         }
         write_header(target, header)
 
-    _write_folder(Path(folder), write)
+    write_new_folder(Path(folder), write)
 
 
 def load_reward(folder: str | Path, device: str | torch.device = "cpu") -> TrainedReward | Ensemble:
@@ -218,7 +218,8 @@ def check_new_folder(folder: str | Path) -> None:
         )
 
 
-def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+def write_new_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Make a folder that has its name only once ``write(folder)`` has written all of it."""
     check_new_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
