@@ -71,7 +71,18 @@ def test_it_says_its_license_and_asks_for_few_packages(wheel: zipfile.ZipFile) -
     assert core >= CORE
     assert len(core) <= 12
     assert set(metadata.get_all("Provides-Extra") or []) == {
-        *("studies", "rewards", "label", "lora", "distributed", "serving", "ray", "all", "dev"),
+        *(
+            "studies",
+            "rewards",
+            "label",
+            "lora",
+            "distributed",
+            "serving",
+            "ray",
+            "all",
+            "dev",
+            "docs",
+        ),
         *("wandb", "trackio", "mlflow"),
     }
 
