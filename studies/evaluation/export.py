@@ -9,6 +9,9 @@ from agents import Agent
 from agents.training.run_log import METRICS, read_metrics
 from rlhf_env import Task
 from rlhf_env.defaults import MAX_NEW_TOKENS, MAX_PROMPT_TOKENS
+from rlhf_env.rewards.training.export import export_classifier
+from rlhf_env.rewards.training.header import HEADER
+from rlhf_env.rewards.training.trained import TrainedReward, load_reward
 from studies.evaluation.loading import check_code, load_agent, load_task, read_source
 from studies.evaluation.saved import Saved, find_saved
 from studies.evaluation.settings import Export
@@ -18,12 +21,15 @@ from studies.experiment.task.spec import Problem
 
 
 def run(settings: Export) -> None:
-    """Load the agent's weights and write them as a model folder.
+    """Load the agent's weights, or a trained reward's, and write them as a model folder.
 
     Raises:
         ValueError: if there is no agent, its model is not known, or the folder is taken.
         OSError: if it cannot be written.
     """
+    if (settings.folder / HEADER).is_file():
+        _export_reward(settings)
+        return
     saved = find_saved(settings.folder)
     check_code(saved, trust=settings.trust)
     hush()
@@ -38,6 +44,21 @@ def run(settings: Export) -> None:
     kind = "adapter" if settings.adapter else "model"
     updates = f"{agent.updates:,} update" + ("" if agent.updates == 1 else "s")
     console.print(f"{kind} after {updates} in {settings.out}", markup=False)
+
+
+def _export_reward(settings: Export) -> None:
+    """Write a reward model that a command trained as a sequence classifier."""
+    hush()
+    reward = load_reward(settings.folder)
+    if not isinstance(reward, TrainedReward):
+        raise ValueError(
+            f"the folder must hold one reward model, got the ensemble {str(settings.folder)!r}; "
+            "name one of its members"
+        )
+    shift = export_classifier(reward, settings.out)
+    note = f"; its logits are larger than the scores by {shift:.6g}" if shift else ""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"reward model in {settings.out}{note}", markup=False)
 
 
 def _figures(saved: Saved, updates: int) -> dict[str, float]:

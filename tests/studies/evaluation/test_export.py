@@ -7,11 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
+from rlhf_env.rewards import Ensemble, ScalarRewardModel, TrainedReward, save_reward
 from studies.cli.commands.export import main as export
 from studies.cli.commands.train import main as train
 from tests.studies.saved_agents import MODEL, QUICK, save_untrained, write_model
+from tests.toys import tiny_llama, tiny_tokenizer
 
 IDS = torch.arange(2, 14).reshape(2, 6)
 OWN = [*MODEL, "--reward", "my_reward.py:longest", *QUICK, "--agent", "grpo", "--out", "run"]
@@ -55,6 +61,21 @@ def test_an_adapter_that_the_command_trained(files: Path) -> None:
         adapted = peft.PeftModel.from_pretrained(base, "adapter").eval()(IDS).logits
     assert (merged - before).abs().max() > 1e-3
     torch.testing.assert_close(adapted, merged, atol=1e-4, rtol=0)
+
+
+def test_a_reward_model_becomes_a_sequence_classifier(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scorer = ScalarRewardModel(tiny_llama().base_model)
+    reward = TrainedReward(scorer, tiny_tokenizer(), max_tokens=16)
+    reward.save("reward")
+    assert export(["reward", "--out", "classifier"]) == 0
+    assert "reward model in classifier" in capsys.readouterr().out
+    model = AutoModelForSequenceClassification.from_pretrained("classifier")
+    assert model.config.num_labels == 1
+    save_reward(Ensemble([reward, reward]), "both")
+    assert export(["both", "--out", "other"]) == 2
+    assert "name one of its members" in capsys.readouterr().err
 
 
 def test_what_cannot_be_exported(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
