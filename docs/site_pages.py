@@ -33,7 +33,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
     "Tutorials": tuple(f"docs/tutorials/{name}" for name in TUTORIALS),
     "How to": (
         *("docs/ablations", "docs/report", "docs/train-your-model", "docs/export"),
-        *("docs/several-processes", "docs/external-sampler", "docs/conformance"),
+        *("docs/scale", "docs/several-processes", "docs/external-sampler", "docs/conformance"),
         "docs/conversations",
         *("docs/evaluate-and-compare", "docs/custom-agents", "docs/custom-tasks"),
         *("docs/write-a-wrapper", "docs/preference", "docs/self-play", "docs/train-a-reward"),
