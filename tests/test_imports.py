@@ -133,7 +133,7 @@ def test_importing_registers_once() -> None:
 def test_names_are_found_when_asked_for() -> None:
     import rlhf_env
 
-    for name in {*rlhf_env.__all__} - {"exact", "kl", "rewards", "tasks"}:
+    for name in {*rlhf_env.__all__} - {"exact", "kl", "rewards", "tasks", "testing"}:
         assert getattr(rlhf_env, name).__module__.startswith("rlhf_env.")
     with pytest.raises(AttributeError, match="attribute nonsense"):
         _ = rlhf_env.nonsense

@@ -7,38 +7,20 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from safetensors import SafetensorError
 from torch import nn
 from transformers import CONFIG_MAPPING, PreTrainedModel
 
-from agents.config import AgentConfig
-from agents.policy import Policy
 from agents.training.checkpoint_files import save_tensors
 from agents.training.lora import merged
-from agents.training.model_card import generation_config, model_card
+from agents.training.model_card import ExportedAgent, generation_config, model_card
 from rlhf_env.extras import importing
-from rlhf_env.vector_env import RLHFVectorEnv
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 CARD = "README.md"
-
-
-class ExportedAgent(Protocol):
-    """The parts of an agent that are exported."""
-
-    config: AgentConfig
-    policy: Policy
-    base: RLHFVectorEnv
-    updates: int
-    episodes: int
-
-    @property
-    def kl_coef(self) -> float:
-        """Beta of the next rollout."""
-        ...
 
 
 def export_model(agent: ExportedAgent, folder: Path, figures: Mapping[str, float]) -> None:

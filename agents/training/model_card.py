@@ -8,16 +8,32 @@ import math
 import re
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 from transformers import GenerationConfig
 
-if TYPE_CHECKING:
-    from agents.training.export import ExportedAgent
+from agents.config import AgentConfig
+from agents.policy import Policy
+from rlhf_env.vector_env import RLHFVectorEnv
 
 # Ids beyond the tokenizer's, which the policy never draws; more are not worth a list.
 _MOST_SUPPRESSED = 4096
 _PACKAGES = ("rlhf-env", "torch", "transformers")
+
+
+class ExportedAgent(Protocol):
+    """The parts of an agent that are exported."""
+
+    config: AgentConfig
+    policy: Policy
+    base: RLHFVectorEnv
+    updates: int
+    episodes: int
+
+    @property
+    def kl_coef(self) -> float:
+        """Beta of the next rollout."""
+        ...
 
 
 def generation_config(agent: ExportedAgent) -> GenerationConfig:
