@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[3]
 RAY = Path(sys.executable).with_name("ray")
 GRID = ["--task", "toy15", "--agent", "ppo", "grpo", "--gamma", "1.0", "--density", "terminal"]
 GRID += ["--granularity", "token", "--updates", "3", "--no-report", "--no-tensorboard"]
+GRID += ["--batched", "off"]
 KILLED = """
 import os, pathlib, signal
 from agents import PPO
@@ -155,7 +156,10 @@ def test_a_cluster_that_goes_away_leaves_folders_that_resume(
     cluster: dict[str, str], tmp_path: Path
 ) -> None:
     """The last test here: it takes the cluster away."""
-    grid = [*GRID, "--seeds", "12", "--threads", "1", "--out", str(tmp_path / "grid")]
+    # Long enough to be cut short.
+    asked = ["200" if word == "3" else word for word in GRID]
+    asked += ["--seeds", "12", "--threads", "1"]
+    grid = [*asked, "--out", str(tmp_path / "grid")]
     started = [
         subprocess.Popen(
             command,
@@ -182,7 +186,7 @@ def test_a_cluster_that_goes_away_leaves_folders_that_resume(
         assert error.count(f"{option}: the Ray cluster no longer answers; what") == 1, error
     finished = {path.name: path.read_bytes() for path in tmp_path.glob("grid/runs/*.json")}
     assert 0 < len(finished) < 24
-    assert ablate(tmp_path / "grid", cluster, *GRID, "--seeds", "12", "--threads", "1")[0] == 0
+    assert ablate(tmp_path / "grid", cluster, *asked)[0] == 0
     assert len(rows(tmp_path / "grid")) == 24
     assert all((tmp_path / "grid" / "runs" / n).read_bytes() == old for n, old in finished.items())
     done = len(metrics(tmp_path / "run"))
