@@ -18,6 +18,10 @@ from studies.execution.pool import WORKER_DIED, Job, Outcome, Result, Runner, at
 RETRIES = 1
 # Between two looks at whether the cluster is still there, and how long each of them may take.
 LOOK_SECONDS = 2.0
+LOST = (
+    "the Ray cluster no longer answers; what has finished is kept: start it again, or leave the "
+    "option out, and the same command goes on"
+)
 
 
 class ClusterLostError(ConnectionError):
@@ -103,10 +107,7 @@ def ended_of(ray: Any, references: Sequence[Any]) -> list[Any]:
         if ended:
             return ended
         if not is_there(ray):
-            raise ClusterLostError(
-                "the Ray cluster no longer answers; what has finished is kept: start it again, or "
-                "leave the option out, and the same command goes on"
-            )
+            raise ClusterLostError(LOST)
 
 
 def is_there(ray: Any) -> bool:
@@ -123,5 +124,7 @@ def _outcome(ray: Any, reference: Any, run: Job) -> Outcome[Job, Any]:
     try:
         return ray.get(reference)
     except ray.exceptions.RayError as error:
+        if not is_there(ray):
+            raise ClusterLostError(LOST) from error
         reason = f"{WORKER_DIED}: {type(error).__name__}"
         return Outcome(run=run, result=None, seconds=0.0, error=reason)

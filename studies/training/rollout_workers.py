@@ -22,7 +22,7 @@ from agents.rollouts.crew import working
 from agents.rollouts.sampling_plan import SamplingPlan
 from agents.training.checkpoint import SavedAgent
 from rlhf_env.rollout import Rollout
-from studies.execution.ray_cluster import connect, ended_of
+from studies.execution.ray_cluster import LOST, ClusterLostError, connect, ended_of, is_there
 from studies.experiment.inputs import TaskInputs
 from studies.training.settings import Settings
 
@@ -89,6 +89,8 @@ class RayCrew:
         try:
             return self.ray.get(asked)
         except self.ray.exceptions.RayActorError as error:
+            if not is_there(self.ray):
+                raise ClusterLostError(LOST) from error
             raise ConnectionError(
                 f"a rollout worker died {RETRIES + 1} times in the same update, got "
                 f"{type(error).__name__}; give the cluster more memory, or use fewer workers; the "
