@@ -14,6 +14,7 @@ from studies.experiment.inputs import TaskInputs, read_inputs
 from studies.results.folder import TRAIN, why_not
 from studies.results.run_folder import check_folder, check_writable
 from studies.training import session
+from studies.training.assembly import assemble
 from studies.training.finished import show_finished
 from studies.training.preferences import training_preferences
 from studies.training.rollout_workers import rollout_workers
@@ -46,7 +47,7 @@ def _run(settings: Settings) -> None:
     if inputs is not None:
         model, own = settings.problem.model or "", settings.problem.own
         together(lambda: check_custom_parts(model, own, inputs))
-    assembly = together(lambda: session.assemble(settings, inputs, preferences, console))
+    assembly = together(lambda: assemble(settings, inputs, preferences, console))
     try:
         with rollout_workers(settings, inputs, assembly.agent, assembly.envs):
             session.run(settings, assembly, asked, console)

@@ -24,6 +24,7 @@ from agents.training.checkpoint import SavedAgent
 from rlhf_env.rollout import Rollout
 from studies.execution.ray_cluster import LOST, ClusterLostError, connect, ended_of, is_there
 from studies.experiment.inputs import TaskInputs
+from studies.training.assembly import assemble
 from studies.training.settings import Settings
 
 OPTION = "--ray-workers"
@@ -36,9 +37,6 @@ class RolloutWorker:
 
     def __init__(self, settings: Settings, inputs: TaskInputs | None) -> None:
         """Build task, environment and agent, and none of the run's files."""
-        # Imported there, since the session imports this module.
-        from studies.training.session import assemble
-
         torch.set_num_threads(1)
         assembly = assemble(settings, inputs, None, Console(quiet=True))
         self.envs, self.policy = assembly.envs, assembly.agent.policy
