@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -31,8 +32,16 @@ def warn_of_other_discount(envs: Any, gamma: Discount | None) -> None:
                 f"PotentialShaping discounts by gamma = {other:g}, the agent by {own:g}: the "
                 "shaping then changes which policy is optimal; give both the same gamma",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=_level_of_caller(),
             )
+
+
+def _level_of_caller() -> int:
+    """Return how many frames above whoever calls `warnings.warn` here the user's code is."""
+    level, frame = 1, sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("agents."):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _shaping_discounts(envs: Any) -> Iterator[float]:

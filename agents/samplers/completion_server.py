@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from agents.samplers.protocol import Completion, SamplerError, SamplingRequest
@@ -17,6 +17,8 @@ Refresh = Callable[[Any, int], int | None]
 # Of the pause before the first further try, in seconds; each one is twice as long.
 _PAUSE = 0.2
 _LONGEST_PAUSE = 10.0
+# Seconds for which the other requests may end after one of them failed.
+_END_OF_REST = 5.0
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -106,16 +108,20 @@ class CompletionServer:
             )
         limits = httpx.Limits(max_connections=self.concurrency)
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="sampler")
-        with httpx.Client(timeout=self.timeout, limits=limits, headers=self._headers) as client:
-            try:
-                asked = [
-                    pool.submit(self._one, client, request, episode)
-                    for episode in range(len(request.prompts))
-                ]
-                return [each.result() for each in asked]
-            finally:
-                # Whoever interrupts does not wait for the server; a closed client ends the rest.
-                pool.shutdown(wait=False, cancel_futures=True)
+        asked: list[Future[Completion]] = []
+        try:
+            with httpx.Client(timeout=self.timeout, limits=limits, headers=self._headers) as client:
+                try:
+                    for episode in range(len(request.prompts)):
+                        asked.append(pool.submit(self._one, client, request, episode))
+                    return [each.result() for each in asked]
+                finally:
+                    # Whoever interrupts does not wait for the server; a closed client ends the
+                    # rest.
+                    pool.shutdown(wait=False, cancel_futures=True)
+        except SamplerError:
+            wait(asked, timeout=_END_OF_REST)
+            raise
 
     def _one(self, client: Any, request: SamplingRequest, episode: int) -> Completion:
         format_ = FORMATS[self.engine]

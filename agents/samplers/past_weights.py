@@ -24,7 +24,7 @@ class PastWeights:
             model: whose weights change.
             updates: k; 0 remembers nothing.
         """
-        self._parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self._trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self._past = deque(self.present() for _ in range(updates))
 
     def __len__(self) -> int:
@@ -33,7 +33,7 @@ class PastWeights:
 
     def present(self) -> dict[str, Tensor]:
         """Return a copy of the weights as they are now, by name."""
-        return {name: p.detach().clone() for name, p in self._parameters.items()}
+        return {name: p.detach().clone() for name, p in self._trained.items()}
 
     def add(self, weights: dict[str, Tensor]) -> None:
         """Remember what `present` returned before an update, and forget the oldest."""
@@ -60,5 +60,5 @@ class PastWeights:
 
     @torch.no_grad()
     def _write(self, weights: dict[str, Tensor]) -> None:
-        for name, parameter in self._parameters.items():
+        for name, parameter in self._trained.items():
             parameter.copy_(weights[name])

@@ -231,9 +231,14 @@ class TokenMDP:
     def _check_context_window(self) -> None:
         window = getattr(self.task.reference.config, "max_position_embeddings", None)
         if window is not None and self.max_tokens > window:
-            said = " + max_environment_tokens" if self.task.respond is not None else ""
+            parts = {
+                "max_prompt_tokens": self.task.max_prompt_tokens,
+                "max_new_tokens": self.max_new_tokens,
+                "max_environment_tokens": self.task.max_environment_tokens,
+            }
+            used = {name: count for name, count in parts.items() if count}
             raise ValueError(
-                f"max_prompt_tokens + max_new_tokens{said} = {self.max_tokens} exceeds the "
+                f"{' + '.join(used)} = {' + '.join(map(str, used.values()))} exceeds the "
                 f"reference's context window of {window}; lower one of them"
             )
 

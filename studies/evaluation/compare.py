@@ -12,6 +12,7 @@ from studies.evaluation.folder import COMPARISON, PAIRS, check_out
 from studies.evaluation.loading import Source, check_code, load_agent, load_task, read_source
 from studies.evaluation.saved import Saved, find_saved
 from studies.evaluation.settings import REFERENCE, Compare
+from studies.evaluation.verdicts import check_judge
 from studies.execution.failure import CommandFailed
 from studies.execution.threads import set_threads
 from studies.experiment.task.spec import Problem
@@ -34,6 +35,7 @@ def run(settings: Compare) -> None:
     first, second, source = find_both(settings)
     task = load_task(source)
     agents = load_agent(first, task), None if second is None else load_agent(second, task)
+    check_judge(settings.by, task)
     set_threads(question.threads, sum(p.numel() for p in task.reference.parameters()))
     try:
         found = comparison.compare(

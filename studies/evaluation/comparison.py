@@ -23,7 +23,7 @@ from studies.evaluation.length_control import length_controlled_win_rate
 from studies.evaluation.page import as_html
 from studies.evaluation.responses import reference_policy, respond
 from studies.evaluation.settings import Compare
-from studies.evaluation.verdicts import by_judge, by_people, by_score
+from studies.evaluation.verdicts import by_judge, by_people, by_score, check_judge
 from studies.reporting.console import MEASURES, cut
 from studies.results.run_folder import write_samples
 
@@ -75,6 +75,7 @@ def compare(
         ValueError: if the judge cannot be used.
         studies.feedback_rounds.labels.LabelsMissing: if people have not labeled all pairs yet.
     """
+    check_judge(by, first.base.task)
     ours = respond(first, first.policy, "first", episodes, seed)
     opponent = reference_policy(first) if second is None else second.policy
     theirs = respond(second or first, opponent, "second", episodes, seed)
@@ -83,11 +84,6 @@ def compare(
     judge = by if by != "auto" else "gold" if "gold" in names else "score"
     task, rollouts = first.base.task, (ours.rollout, theirs.rollout)
     if judge in ("gold", "score"):
-        if judge not in names:
-            raise ValueError(
-                f"--by gold needs a task with a gold reward, got {task.name!r} without one; "
-                "leave it out, or name a judge"
-            )
         wins = by_score(a[judge].to_numpy(float), b[judge].to_numpy(float))
     elif judge == "people":
         assert labels is not None, "people's labels are in a file"

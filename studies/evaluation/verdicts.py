@@ -20,6 +20,25 @@ from studies.feedback_rounds.pairs import Pair
 _SIDE_A = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
 
 
+def check_judge(by: str, task: Task) -> None:
+    """Refuse a judge that cannot be used, before anybody answers.
+
+    Args:
+        by: "auto", "gold", "score", "people", or ``module:name``.
+        task: whose gold reward may be asked for.
+
+    Raises:
+        ValueError: if there is no such judge.
+    """
+    if by == "gold" and task.gold is None:
+        raise ValueError(
+            f"--by gold needs a task with a gold reward, got {task.name!r} without one; "
+            "leave it out, or name a judge"
+        )
+    if by not in ("auto", "gold", "score", "people"):
+        import_object(by, "--by")
+
+
 def by_score(first: Floats, second: Floats) -> Floats:
     """Return 1, 0 or 0.5 for each pair of numbers, [N]."""
     return (np.sign(first - second) + 1.0) / 2.0

@@ -129,6 +129,13 @@ def test_nothing_can_bend_the_sampler_alone(option: str) -> None:
     """Trap A3: what changes sampling and not scoring does not exist, so KL cannot be farmed."""
     with pytest.raises(ValueError, match=f"RLHF-v0 has no option '{option}'"):
         gym.make("RLHF-v0", task="toy15", **{option: 1})
+    if option in ("top_k", "top_p"):
+        # They are scored too: with one token left its log-probability is 0, and the KL is whole.
+        agent = PPO(make_envs(tiny_llama_task()), **{option: 1 if option == "top_k" else 1e-6})
+        rollout = agent.collect()
+        assert (rollout.logprobs == 0).all()
+        assert (rollout.log_ratio[rollout.is_action] > 0).all()
+        return
     with pytest.raises(ValueError, match=f"PPO has no setting '{option}'"):
         PPO(make_envs(tiny_llama_task()), **{option: 1})
 

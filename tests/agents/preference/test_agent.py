@@ -68,7 +68,9 @@ def test_the_reference_does_not_move() -> None:
     agent.learn(32, progress=False)
     after = list(agent.base.mdp.reference.model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    assert torch.equal(agent.preferences.rollout(0.1).ref_logprobs.sum(), first.sum())
+    # Other rows share a pass, which rounds otherwise.
+    again = agent.preferences.rollout(0.1).ref_logprobs.sum()
+    assert float(again) == pytest.approx(float(first.sum()), rel=1e-6)
 
 
 @pytest.mark.parametrize(

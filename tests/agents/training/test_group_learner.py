@@ -34,9 +34,11 @@ def test_the_gradient_does_not_depend_on_micro_batches(
     """One of 8 pairs; 2, 4 and 8 micro-batches; a group in two passes, and in one per response."""
     agent = make_agent(preferences=[*RAGGED, LIST], episodes_per_update=54, **settings)
     whole = gradient(agent)
+    # Rounding is relative to the largest terms that are added up.
+    atol = 1e-6 * max(1.0, float(whole.abs().max()))
     for bound in (160, 80, 40, 20, 10, 1):
         bounded(bound)
-        assert torch.allclose(gradient(agent), whole, atol=1e-6), bound
+        assert torch.allclose(gradient(agent), whole, atol=atol), bound
 
 
 def test_an_entropy_bonus_passes_through_both_passes(bounded: Any) -> None:
