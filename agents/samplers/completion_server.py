@@ -109,19 +109,19 @@ class CompletionServer:
         limits = httpx.Limits(max_connections=self.concurrency)
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="sampler")
         asked: list[Future[Completion]] = []
-        try:
-            with httpx.Client(timeout=self.timeout, limits=limits, headers=self._headers) as client:
-                try:
-                    for episode in range(len(request.prompts)):
-                        asked.append(pool.submit(self._one, client, request, episode))
-                    return [each.result() for each in asked]
-                finally:
-                    # Whoever interrupts does not wait for the server; a closed client ends the
-                    # rest.
-                    pool.shutdown(wait=False, cancel_futures=True)
-        except SamplerError:
-            wait(asked, timeout=_END_OF_REST)
-            raise
+        with httpx.Client(timeout=self.timeout, limits=limits, headers=self._headers) as client:
+            try:
+                for episode in range(len(request.prompts)):
+                    asked.append(pool.submit(self._one, client, request, episode))
+                return [each.result() for each in asked]
+            except Exception:
+                pool.shutdown(wait=False, cancel_futures=True)
+                # A connection that is in use when its client is closed stays open.
+                wait([each for each in asked if each.running()], timeout=_END_OF_REST)
+                raise
+            finally:
+                # Whoever interrupts does not wait for the server; a closed client ends the rest.
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _one(self, client: Any, request: SamplingRequest, episode: int) -> Completion:
         format_ = FORMATS[self.engine]

@@ -151,7 +151,7 @@ def test_what_several_processes_cannot_do_is_refused_once_and_by_name(tmp_path: 
     words = ["--task", "toy15", "--agent", "own_agent:Own", "--out", str(tmp_path / "out")]
     grid = ["--task", "toy15", "--agent", "ppo", "--out", str(tmp_path / "grid")]
     for script, asked, sentence in (
-        (TRAIN, words, "train: agent must be an agents.Agent to learn in 2 processes"),
+        (TRAIN, words, "train: --agent must be an agents.Agent to learn in 2 processes"),
         (GRID, grid, "ablate: ablate works in one process, got 2"),
     ):
         done = subprocess.run(
