@@ -139,6 +139,7 @@ class PreferenceAgent(Agent):
         log_dir: str | Path | None = None,
         progress: bool = True,
         callback: Callback | None = None,
+        track: str = "tensorboard",
     ) -> list[dict[str, float]]:
         """Train until ``total_episodes`` responses have been seen; see `agents.train`.
 
@@ -148,6 +149,7 @@ class PreferenceAgent(Agent):
             log_dir: as in `agents.train`.
             progress: likewise.
             callback: likewise.
+            track: likewise.
 
         Raises:
             ValueError: if not one of the two is given, or ``passes`` without ``preferences``.
@@ -161,7 +163,9 @@ class PreferenceAgent(Agent):
         assert total_episodes is not None
         if log_dir is not None and self.preferences is not None and self.preferences.path is None:
             self.preferences.path = Path(log_dir) / "reference.safetensors"
-        return super().learn(total_episodes, log_dir=log_dir, progress=progress, callback=callback)
+        return super().learn(
+            total_episodes, log_dir=log_dir, progress=progress, callback=callback, track=track
+        )
 
     def episodes_of(self, passes: int) -> int:
         """Return the ``total_episodes`` of some passes through all of ``preferences``.
