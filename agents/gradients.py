@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
 from agents.agent import Agent
+from agents.algorithms.reinforce import Reinforce
 from agents.exact_gradients.measure import exact_gradients
 from agents.exact_gradients.objective import objective_gradient
 from agents.policy import Policy
@@ -65,8 +65,9 @@ def true_gradient(
     if model is task.reference:
         model = copy.deepcopy(model).requires_grad_(True)
     envs = RLHFVectorEnv(num_envs=1, task=task, kl_coef=kl_coef)
-    at = Agent(envs, policy=model, algorithm=_NotLearning(), temperature=temperature)
-    return objective_gradient(at, gamma)
+    # Any agent does: what it learns by has no part in the true gradient.
+    holder = Reinforce(envs, policy=model, temperature=temperature)
+    return objective_gradient(holder, gamma)
 
 
 def expected_gradient(
@@ -99,13 +100,3 @@ def expected_gradient(
         exact=found.standard_error is None,
         bias_error=found.bias_error,
     )
-
-
-class _NotLearning:
-    """Lets an agent hold a policy whose update nobody asks for."""
-
-    def targets(self, rollout: Any, old: Any, reference: Any) -> Any:
-        raise NotImplementedError
-
-    def loss(self, rollout: Any, new: Any, old: Any, targets: Any) -> Any:
-        raise NotImplementedError

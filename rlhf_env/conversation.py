@@ -7,6 +7,7 @@ the episode.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -40,7 +41,7 @@ class KnownRespond(Protocol):
         ...
 
 
-class DrawnAnswers:
+class DrawnAnswers(ABC):
     """A ``respond`` that draws from known outcomes: give it `outcomes`, as `KnownRespond` says.
 
     Example:
@@ -55,9 +56,9 @@ class DrawnAnswers:
         [True, True, False]
     """
 
+    @abstractmethod
     def outcomes(self, prompt: tuple[int, ...], history: tuple[int, ...]) -> Outcomes:
         """Return all that the environment may say after a turn; see `KnownRespond`."""
-        raise NotImplementedError(f"{type(self).__name__} needs a method outcomes(prompt, history)")
 
     def __call__(
         self,

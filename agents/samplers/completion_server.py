@@ -114,7 +114,7 @@ class CompletionServer:
                 for episode in range(len(request.prompts)):
                     asked.append(pool.submit(self._one, client, request, episode))
                 return [each.result() for each in asked]
-            except Exception:
+            except (SamplerError, ValueError):
                 pool.shutdown(wait=False, cancel_futures=True)
                 # A connection that is in use when its client is closed stays open.
                 wait([each for each in asked if each.running()], timeout=_END_OF_REST)
