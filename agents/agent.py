@@ -27,8 +27,12 @@ from agents.rollouts.sampling_plan import Stream
 from agents.rollouts.shaping import warn_of_other_discount
 from agents.samplers.protocol import Sampler
 from agents.samplers.sampling import EpisodeSampling, check_sampler_of
-from agents.training.checkpoint import load_checkpoint, restore_checkpoint, save_checkpoint
-from agents.training.export import export_adapter, export_model
+from agents.training.checkpoints.checkpoint import (
+    load_checkpoint,
+    restore_checkpoint,
+    save_checkpoint,
+)
+from agents.training.checkpoints.export import export_adapter, export_model
 from agents.training.kl_coefficient import KLCoefficient
 from agents.training.learner import Learner
 from agents.training.lora import adapted

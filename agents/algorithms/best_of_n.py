@@ -31,7 +31,11 @@ from agents.rollouts.kl_reward import estimated_kl
 from agents.rollouts.sampling_plan import Stream
 from agents.settings.agent import AgentConfig, make_config
 from agents.settings.best_of_n import BestOfNConfig
-from agents.training.checkpoint import load_checkpoint, restore_checkpoint, save_checkpoint
+from agents.training.checkpoints.checkpoint import (
+    load_checkpoint,
+    restore_checkpoint,
+    save_checkpoint,
+)
 from agents.training.train import Callback, train
 from rlhf_env.checks import check_number
 from rlhf_env.engine.sampling import inverse_cdf

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from agents.agent import Agent
-from agents.training.checkpoint import read_state
-from agents.training.checkpoint_files import load_tensors
+from agents.training.checkpoints.checkpoint import read_state
+from agents.training.checkpoints.checkpoint_files import load_tensors
 
 _HEAD, _CRITIC, _MODEL = "value_head.", "critic.", "model."
 

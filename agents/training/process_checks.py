@@ -11,8 +11,8 @@ from typing import Any
 
 from agents.processes.exchange import check_same
 from agents.processes.group import count, is_first
-from agents.training.checkpoint import SavedAgent
-from agents.training.weights_digest import weights_digest
+from agents.training.checkpoints.checkpoint import SavedAgent
+from agents.training.checkpoints.weights_digest import weights_digest
 
 
 def check_divisible(agent: object) -> None:

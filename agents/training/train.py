@@ -24,10 +24,10 @@ from agents.rollouts.contract import (
     check_methods,
     checked_figures,
 )
+from agents.training.checkpoints.run_checkpoints import Checkpoints
 from agents.training.health import Health
 from agents.training.interrupt import interruptible
 from agents.training.process_checks import check_divisible, check_same_start, quiet_unless_first
-from agents.training.run_checkpoints import Checkpoints
 from agents.training.run_lock import run_lock
 from agents.training.run_log import METRICS, RunLog, read_metrics
 from agents.training.trackers import Tracking, check_tracker

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import agents
-from agents.training.checkpoint_files import find_corruption
+from agents.training.checkpoints.checkpoint_files import find_corruption
 from rlhf_env.files import read_json
 from studies.experiment.agent_names import is_custom
 from studies.experiment.task.spec import Problem

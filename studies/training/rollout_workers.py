@@ -20,7 +20,7 @@ from agents.processes.group import count
 from agents.rollouts.collect import base_environment, collect_part, rollout_transforms
 from agents.rollouts.crew import working
 from agents.rollouts.sampling_plan import SamplingPlan
-from agents.training.checkpoint import SavedAgent
+from agents.training.checkpoints.checkpoint import SavedAgent
 from rlhf_env.rollout import Rollout
 from studies.execution.ray_cluster import LOST, ClusterLostError, connect, ended_of, is_there
 from studies.experiment.inputs import TaskInputs

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from agents import Agent
-from agents.training.checkpoint_files import find_corruption
+from agents.training.checkpoints.checkpoint_files import find_corruption
 from rlhf_env.exact.enumerated import TokenProbabilities
 from rlhf_env.tasks import load_task
 from tests.agents.episodes import every_toy15_episode, make_envs

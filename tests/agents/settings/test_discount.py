@@ -10,7 +10,7 @@ import pytest
 
 from agents import GRPO, AgentConfig, GRPOConfig, PPOConfig, ReinforceConfig, RLOOConfig
 from agents.settings.agent import upgraded_settings
-from agents.training import checkpoint
+from agents.training.checkpoints import checkpoint
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from agents import GRPO, PPO, Agent
-from agents.training.checkpoint_files import FILES, find_corruption
+from agents.training.checkpoints.checkpoint_files import FILES, find_corruption
 from rlhf_env.files import sha256
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs

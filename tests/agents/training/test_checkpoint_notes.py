@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 import agents
 from agents import GRPO, PPO
-from agents.training.checkpoint_files import find_corruption
+from agents.training.checkpoints.checkpoint_files import find_corruption
 from rlhf_env.engine.pretrained import ModelError, load_language_model
 from tests.agents.episodes import make_envs
 from tests.agents.training.test_lora import trained

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from agents.processes.exchange import on_first, together
-from agents.training.checkpoint import SavedAgent
-from agents.training.checkpoint_files import files_in, find_corruption, write_manifest
+from agents.training.checkpoints.checkpoint import SavedAgent
+from agents.training.checkpoints.checkpoint_files import files_in, find_corruption, write_manifest
 
 
 @runtime_checkable

@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import CONFIG_MAPPING, PreTrainedModel
 
-from agents.training.checkpoint_files import save_tensors
+from agents.training.checkpoints.checkpoint_files import save_tensors
+from agents.training.checkpoints.model_card import ExportedAgent, generation_config, model_card
 from agents.training.lora import merged
-from agents.training.model_card import ExportedAgent, generation_config, model_card
 from rlhf_env.extras import importing
 
 ADAPTER_CONFIG = "adapter_config.json"

@@ -23,7 +23,7 @@ from agents.processes.group import count
 from agents.samplers.sampling import EpisodeSampling
 from agents.settings.agent import upgraded_settings
 from agents.settings.best_of_n import BestOfNConfig
-from agents.training.checkpoint_files import (
+from agents.training.checkpoints.checkpoint_files import (
     FILES,
     MANIFEST,
     NOTES,
@@ -34,9 +34,9 @@ from agents.training.checkpoint_files import (
     unreadable,
     write_manifest,
 )
-from agents.training.checkpoint_notes import write_notes
+from agents.training.checkpoints.checkpoint_notes import write_notes
+from agents.training.checkpoints.weights_digest import weights_digest
 from agents.training.learner import Learner
-from agents.training.weights_digest import weights_digest
 from rlhf_env.files import read_json, sync_folder, write_atomically
 from rlhf_env.vector_env import RLHFVectorEnv
 
