@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
+import pandas as pd
+
 from rlhf_env.files import write_atomically
 from studies.estimators.measure import measure
 from studies.estimators.settings import Study
@@ -16,8 +20,8 @@ def run_study(study: Study, *, progress: bool = True) -> None:
         OSError: if a file cannot be written.
     """
     study.out.mkdir(parents=True, exist_ok=True)
-    rows = measure(study, progress=progress)
-    write_atomically(study.out / "estimators.csv", as_csv(rows))
-    tables = page(rows)
+    written = as_csv(measure(study, progress=progress))
+    write_atomically(study.out / "estimators.csv", written)
+    tables = page(pd.read_csv(BytesIO(written)))  # of the digits written: rounded once more
     write_atomically(study.out / "estimators.md", tables.encode())
     print(tables)
