@@ -9,14 +9,13 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
-from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
+from wrappers.stack.info_view import InfoView, VectorInfoView
 from wrappers.stack.order import VIEW, check_order, token_mdp
 from wrappers.stack.rows import join_info, row_text, split_info
-from wrappers.stack.vector_base import VectorBase
 
 
-class DecodedText(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+class DecodedText(InfoView, RecordConstructorArgs):
     """Add the prompt as ``info["prompt"]`` and the response so far as ``info["text"]``.
 
     The observation is unchanged: a space of texts would need an alphabet and a maximum length,
@@ -44,30 +43,16 @@ class DecodedText(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         """
         check_order(env, "DecodedText", VIEW)
         RecordConstructorArgs.__init__(self)
-        gym.Wrapper.__init__(self, env)
+        InfoView.__init__(self, env)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Start an episode."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        return observation, {**info, **self._texts()}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Take a step, and add the texts to its info."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        return observation, float(reward), terminated, truncated, {**info, **self._texts()}
-
-    def rollout(self, rollout: Rollout) -> Rollout:
-        """Return the episodes unchanged."""
-        return rollout
-
-    def _texts(self) -> dict[str, str]:
+    def shown(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Return the info with the texts."""
         mdp = token_mdp(self.env)
-        return texts(mdp.task, mdp.tokens[0, : mdp.prompt_lengths[0]], mdp.history(0))
+        prompt = mdp.tokens[0, : mdp.prompt_lengths[0]]
+        return {**info, **texts(mdp.task, prompt, mdp.history(0))}
 
 
-class VectorDecodedText(VectorBase, RecordConstructorArgs):
+class VectorDecodedText(VectorInfoView, RecordConstructorArgs):
     """Vector version of `DecodedText`; ``info["prompt"]`` and ``info["text"]`` are [N] objects.
 
     Example:
@@ -92,31 +77,7 @@ class VectorDecodedText(VectorBase, RecordConstructorArgs):
         RecordConstructorArgs.__init__(self)
         super().__init__(env)
 
-    def reset(
-        self,
-        *,
-        seed: Any = None,
-        options: dict[str, Any] | None = None,
-    ) -> tuple[Any, dict[str, Any]]:
-        """Start an episode in all rows, or in some."""
-        observations, info = self.env.reset(seed=seed, options=options)
-        return observations, self._with_texts(info, isinstance(info["_prompt_index"], Tensor))
-
-    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Take a step in every row, and add the texts to the info.
-
-        Returns:
-            Observations, rewards [N], terminated [N], truncated [N], info.
-        """
-        observations, rewards, terminated, truncated, info = self.env.step(actions)
-        info = self._with_texts(info, isinstance(rewards, Tensor))
-        return observations, rewards, terminated, truncated, info
-
-    def rollout(self, rollout: Rollout) -> Rollout:
-        """Return the episodes unchanged."""
-        return rollout
-
-    def _with_texts(self, info: dict[str, Any], tensors: bool) -> dict[str, Any]:
+    def shown(self, info: dict[str, Any], tensors: bool) -> dict[str, Any]:
         """Return the info with the texts of all rows that were reset or took a step."""
         mdp, rows = token_mdp(self.env), split_info(info, self.num_envs)
         for number, row in enumerate(rows):

@@ -8,10 +8,9 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv
-from torch import Tensor
 
 from rlhf_env.mdp.mdp import TokenMDP
-from rlhf_env.rollout import Rollout
+from wrappers.stack.info_view import InfoView, VectorInfoView
 from wrappers.stack.order import (
     NUMERIC_INFO,
     AddsInfo,
@@ -21,21 +20,20 @@ from wrappers.stack.order import (
     token_mdp,
 )
 from wrappers.stack.rows import join_info, split_info
-from wrappers.stack.vector_base import VectorBase
 
-FINISH_REASONS = {None: 0.0, "eos": 1.0, "length": 2.0}
+FINISH_REASONS = {None: 0.0, "eos": 1.0, "length": 2.0, "environment": 3.0}
 """The number of each finish reason; 0 while the episode is open."""
 
 
-class NumericInfo(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+class NumericInfo(InfoView, RecordConstructorArgs):
     """Give every info the same keys, and numbers only: at reset, in the middle and at the end.
 
     For libraries that stack infos or convert them to tensors, such as Minari, Tianshou and
     `gymnasium.wrappers.NumpyToTorch`. The keys are ``prompt_index``, ``response_length`` (tokens so
     far), ``ref_logprob``, ``reward_terms`` (of the environment and of the wrappers inside),
-    ``score`` and ``finish_reason``: 0 while the episode is open, 1 for "eos", 2 for "length". What
-    is not known yet is 0. Other keys are left out, unless named. It goes outside of all other
-    wrappers of this package.
+    ``score`` and ``finish_reason``: 0 while the episode is open, 1 for "eos", 2 for "length", 3 for
+    "environment". What is not known yet is 0. Other keys are left out, unless named. It goes
+    outside of all other wrappers of this package.
 
     Example:
         >>> import gymnasium as gym, rlhf_env
@@ -61,29 +59,14 @@ class NumericInfo(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         """
         self.numeric_keys, self._terms = info_keys(env, keys)
         RecordConstructorArgs.__init__(self, keys=keys)
-        gym.Wrapper.__init__(self, env)
+        InfoView.__init__(self, env)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Start an episode."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        return observation, self._numbers(info)
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Take a step."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        return observation, float(reward), terminated, truncated, self._numbers(info)
-
-    def rollout(self, rollout: Rollout) -> Rollout:
-        """Return the episodes unchanged."""
-        return rollout
-
-    def _numbers(self, info: dict[str, Any]) -> dict[str, Any]:
+    def shown(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Return the numbers of an info."""
         return numeric_info(info, self.numeric_keys, self._terms, row_state(token_mdp(self), 0))
 
 
-class VectorNumericInfo(VectorBase, RecordConstructorArgs):
+class VectorNumericInfo(VectorInfoView, RecordConstructorArgs):
     """Vector version of `NumericInfo`: every value is [N], and every mask True.
 
     Under SAME_STEP ``final_info`` has the same keys; like ``final_obs``, it is there when an
@@ -114,31 +97,8 @@ class VectorNumericInfo(VectorBase, RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, keys=keys)
         super().__init__(env)
 
-    def reset(
-        self,
-        *,
-        seed: Any = None,
-        options: dict[str, Any] | None = None,
-    ) -> tuple[Any, dict[str, Any]]:
-        """Start an episode in all rows, or in some."""
-        observations, info = self.env.reset(seed=seed, options=options)
-        return observations, self._numbers(info, isinstance(info["_prompt_index"], Tensor))
-
-    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Take a step in every row.
-
-        Returns:
-            Observations, rewards [N], terminated [N], truncated [N], info.
-        """
-        observations, rewards, terminated, truncated, info = self.env.step(actions)
-        info = self._numbers(info, isinstance(rewards, Tensor))
-        return observations, rewards, terminated, truncated, info
-
-    def rollout(self, rollout: Rollout) -> Rollout:
-        """Return the episodes unchanged."""
-        return rollout
-
-    def _numbers(self, info: dict[str, Any], tensors: bool) -> dict[str, Any]:
+    def shown(self, info: dict[str, Any], tensors: bool) -> dict[str, Any]:
+        """Return the numbers of all rows' infos."""
         mdp, rows = token_mdp(self.env), []
         for number, row in enumerate(split_info(info, self.num_envs)):
             state = row_state(mdp, number)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rlhf_env.checks import check_count, check_number
 from rlhf_env.tasks import is_task_name
-from studies.experiment.checks import check_jobs
+from studies.experiment.checks import check_jobs, check_out
 
 # In these a change of state is always for the better, so more credit is more right.
 FAMILIES = ("needles", "chain")
@@ -82,5 +82,4 @@ def check_study(study: Study) -> None:
     check_jobs(study.jobs)
     if not (study.tasks and study.updates):
         raise ValueError("tasks and updates must name at least one each, got none")
-    if study.out.exists() and not study.out.is_dir():
-        raise ValueError(f"out must be a folder, got the file {study.out}; name another")
+    check_out(study.out)

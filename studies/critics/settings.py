@@ -9,7 +9,7 @@ from typing import Any
 
 from rlhf_env.checks import check_count
 from rlhf_env.tasks import family_and_horizon, task_families
-from studies.experiment.checks import check_jobs
+from studies.experiment.checks import check_jobs, check_out
 
 POLICY = "timed_table"
 """A number for every time, state and token: the optimum is among the policies, and V among the
@@ -91,5 +91,4 @@ def check_study(study: Study) -> None:
             f"episodes must be a multiple of PPO's 4 minibatches, got {study.episodes}"
         )
     check_jobs(study.jobs)
-    if study.out.exists() and not study.out.is_dir():
-        raise ValueError(f"out must be a folder, got the file {study.out}; name another")
+    check_out(study.out)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studies.estimators.cells import DISPUTES
+from studies.experiment.checks import check_out
 from studies.experiment.numbers import whole_number
 
 
@@ -37,5 +38,4 @@ def check_study(study: Study) -> None:
         )
     whole_number("draws", study.draws, 2)
     whole_number("seed", study.seed, 0)
-    if study.out.exists() and not study.out.is_dir():
-        raise ValueError(f"out must be a folder, got the file {study.out}; name another")
+    check_out(study.out)

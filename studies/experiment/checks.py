@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from agents.settings import BUILT_IN_AGENTS, KL_ESTIMATORS, KL_PLACEMENTS
@@ -226,6 +227,12 @@ def check_jobs(jobs: int | None, threads: int | None = None) -> None:
     """Refuse an invalid number of processes, or of threads in each."""
     for name, count in (("jobs", jobs), ("threads", threads)):
         whole_number(name, count, 1, MAX_JOBS)
+
+
+def check_out(out: Path) -> None:
+    """Refuse a file where a folder is to be written."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out must be a folder, got the file {out}; name another")
 
 
 def _check_callable(function: Callable[..., Any], task: str) -> None:

@@ -11,6 +11,7 @@ import tyro
 
 from agents.settings import BUILT_IN_AGENTS
 from rlhf_env.defaults import ENSEMBLE_RULES
+from studies.experiment.checks import check_out
 from studies.experiment.numbers import number, whole_number
 
 # Of the language model of "reviews", and tokens of its longest responses.
@@ -200,8 +201,7 @@ def check_study(study: Study) -> None:
     for name, least in {"members": 2 if study.rules else 1, "seeds": 1, "jobs": 1}.items():
         whole_number(name, getattr(study, name), least)
     _check_parts(study)
-    if study.out.exists() and not study.out.is_dir():
-        raise ValueError(f"out must be a folder, got the file {study.out}; name another")
+    check_out(study.out)
 
 
 def _check_parts(study: Study) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from studies.experiment.checks import check_out
 from studies.experiment.numbers import number, whole_number
 
 # As named on the command line, and what each is.
@@ -95,5 +96,4 @@ def check_study(study: Study) -> None:
         raise ValueError(f"batch must be a multiple of 4, PPO's minibatches, got {study.batch}")
     number("learning_rate", study.learning_rate, 0.0)
     number("ridge", study.ridge, 0.0)
-    if study.out.exists() and not study.out.is_dir():
-        raise ValueError(f"out must be a folder, got the file {study.out}; name another")
+    check_out(study.out)

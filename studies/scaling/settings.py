@@ -8,7 +8,7 @@ from pathlib import Path
 from rlhf_env.checks import check_count
 from rlhf_env.tasks import task_families
 from studies.experiment.agent_names import agent_fields
-from studies.experiment.checks import check_jobs
+from studies.experiment.checks import check_jobs, check_out
 from studies.experiment.grid import Budget, RunSettings
 from studies.experiment.task.family import GRID_POLICY, FamilyOptions
 
@@ -147,5 +147,4 @@ def check_study(study: Study) -> None:
     check_jobs(study.jobs)
     if study.episodes % GROUP_SIZE:
         raise ValueError(f"episodes must be a multiple of {GROUP_SIZE}, got {study.episodes}")
-    if study.out.exists() and not study.out.is_dir():
-        raise ValueError(f"out must be a folder, got the file {study.out}; name another")
+    check_out(study.out)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlhf_env.defaults import HORIZONS
-from studies.experiment.checks import check_grid, check_horizon, check_jobs
+from studies.experiment.checks import check_grid, check_horizon, check_jobs, check_out
 from studies.experiment.grid import Axes, Budget, RunSettings
 from studies.experiment.numbers import whole_number
 
@@ -107,5 +107,4 @@ def check_study(study: Study) -> None:
         whole_number(name, getattr(study, name), minimum)
     for name in (f"macro_{study.macro}", f"every_{study.every}"):
         check_horizon(name, study.every, HORIZONS[study.task])
-    if study.out.exists() and not study.out.is_dir():
-        raise ValueError(f"out must be a folder, got the file {study.out}; name another")
+    check_out(study.out)

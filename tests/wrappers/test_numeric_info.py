@@ -16,6 +16,7 @@ import wrappers.vector
 from rlhf_env.env import RLHFEnv
 from rlhf_env.task import Task
 from rlhf_env.vector_env import RLHFVectorEnv
+from tests.dialogues import COMMA, silent, talk_task
 from tests.toys import EOS, tiny_llama_task
 from tests.wrappers.episodes import as_rollout
 
@@ -53,6 +54,8 @@ def test_the_numbers_are_those_of_the_plain_info(toy15: Task) -> None:
             assert got[key] == expected[key]
     (*_, last) = infos(wrappers.NumericInfo(RLHFEnv(toy15)), (1, 1, 1))
     assert last["finish_reason"] == 2.0
+    (*_, last) = infos(wrappers.NumericInfo(RLHFEnv(talk_task(silent))), (3, COMMA))
+    assert last["finish_reason"] == 3.0
 
 
 def test_infos_of_an_episode_can_be_stacked(toy15: Task) -> None:
