@@ -1,4 +1,4 @@
-"""How the policy that samples differs from the one that learns: four settings in one record."""
+"""How the policy that samples differs from the one that learns: four settings, and their record."""
 
 from __future__ import annotations
 
@@ -57,3 +57,35 @@ class Behavior:
             "top_p": self.top_p,
         }
         return tuple(name for name, value in named.items() if value not in (0, None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BehaviorConfig:
+    """The four settings, as agents have them; a class of settings takes them in as a base."""
+
+    staleness: int = 0
+    """Samples the episodes of an update with the weights of so many updates earlier, as an
+    asynchronous trainer does. It costs as many copies of the trained weights, in memory and in
+    checkpoints."""
+
+    behavior_noise: float | str = 0.0
+    """Perturbs the sampler's logits: the standard deviation of Gaussian noise, a fixed function of
+    seed, update and state; or "bf16", which rounds them to 16 bits."""
+
+    top_k: int | None = None
+    """Samples from so many of the most likely tokens; None from all. The policy that learns keeps
+    all of them, so importance ratios cannot repair what is never sampled."""
+
+    top_p: float | None = None
+    """Samples from the most likely tokens that have this probability together (nucleus sampling,
+    arXiv:1904.09751), after the temperature and ``top_k``; None from all."""
+
+    @property
+    def behavior(self) -> Behavior:
+        """How the policy that samples differs from the one that learns."""
+        return Behavior(
+            staleness=self.staleness,
+            noise=self.behavior_noise,
+            top_k=self.top_k,
+            top_p=self.top_p,
+        )

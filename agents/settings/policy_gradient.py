@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from agents.settings.behavior import Behavior
+from agents.settings.behavior import BehaviorConfig
 from agents.settings.discount import Discount, check_discount
 from agents.settings.entropy import EntropyConfig
 from rlhf_env.checks import check_choice, check_number
@@ -18,7 +18,7 @@ IMPORTANCE = ("none", "token", "sequence", "geometric")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyGradientConfig(EntropyConfig):
+class PolicyGradientConfig(BehaviorConfig, EntropyConfig):
     """Settings of agents that follow a policy gradient, besides those of `EntropyConfig`."""
 
     gamma: Discount = 1.0
@@ -43,37 +43,10 @@ class PolicyGradientConfig(EntropyConfig):
     importance_band: tuple[float, float] | None = None
     """Leaves decisions out, or responses, whose ratio is outside; None leaves out none."""
 
-    staleness: int = 0
-    """Samples the episodes of an update with the weights of so many updates earlier, as an
-    asynchronous trainer does. It costs as many copies of the trained weights, in memory and in
-    checkpoints."""
-
-    behavior_noise: float | str = 0.0
-    """Perturbs the sampler's logits: the standard deviation of Gaussian noise, a fixed function of
-    seed, update and state; or "bf16", which rounds them to 16 bits."""
-
-    top_k: int | None = None
-    """Samples from so many of the most likely tokens; None from all. The policy that learns keeps
-    all of them, so importance ratios cannot repair what is never sampled."""
-
-    top_p: float | None = None
-    """Samples from the most likely tokens that have this probability together (nucleus sampling,
-    arXiv:1904.09751), after the temperature and ``top_k``; None from all."""
-
     @property
     def corrects_sampler(self) -> bool:
         """Whether the policy that learns is told apart from the one that sampled."""
         return self.importance != "none"
-
-    @property
-    def behavior(self) -> Behavior:
-        """How the policy that samples differs from the one that learns."""
-        return Behavior(
-            staleness=self.staleness,
-            noise=self.behavior_noise,
-            top_k=self.top_k,
-            top_p=self.top_p,
-        )
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""

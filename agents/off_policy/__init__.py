@@ -1,0 +1,1 @@
+"""Agents that learn values, or path consistency, from episodes of any policy."""
