@@ -1,13 +1,14 @@
 """Token-level RLHF as a Gymnasium environment.
 
-Importing registers ``RLHF-v0`` and nothing else: no model is loaded, and torch is imported when a
-name that needs it is first used.
+Importing registers ``RLHF-v0`` and ``RLHF-Turn-v0`` and nothing else: no model is loaded, and torch
+is imported when a name that needs it is first used.
 """
 
 from __future__ import annotations
 
 import gymnasium as gym
 import lazy_loader
+from gymnasium.envs.registration import WrapperSpec
 
 from rlhf_env import deprecated_modules
 
@@ -22,4 +23,11 @@ if "RLHF-v0" not in gym.registry:
         id="RLHF-v0",
         entry_point="rlhf_env.env:RLHFEnv",
         vector_entry_point="rlhf_env.vector_env:RLHFVectorEnv",
+    )
+
+if "RLHF-Turn-v0" not in gym.registry:
+    gym.register(
+        id="RLHF-Turn-v0",
+        entry_point="rlhf_env.env:RLHFEnv",
+        additional_wrappers=(WrapperSpec("TurnText", "wrappers.turns:TurnText", {}),),
     )

@@ -11,12 +11,14 @@ import pytest
 import wrappers
 import wrappers.reward_terms
 import wrappers.vector
+from wrappers.turns import TurnText
 
 DOCS = Path(__file__).parents[2] / "docs"
 NAMES = sorted({*wrappers.__all__} - {"vector"})
 BASES = ["RewardTermWrapper", "DensityWrapper", "VectorRewardTermWrapper", "VectorDensityWrapper"]
 PUBLIC = [getattr(package, name) for package in (wrappers, wrappers.vector) for name in NAMES]
 PUBLIC += [getattr(wrappers.reward_terms, name) for name in BASES]
+PUBLIC += [TurnText]
 
 
 @pytest.mark.parametrize("thing", dict.fromkeys(PUBLIC), ids=lambda thing: thing.__name__)
