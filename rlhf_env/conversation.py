@@ -1,8 +1,8 @@
-"""What the environment says in a conversation: a user's or a tool's answer to each turn.
+"""Turns: what the environment says after each in a conversation, and what each is worth.
 
 A turn of the agent ends with an end-of-turn token. The task's ``respond`` is then given the text so
 far and answers with tokens, which enter the prefix without being actions, or with None, which ends
-the episode.
+the episode. Without ``respond`` the turns are the lines of a single response.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ Respond = Callable[[list[Tensor], list[Tensor], list[np.random.Generator]], Sequ
 """``respond(prompts, histories, generators)``: for each of n rows the ids [P] of its prompt, the
 ids [H] of all that was said since, the end-of-turn token included, and the row's random numbers.
 It returns for each row the ids of what the environment says, int64 [k], or None to end."""
+
+StepScores = Callable[[list[Tensor], list[Tensor]], Tensor]
+"""``step_scores(prompts, histories) -> [B]``: how good an episode is after an ended turn, on the
+scale of the final score. A history is the ids [H] of all that was said since the prompt; it ends
+with the end-of-turn token, before the environment answers."""
 
 
 Outcomes = Sequence[tuple[float, Sequence[int] | None]]
@@ -102,15 +107,17 @@ def check_conversation(
     end_of_turn_id: Any,
     max_turns: Any,
     max_environment_tokens: Any,
+    step_scores: Any,
     vocab_size: int,
 ) -> None:
-    """Refuse settings of a conversation that cannot be used.
+    """Refuse settings of turns that cannot be used.
 
     Args:
-        respond: the field of that name of a task, as the next three are.
+        respond: the field of that name of a task, as the next four are.
         end_of_turn_id: likewise.
         max_turns: likewise.
         max_environment_tokens: likewise.
+        step_scores: likewise.
         vocab_size: V.
 
     Raises:
@@ -138,6 +145,17 @@ def check_conversation(
         if end_of_turn_id >= vocab_size:
             raise ValueError(
                 f"end_of_turn_id must be one of the {vocab_size} token ids, got {end_of_turn_id}"
+            )
+    if step_scores is not None:
+        if not callable(step_scores):
+            raise ValueError(
+                "step_scores must be a function (prompts, histories) -> [B], "
+                f"got {type(step_scores).__name__}"
+            )
+        if respond is None and end_of_turn_id is None:
+            raise ValueError(
+                "step_scores is of tasks with turns, got it without respond and end_of_turn_id; "
+                "give end_of_turn_id, the token that ends a line, or leave it out"
             )
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rlhf_env.checks import check_count, check_number
-from rlhf_env.conversation import Respond, check_conversation
+from rlhf_env.conversation import Respond, StepScores, check_conversation
 from rlhf_env.defaults import KL_COEF, MAX_NEW_TOKENS, MAX_PROMPT_TOKENS
 from rlhf_env.rewards.protocol import Reward, as_reward, check_reward
 from rlhf_env.text.prompt_rows import PromptRows
@@ -64,11 +64,15 @@ class Task:
     """In a conversation, what the environment says after a turn of the agent; see
     `rlhf_env.conversation`. None where the agent's first turn is the whole response."""
     end_of_turn_id: int | None = None
-    """The token that ends a turn; EOS when None. Another one leaves EOS to end the episode."""
+    """The token that ends a turn; EOS when None. Another one leaves EOS to end the episode. Without
+    ``respond`` the turns are the lines of a single response."""
     max_turns: int | None = None
     """The agent's turns in an episode; only limited by tokens when None."""
     max_environment_tokens: int = 0
     """The most tokens that the environment says in an episode; they do not count for T."""
+    step_scores: StepScores | None = None
+    """``step_scores(prompts, histories) -> [B]``, the score after an ended turn on the scale of the
+    final one; see `rlhf_env.conversation`. None where only whole responses are scored."""
     rows: PromptRows = field(default_factory=PromptRows, repr=False)
     """The rows that the prompts were given as, with the columns that reward functions can name."""
 
@@ -85,6 +89,7 @@ class Task:
             end_of_turn_id=self.end_of_turn_id,
             max_turns=self.max_turns,
             max_environment_tokens=self.max_environment_tokens,
+            step_scores=self.step_scores,
             vocab_size=self.vocab_size,
         )
         train, held_out = (

@@ -17,6 +17,9 @@ from .normalize_score import NormalizeScore as NormalizeScore
 from .numeric_info import NumericInfo as NumericInfo
 from .potential_shaping import PotentialShaping as PotentialShaping
 from .prefix_reward import PrefixReward as PrefixReward
+from .process_reward import ProcessPotential as ProcessPotential
+from .process_reward import ProcessReward as ProcessReward
+from .process_reward import RawProcessReward as RawProcessReward
 from .record_episodes import RecordEpisodes as RecordEpisodes
 from .repetition_penalty import RepetitionPenalty as RepetitionPenalty
 from .sequence_bandit import SequenceBandit as SequenceBandit

@@ -12,7 +12,7 @@ from studies.ablation.exact_curve import ExactCurve
 from studies.ablation.offline_data import offline_data
 from studies.experiment.acting import evaluated, untrained
 from studies.experiment.build import make_agent, make_envs, run_task
-from studies.experiment.checks import check_horizon
+from studies.experiment.density_checks import check_horizon
 from studies.experiment.grid import RunSettings
 from studies.experiment.result import RunResult
 

@@ -41,6 +41,8 @@ MODEL_LEARNING_RATES = {"ppo": 3e-5, "kl_penalty_ppo": 3e-5}
 MODEL_LEARNING_RATE = 1e-4
 # Of agents without a discount.
 NO_DISCOUNT = 1.0
+# Densities with the discount of the agent, and their wrappers.
+SHAPING = {"potential": "PotentialShaping", "process_potential": "ProcessPotential"}
 
 
 def run_task(run: RunSettings) -> Task:
@@ -128,9 +130,14 @@ def make_envs(run: RunSettings, task: Task, device: str = "auto") -> VectorEnv[A
     if run.density == "implicit":
         coef = task.kl_coef if run.kl_coef is None else run.kl_coef
         envs = with_implicit_reward(envs, task, coef)
+    if run.density == "process":
+        envs = vector.ProcessReward(envs)
+    if run.density == "process_raw":
+        envs = vector.RawProcessReward(envs)
     envs = with_granularity(envs, run.granularity)
-    if run.density == "potential":
-        envs = vector.PotentialShaping(envs, gamma=NO_DISCOUNT if run.gamma is None else run.gamma)
+    if run.density in SHAPING:
+        gamma = NO_DISCOUNT if run.gamma is None else run.gamma
+        envs = getattr(vector, SHAPING[run.density])(envs, gamma=gamma)
     return envs
 
 
@@ -141,6 +148,8 @@ def with_granularity(envs: VectorEnv[Any, Any, Any], granularity: str) -> Vector
     if (threshold := entropy_threshold(granularity)) is not None:
         unsure = boundaries.high_reference_entropy(threshold)
         return vector.MacroAction(envs, boundary=unsure)
+    if granularity == "turn":
+        return vector.MacroAction(envs, boundary="turn")
     if granularity == "macro_punctuation":
         return vector.MacroAction(envs, boundary=boundaries.punctuation)
     if granularity == "macro_space_led":

@@ -21,13 +21,17 @@ from studies.experiment.agent_names import (
     settings_of,
     takes_preferences,
 )
+from studies.experiment.density_checks import (
+    check_densities,
+    check_horizon,
+    check_implicit,
+    check_turns,
+)
 from studies.experiment.grid import Axes, Budget, choices, count_runs, task_budgets
 from studies.experiment.names import (
     DENSITIES,
     GRANULARITIES,
     check_name,
-    tokens_between_payments,
-    tokens_per_action,
 )
 from studies.experiment.numbers import number, whole_number
 from studies.experiment.references import import_object
@@ -69,23 +73,11 @@ def check_grid(axes: Axes, budget: Budget) -> None:
     for own in task_budgets(axes, budget):
         if own.model is None:
             check_task(own.task)
-        _check_implicit(axes, own)
+        check_implicit(axes, own)
+        check_turns((*axes.density, *axes.granularity), own)
         if (horizon := known_horizon(own)) is not None:
             for name in (*axes.density, *axes.granularity):
                 check_horizon(name, budget.every_k, horizon)
-
-
-def _check_implicit(axes: Axes, own: Budget) -> None:
-    """Refuse a density that needs an exact optimum where there is none."""
-    if "implicit" not in axes.density:
-        return
-    may_be_table = own.model is None and (own.task == "toy15" or is_custom(own.task))
-    if not may_be_table or 0.0 in axes.kl_coef:
-        raise ValueError(
-            "density implicit needs a task whose exact optimum is a table, such as toy15, and "
-            f"kl_coef > 0, got {own.task if own.model is None else own.model!r} and "
-            f"{[*axes.kl_coef]}; choose another density"
-        )
 
 
 def check_axes(axes: Axes) -> None:
@@ -159,46 +151,6 @@ def check_learning_rate(agent: str, learning_rate: float | None) -> None:
         raise ValueError(
             f"learning_rate must be taken by every agent, got {learning_rate:g} and {agent!r}, "
             "whose constructor does not name it; add the argument or leave the option out"
-        )
-
-
-def check_densities(densities: Sequence[str], budget: Budget) -> None:
-    """Refuse two names of the same density, whose runs would be counted twice.
-
-    Raises:
-        ValueError: with both names.
-    """
-    known: dict[int, str] = {}
-    for density in densities:
-        every = tokens_between_payments(density, budget.every_k)
-        if every is None:
-            continue
-        if every in known:
-            raise ValueError(
-                f"density must not name the same twice, got {known[every]} and {density}, which "
-                f"both pay every {every} tokens; leave one out"
-            )
-        known[every] = density
-
-
-def check_horizon(name: str, every_k: int, horizon: int) -> None:
-    """Refuse a density or a granularity whose N tokens do not fit into a response.
-
-    Args:
-        name: of either.
-        every_k: the N of the density every_k.
-        horizon: tokens of the longest response.
-
-    Raises:
-        ValueError: with the horizon.
-    """
-    tokens, what, instead = tokens_per_action(name), "granularity", "bandit"
-    if tokens is None:
-        tokens, what, instead = tokens_between_payments(name, every_k), "density", "terminal"
-    if tokens is not None and tokens > horizon:
-        raise ValueError(
-            f"{what} must be of at most the task's {horizon} tokens, got {name} with {tokens}; "
-            f"for the whole response write {instead}"
         )
 
 

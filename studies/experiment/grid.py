@@ -58,11 +58,12 @@ class Axes:
     """Discount factors per decision, in [0, 1]."""
     density: tuple[str, ...] = ("terminal", "every_k", "potential")
     """When the score is paid: terminal, every_k (see --every-k), every_N, prefix_difference (which
-    is every_1), potential, implicit (what a token is worth to the exact optimum)."""
+    is every_1), potential, implicit (what a token is worth to the exact optimum); process,
+    process_potential, process_raw (by the task's step scores at the ends of turns or lines)."""
     granularity: tuple[str, ...] = ("token", "bandit")
     """What one decision is: token; macro_N (N tokens), macro_punctuation (a clause),
     macro_space_led (about a word), macro_entropy_H (up to where the reference's next token is in
-    doubt by H nats or more); bandit (the whole response)."""
+    doubt by H nats or more); turn (of a conversation, or a line); bandit (the whole response)."""
     gae_lambda: tuple[float, ...] = (0.95,)
     """GAE's lambda in [0, 1], for the agents that have one."""
     kl_coef: Annotated[

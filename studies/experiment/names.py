@@ -7,15 +7,26 @@ from collections.abc import Sequence
 
 from rlhf_env.checks import did_you_mean
 
-DENSITIES = ("terminal", "every_k", "prefix_difference", "potential", "implicit")
+DENSITIES = (
+    "terminal",
+    "every_k",
+    "prefix_difference",
+    "potential",
+    "implicit",
+    "process",
+    "process_potential",
+    "process_raw",
+)
 GRANULARITIES = (
     "token",
     "macro_N",
     "macro_punctuation",
     "macro_space_led",
     "macro_entropy_H",
+    "turn",
     "bandit",
 )
+OF_TURNS = ("process", "process_potential", "process_raw", "turn")
 NUMBERED = {
     "every_k": r"every_[1-9][0-9]{0,5}",
     "macro_N": r"macro_[1-9][0-9]{0,5}",

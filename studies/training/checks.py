@@ -17,12 +17,8 @@ from studies.experiment.agent_names import (
     is_custom,
     settings_of,
 )
-from studies.experiment.checks import (
-    check_horizon,
-    check_learning_rate,
-    check_task,
-    known_horizon,
-)
+from studies.experiment.checks import check_learning_rate, check_task, known_horizon
+from studies.experiment.density_checks import check_horizon, check_turns
 from studies.experiment.names import DENSITIES, GRANULARITIES, check_name
 from studies.experiment.numbers import number, whole_number
 from studies.experiment.task.checks import check_problem
@@ -48,6 +44,8 @@ def check_settings(settings: Settings) -> None:
         whole_number("--ray-workers", settings.ray_workers, 1)
     if settings.task_name is not None:
         check_task(settings.task_name)
+        learning = settings.learning
+        check_turns((learning.density, learning.granularity), settings.run.budget)
     if (horizon := known_horizon(settings.run.budget)) is not None:
         check_lengths(settings.learning, horizon)
 

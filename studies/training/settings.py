@@ -84,12 +84,13 @@ class Learning:
     device: str = "auto"
     """Where everything runs: cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
     density: str = "terminal"
-    """When the score is paid: terminal, every_k or every_8, prefix_difference, potential."""
+    """When the score is paid: terminal, every_k or every_8, prefix_difference, potential; process,
+    process_potential or process_raw at the ends of turns."""
     every_k: int = 1
     """Tokens between two payments under the density every_k."""
     granularity: str = "token"
     """What one decision is: token, macro_N (N tokens), macro_punctuation, macro_space_led,
-    macro_entropy_H (H nats), bandit (the whole response)."""
+    macro_entropy_H (H nats), turn, bandit (the whole response)."""
     seed: int = 0
     """Of all the agent's randomness and of the choice of prompts that are shown."""
     eval_episodes: int = 256

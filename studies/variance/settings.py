@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlhf_env.defaults import HORIZONS
-from studies.experiment.checks import check_grid, check_horizon, check_jobs, check_out
+from studies.experiment.checks import check_grid, check_jobs, check_out
+from studies.experiment.density_checks import check_horizon
 from studies.experiment.grid import Axes, Budget, RunSettings
 from studies.experiment.numbers import whole_number
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from rlhf_env.rollout import Rollout
-from wrappers.reward_terms.prefix_scores import PrefixScorer, checked_prefix_scores
+from wrappers.reward_terms.prefix_scores import StateScorer
 from wrappers.reward_terms.reward_term import Responses
 
 
@@ -52,19 +52,18 @@ class Density:
     """``f(scored) -> [B, T]``, the term at each step. It may not look at later steps."""
     every: int = 1
     """Only steps that write a multiple of so many tokens, or terminate, have a reward."""
+    turn_end_id: int | None = None
+    """Only steps that write this token, or terminate, have a reward; None for all."""
     gamma: float = 1.0
     """The discount per decision that ``rewards`` is made for."""
     per_action: bool = False
     """Whether actions of several tokens can have the term as well as single tokens."""
 
 
-def density_terms(density: Density, score_prefixes: PrefixScorer, given: Responses) -> Tensor:
+def density_terms(density: Density, score_states: StateScorer, given: Responses) -> Tensor:
     """Return the term of a density at each step of some responses, [B, T] float64 on the CPU."""
-    scores = checked_prefix_scores(score_prefixes, given.prompts, given.responses)
-    owns = [is_action.cpu() for is_action in given.is_action]
-    at_states = [row[states_of(own)] for row, own in zip(scores, owns, strict=True)]
-    phi = pad_sequence(at_states, batch_first=True)
-    lengths = torch.stack([own.sum() for own in owns])[:, None]
+    phi = pad_sequence(score_states(given), batch_first=True)
+    lengths = given.lengths[:, None]
     counts = torch.arange(1, phi.shape[1])
     starts = pad_sequence([row.cpu() for row in given.starts], batch_first=True)
     next_starts = torch.cat([starts[:, 1:], torch.full_like(starts[:, :1], -1)], dim=1)
@@ -76,16 +75,23 @@ def density_terms(density: Density, score_prefixes: PrefixScorer, given: Respons
         is_end=(counts == lengths) & given.terminated.cpu()[:, None],
         score_term=given.score_term.double().cpu()[:, None],
     )
-    return torch.where(counts <= lengths, density.rewards(scored), 0.0)
+    has_reward = counts <= lengths
+    if density.turn_end_id is not None:
+        ends = [ids == density.turn_end_id for ids in given.actions()]
+        has_reward &= pad_sequence(ends, batch_first=True) | scored.is_end
+    return torch.where(has_reward, density.rewards(scored), 0.0)
 
 
-def last_step_terms(density: Density, score_prefixes: PrefixScorer, given: Responses) -> Tensor:
+def last_step_terms(density: Density, score_states: StateScorer, given: Responses) -> Tensor:
     """Return the term of a density at the last token of some responses, [B] float64.
 
-    Prefixes are scored only where the density has a reward.
+    States are scored only where the density has a reward.
     """
-    lengths = torch.stack([is_action.sum().cpu() for is_action in given.is_action])
-    due = (lengths % density.every == 0) | given.terminated
+    lengths = given.lengths
+    due = lengths % density.every == 0
+    if density.turn_end_id is not None:
+        due &= torch.stack([ids[-1] for ids in given.actions()]) == density.turn_end_id
+    due |= given.terminated.cpu()
     last = torch.zeros(len(lengths), dtype=torch.float64)
     rows = due.nonzero().flatten().tolist()
     if rows:
@@ -94,15 +100,15 @@ def last_step_terms(density: Density, score_prefixes: PrefixScorer, given: Respo
             responses=[given.responses[row] for row in rows],
             is_action=[given.is_action[row] for row in rows],
             starts=[given.starts[row] for row in rows],
-            terminated=given.terminated[due],
-            score_term=given.score_term[due],
+            terminated=given.terminated.cpu()[due],
+            score_term=given.score_term.cpu()[due],
         )
-        terms = density_terms(density, score_prefixes, scored)
+        terms = density_terms(density, score_states, scored)
         last[due] = terms.gather(1, lengths[due][:, None] - 1).squeeze(1)
     return last
 
 
-def redistributed(density: Density, score_prefixes: PrefixScorer, rollout: Rollout) -> Rollout:
+def redistributed(density: Density, score_states: StateScorer, rollout: Rollout) -> Rollout:
     """Return finished episodes with the term of a density, with the numbers of stepping.
 
     The reward of an action of several tokens is at its last one.
@@ -115,21 +121,11 @@ def redistributed(density: Density, score_prefixes: PrefixScorer, rollout: Rollo
         terminated=rollout.terminated,
         score_term=rollout.reward_terms["score"].double().sum(dim=1),
     )
-    terms = density_terms(density, score_prefixes, given)
+    terms = density_terms(density, score_states, given)
     is_step = torch.arange(terms.shape[1]) < rollout.response_lengths.cpu()[:, None]
     term = torch.zeros_like(rollout.rewards)
     term[rollout.is_action] = terms[is_step].to(term)
     return rollout.with_term(density.name, term)
-
-
-def states_of(is_action: Tensor) -> Tensor:
-    """Return how much was said where each token was chosen, and at the end, [actions + 1].
-
-    Args:
-        is_action: [H] bool, the tokens that the agent chose of all that was said.
-    """
-    chosen_at = is_action.nonzero().flatten()
-    return torch.cat([chosen_at, chosen_at.new_tensor([len(is_action)])])
 
 
 def _starts(rollout: Rollout) -> list[Tensor]:

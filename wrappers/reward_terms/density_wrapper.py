@@ -12,7 +12,12 @@ from gymnasium.vector import VectorEnv
 from rlhf_env.rollout import Rollout
 from wrappers.macro.span import decisions_of_size
 from wrappers.reward_terms.density import Density, last_step_terms, redistributed
-from wrappers.reward_terms.prefix_scores import PrefixScorer, prefix_scorer
+from wrappers.reward_terms.prefix_scores import (
+    PrefixScorer,
+    StateScorer,
+    prefix_scorer,
+    prefix_state_scores,
+)
 from wrappers.reward_terms.reward_term import RewardTerm
 from wrappers.reward_terms.reward_term_wrapper import RewardTermWrapper, VectorRewardTermWrapper
 from wrappers.reward_terms.score_scale import scaled_prefix_scores
@@ -42,7 +47,12 @@ class DensityWrapper(RewardTermWrapper):
     """
 
     def __init__(
-        self, env: gym.Env[Any, Any], density: Density, potential: PrefixScorer | None = None
+        self,
+        env: gym.Env[Any, Any],
+        density: Density,
+        potential: PrefixScorer | None = None,
+        *,
+        states: StateScorer | None = None,
     ) -> None:
         """Wrap an environment.
 
@@ -50,13 +60,14 @@ class DensityWrapper(RewardTermWrapper):
             env: an ``RLHF-v0`` whose steps are single tokens, or any if ``density.per_action``.
             density: the reward of each step.
             potential: scores prefixes in place of the task's reward.
+            states: scores states in place of both, and knows whose tokens are whose.
 
         Raises:
             TypeError: if ``env`` is another environment, or ``potential`` cannot be called.
             ValueError: if the reward cannot score prefixes, or the order of wrappers makes no
                 sense.
         """
-        super().__init__(env, _density_term(self, env, density, potential))
+        super().__init__(env, _density_term(self, env, density, potential, states))
 
 
 class VectorDensityWrapper(VectorRewardTermWrapper):
@@ -75,7 +86,12 @@ class VectorDensityWrapper(VectorRewardTermWrapper):
     """
 
     def __init__(
-        self, env: VectorEnv[Any, Any, Any], density: Density, potential: PrefixScorer | None = None
+        self,
+        env: VectorEnv[Any, Any, Any],
+        density: Density,
+        potential: PrefixScorer | None = None,
+        *,
+        states: StateScorer | None = None,
     ) -> None:
         """Wrap a vector environment.
 
@@ -84,24 +100,30 @@ class VectorDensityWrapper(VectorRewardTermWrapper):
                 ``density.per_action``.
             density: the reward of each step.
             potential: scores prefixes in place of the task's reward.
+            states: scores states in place of both, and knows whose tokens are whose.
 
         Raises:
             TypeError: if ``env`` is another environment, or ``potential`` cannot be called.
             ValueError: if the reward cannot score prefixes, or the order of wrappers makes no
                 sense.
         """
-        super().__init__(env, _density_term(self, env, density, potential))
+        super().__init__(env, _density_term(self, env, density, potential, states))
 
 
 def _density_term(
-    wrapper: Any, env: Any, density: Density, potential: PrefixScorer | None
+    wrapper: Any,
+    env: Any,
+    density: Density,
+    potential: PrefixScorer | None,
+    states: StateScorer | None,
 ) -> RewardTerm:
     """Return the reward term of a density around ``env``."""
-    score_prefixes = _scorer(env, wrapper_name(wrapper), potential)
-    rollout_terms = partial(redistributed, density, score_prefixes)
+    if states is None:
+        states = partial(prefix_state_scores, _scorer(env, wrapper_name(wrapper), potential))
+    rollout_terms = partial(redistributed, density, states)
     return RewardTerm(
         name=density.name,
-        last_step=partial(last_step_terms, density, score_prefixes),
+        last_step=partial(last_step_terms, density, states),
         rollout=rollout_terms if has_granularity(env) else partial(_by_token, rollout_terms),
         gamma=density.gamma,
         per_action=density.per_action,

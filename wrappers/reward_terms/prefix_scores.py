@@ -8,8 +8,12 @@ import torch
 from torch import Tensor
 
 from rlhf_env.rewards.protocol import PrefixReward, Reward, reward_name
+from wrappers.reward_terms.reward_term import Responses
 
 PrefixScorer = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
+StateScorer = Callable[[Responses], list[Tensor]]
+"""``f(responses) -> B vectors [actions + 1]``, float64 on the CPU: the score of the state in which
+each token was chosen, and of the end."""
 
 
 def prefix_scorer(reward: Reward, wrapper: str) -> PrefixScorer:
@@ -28,6 +32,34 @@ def prefix_scorer(reward: Reward, wrapper: str) -> PrefixScorer:
             "a method prefix_scores(prompts, responses), or use TerminalReward"
         )
     return reward.prefix_scores
+
+
+def prefix_state_scores(score_prefixes: PrefixScorer, given: Responses) -> list[Tensor]:
+    """Return the scores of all that was said where each token was chosen, and at the end.
+
+    Args:
+        score_prefixes: scores all prefixes of B responses.
+        given: B responses.
+
+    Returns:
+        B vectors [actions + 1] float64 on the CPU.
+
+    Raises:
+        ValueError: if there are too few or too many scores, or one is not finite.
+    """
+    scores = checked_prefix_scores(score_prefixes, given.prompts, given.responses)
+    pairs = zip(scores, given.is_action, strict=True)
+    return [row[_states(is_action.cpu())] for row, is_action in pairs]
+
+
+def _states(is_action: Tensor) -> Tensor:
+    """Return how much was said where each token was chosen, and at the end, [actions + 1].
+
+    Args:
+        is_action: [H] bool, the tokens that the agent chose of all that was said.
+    """
+    chosen_at = is_action.nonzero().flatten()
+    return torch.cat([chosen_at, chosen_at.new_tensor([len(is_action)])])
 
 
 def checked_prefix_scores(

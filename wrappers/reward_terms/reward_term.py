@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from rlhf_env.rollout import Rollout
@@ -31,6 +32,16 @@ class Responses:
     """[B] bool, True where the last token terminates the episode."""
     score_term: Tensor
     """[B] the reward term "score" of the step that wrote the last token."""
+
+    @property
+    def lengths(self) -> Tensor:
+        """[B] the tokens that the agent chose, on the CPU."""
+        return torch.stack([is_action.sum().cpu() for is_action in self.is_action])
+
+    def actions(self) -> list[Tensor]:
+        """Return the ids that the agent chose, B vectors on the CPU."""
+        pairs = zip(self.responses, self.is_action, strict=True)
+        return [ids[is_action].cpu() for ids, is_action in pairs]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,9 @@ from wrappers.normalize_score import VectorNormalizeScore as NormalizeScore
 from wrappers.numeric_info import VectorNumericInfo as NumericInfo
 from wrappers.potential_shaping import VectorPotentialShaping as PotentialShaping
 from wrappers.prefix_reward import VectorPrefixReward as PrefixReward
+from wrappers.process_reward import VectorProcessPotential as ProcessPotential
+from wrappers.process_reward import VectorProcessReward as ProcessReward
+from wrappers.process_reward import VectorRawProcessReward as RawProcessReward
 from wrappers.record_episodes import VectorRecordEpisodes as RecordEpisodes
 from wrappers.repetition_penalty import VectorRepetitionPenalty as RepetitionPenalty
 from wrappers.sequence_bandit import VectorSequenceBandit as SequenceBandit
@@ -41,6 +44,9 @@ __all__ = [
     "PotentialShaping",
     "PrefixDifference",
     "PrefixReward",
+    "ProcessPotential",
+    "ProcessReward",
+    "RawProcessReward",
     "RecordEpisodes",
     "RepetitionPenalty",
     "SequenceBandit",

@@ -20,8 +20,8 @@ from studies.ablation.batched.exact_curves import ExactCurves
 from studies.ablation.episodes import PROMPTS, shown_episodes
 from studies.ablation.execute import execute
 from studies.execution.pool import Outcome, attempt, one_line
-from studies.experiment.build import make_agent, make_envs, run_task
-from studies.experiment.checks import check_horizon
+from studies.experiment.build import SHAPING, make_agent, make_envs, run_task
+from studies.experiment.density_checks import check_horizon
 from studies.experiment.grid import RunSettings
 from studies.experiment.result import RunResult
 
@@ -89,7 +89,7 @@ def make_agents(runs: Sequence[RunSettings], task: Task) -> list[Agent]:
         for name in (run.density, run.granularity):
             check_horizon(name, run.budget.every_k, task.max_new_tokens)
         # The discount of an agent is that of its shaping.
-        gamma = run.gamma if run.density == "potential" else None
+        gamma = run.gamma if run.density in SHAPING else None
         key = run.density, run.granularity, run.kl_coef, gamma
         if key not in known:
             known[key] = make_envs(run, task)

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
+import torch
 
 from agents import PPO
 from agents.settings import BUILT_IN_AGENTS
 from rlhf_env import load_task
+from rlhf_env.task import Task
 from studies.ablation.exact_curve import ExactCurve, exact_frontier
 from studies.ablation.execute import execute
 from studies.experiment.agent_names import agent_fields
 from studies.experiment.build import make_envs, make_task
-from studies.experiment.grid import Budget, RunSettings
+from studies.experiment.checks import check_grid
+from studies.experiment.grid import Axes, Budget, RunSettings
 
 
 def make_run(**changes: object) -> RunSettings:
@@ -28,6 +33,15 @@ def make_run(**changes: object) -> RunSettings:
     return RunSettings(**{**fields, **changes})  # type: ignore[arg-type]
 
 
+def lines() -> Task:
+    """Somebody's task, in which 2 ends a line."""
+    return dataclasses.replace(
+        load_task("toy15"),
+        end_of_turn_id=2,
+        step_scores=lambda prompts, histories: torch.tensor([float(len(h)) for h in histories]),
+    )
+
+
 class Uniform:
     """Somebody's own agent: it chooses every token with the same probability."""
 
@@ -41,6 +55,36 @@ class Uniform:
 
     def update(self, rollout: object) -> dict[str, float]:
         return {"gamma": self.settings[0], "learning_rate": self.settings[1]}
+
+
+@pytest.mark.parametrize(
+    ("density", "wrappers"),
+    [
+        ("process", ["VectorMacroAction", "VectorProcessReward"]),
+        ("process_raw", ["VectorMacroAction", "VectorRawProcessReward"]),
+        ("process_potential", ["VectorProcessPotential", "VectorMacroAction"]),
+    ],
+)
+def test_turns_are_paid_inside_the_granularity_and_shaped_outside(
+    density: str, wrappers: list[str]
+):
+    envs = make_envs(make_run(density=density, granularity="turn"), lines())
+    assert [type(envs).__name__, type(envs.env).__name__] == wrappers
+    assert getattr(envs, "shaping_gamma", None) == (0.9 if "potential" in density else None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "task"),
+    [
+        ({"density": ("terminal", "process")}, {"task": "toy15"}),
+        ({"granularity": ("turn",)}, {"task": "reviews"}),
+        ({"density": ("process_raw",)}, {"task": "delay-8"}),
+    ],
+)
+def test_turns_where_there_are_none_are_refused_before_the_grid(changes: dict, task: dict):
+    what = next(iter(changes.values()))[-1]
+    with pytest.raises(ValueError, match=f"{what} needs a task with turns, got '{task['task']}'"):
+        check_grid(Axes(**changes), Budget(**task))
 
 
 @pytest.mark.parametrize(

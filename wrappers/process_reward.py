@@ -1,0 +1,228 @@
+"""The score in parts at the ends of turns, from the task's ``step_scores``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.utils import RecordConstructorArgs
+from gymnasium.vector import VectorEnv
+
+from wrappers.every_k import score_differences
+from wrappers.potential_shaping import potential_shaping
+from wrappers.prefix_reward import raw_prefix_scores
+from wrappers.reward_terms.density import Density
+from wrappers.reward_terms.density_wrapper import DensityWrapper, VectorDensityWrapper
+from wrappers.reward_terms.step_scores import TurnScores
+from wrappers.stack.order import wrapper_name
+
+
+class ProcessReward(DensityWrapper, RecordConstructorArgs):
+    """Give the score in parts: at the end of every turn, and of the episode, the rise since then.
+
+    A turn is worth its step score less that of the turn before; the start counts as 0, so the parts
+    add up to the score. The last part is the environment's own reward for the whole response (a
+    penalty for a missing EOS included) minus the earlier parts. An episode that is truncated by
+    ``length_limit="bootstrap"`` has no last part: the value of its last state takes its place.
+
+    Example:
+        >>> import dataclasses, gymnasium as gym, torch, rlhf_env
+        >>> from wrappers import ProcessReward
+        >>> toy15 = rlhf_env.load_task("toy15")
+        >>> def ones(prompts, histories):
+        ...     return torch.tensor([float((ids == 1).sum()) for ids in histories])
+        >>> task = dataclasses.replace(toy15, end_of_turn_id=2, step_scores=ones)
+        >>> env = ProcessReward(gym.make("RLHF-v0", task=task, kl_coef=0.0))
+        >>> _ = env.reset(seed=0)
+        >>> [float(env.step(token)[1]) for token in (1, 2, 0)]
+        [0.0, 1.0, -0.25]
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        """Wrap an environment.
+
+        Args:
+            env: an ``RLHF-v0`` whose steps are single tokens.
+
+        Raises:
+            ValueError: if the task has no ``step_scores``, or the order of wrappers makes no sense.
+        """
+        RecordConstructorArgs.__init__(self)
+        scores = TurnScores.of(env, wrapper_name(self))
+        super().__init__(env, process_reward(scores.turn_end_id), states=scores)
+
+
+class VectorProcessReward(VectorDensityWrapper, RecordConstructorArgs):
+    """Vector version of `ProcessReward`: the turns of all N rows are scored in one call.
+
+    Example:
+        >>> import dataclasses, gymnasium as gym, numpy as np, torch, rlhf_env
+        >>> toy15 = rlhf_env.load_task("toy15")
+        >>> def ones(prompts, histories):
+        ...     return torch.tensor([float((ids == 1).sum()) for ids in histories])
+        >>> task = dataclasses.replace(toy15, end_of_turn_id=2, step_scores=ones)
+        >>> from wrappers.vector import ProcessReward
+        >>> env = ProcessReward(gym.make_vec("RLHF-v0", num_envs=2, task=task, kl_coef=0.0))
+        >>> _ = env.reset(seed=0)
+        >>> [env.step(np.array(tokens))[1].tolist() for tokens in ([1, 1], [2, 1], [0, 2])]
+        [[0.0, 0.0], [1.0, 0.0], [-0.25, 1.5]]
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        """Wrap a vector environment.
+
+        Args:
+            env: ``gym.make_vec("RLHF-v0")`` whose steps are single tokens.
+
+        Raises:
+            ValueError: if the task has no ``step_scores``, or the order of wrappers makes no sense.
+        """
+        RecordConstructorArgs.__init__(self)
+        scores = TurnScores.of(env, wrapper_name(self))
+        super().__init__(env, process_reward(scores.turn_end_id), states=scores)
+
+
+class RawProcessReward(DensityWrapper, RecordConstructorArgs):
+    """Give the step score itself at the end of every turn, and the score at the end.
+
+    This changes what is optimal: what is good after the first turn is rewarded again after each
+    later one, so long conversations win. It is the control that shows what `ProcessReward` avoids.
+
+    Example:
+        >>> import dataclasses, gymnasium as gym, torch, rlhf_env
+        >>> toy15 = rlhf_env.load_task("toy15")
+        >>> def ones(prompts, histories):
+        ...     return torch.tensor([float((ids == 1).sum()) for ids in histories])
+        >>> task = dataclasses.replace(toy15, end_of_turn_id=2, step_scores=ones)
+        >>> from wrappers import RawProcessReward
+        >>> env = RawProcessReward(gym.make("RLHF-v0", task=task, kl_coef=0.0))
+        >>> _ = env.reset(seed=0)
+        >>> [float(env.step(token)[1]) for token in (1, 2, 0)]
+        [0.0, 1.0, 0.75]
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        """Wrap an environment.
+
+        Args:
+            env: an ``RLHF-v0`` whose steps are single tokens.
+
+        Raises:
+            ValueError: if the task has no ``step_scores``, or the order of wrappers makes no sense.
+        """
+        RecordConstructorArgs.__init__(self)
+        scores = TurnScores.of(env, wrapper_name(self))
+        super().__init__(env, raw_process_reward(scores.turn_end_id), states=scores)
+
+
+class VectorRawProcessReward(VectorDensityWrapper, RecordConstructorArgs):
+    """Vector version of `RawProcessReward`.
+
+    Example:
+        >>> import dataclasses, gymnasium as gym, numpy as np, torch, rlhf_env
+        >>> toy15 = rlhf_env.load_task("toy15")
+        >>> def ones(prompts, histories):
+        ...     return torch.tensor([float((ids == 1).sum()) for ids in histories])
+        >>> task = dataclasses.replace(toy15, end_of_turn_id=2, step_scores=ones)
+        >>> from wrappers.vector import RawProcessReward
+        >>> env = RawProcessReward(gym.make_vec("RLHF-v0", num_envs=2, task=task, kl_coef=0.0))
+        >>> _ = env.reset(seed=0)
+        >>> [env.step(np.array(tokens))[1].tolist() for tokens in ([1, 1], [2, 1], [0, 2])]
+        [[0.0, 0.0], [1.0, 0.0], [0.75, 1.5]]
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        """Wrap a vector environment.
+
+        Args:
+            env: ``gym.make_vec("RLHF-v0")`` whose steps are single tokens.
+
+        Raises:
+            ValueError: if the task has no ``step_scores``, or the order of wrappers makes no sense.
+        """
+        RecordConstructorArgs.__init__(self)
+        scores = TurnScores.of(env, wrapper_name(self))
+        super().__init__(env, raw_process_reward(scores.turn_end_id), states=scores)
+
+
+class ProcessPotential(DensityWrapper, RecordConstructorArgs):
+    """Keep the score and add the term "shaping": gamma · Phi(s') − Phi(s) per decision.
+
+    `wrappers.PotentialShaping` whose Phi is the step score of the latest ended turn, 0 before the
+    first one has ended and once the episode has terminated. At gamma = 1, or where each turn is one
+    decision, all of it is paid at the ends of turns. ``env.shaping_gamma`` is gamma.
+
+    Example:
+        >>> import dataclasses, gymnasium as gym, torch, rlhf_env
+        >>> toy15 = rlhf_env.load_task("toy15")
+        >>> def ones(prompts, histories):
+        ...     return torch.tensor([float((ids == 1).sum()) for ids in histories])
+        >>> task = dataclasses.replace(toy15, end_of_turn_id=2, step_scores=ones)
+        >>> from wrappers import ProcessPotential
+        >>> env = ProcessPotential(gym.make("RLHF-v0", task=task, kl_coef=0.0), gamma=0.5)
+        >>> _ = env.reset(seed=0)
+        >>> [env.step(token)[4]["reward_terms"]["shaping"] for token in (1, 2, 0)]
+        [0.0, 0.5, -1.0]
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], gamma: float) -> None:
+        """Wrap an environment.
+
+        Args:
+            env: an ``RLHF-v0`` of any time granularity.
+            gamma: the agent's discount per decision, in [0, 1].
+
+        Raises:
+            ValueError: if gamma is out of range, the task has no ``step_scores``, or the order of
+                wrappers makes no sense.
+        """
+        density = potential_shaping(gamma)
+        RecordConstructorArgs.__init__(self, gamma=gamma)
+        super().__init__(env, density, states=TurnScores.of(env, wrapper_name(self)))
+        self.shaping_gamma = density.gamma
+
+
+class VectorProcessPotential(VectorDensityWrapper, RecordConstructorArgs):
+    """Vector version of `ProcessPotential`: the term "shaping" of each of N rows.
+
+    Example:
+        >>> import dataclasses, gymnasium as gym, numpy as np, torch, rlhf_env
+        >>> toy15 = rlhf_env.load_task("toy15")
+        >>> def ones(prompts, histories):
+        ...     return torch.tensor([float((ids == 1).sum()) for ids in histories])
+        >>> task = dataclasses.replace(toy15, end_of_turn_id=2, step_scores=ones)
+        >>> from wrappers.vector import ProcessPotential
+        >>> env = gym.make_vec("RLHF-v0", num_envs=2, task=task, kl_coef=0.0)
+        >>> env = ProcessPotential(env, gamma=1.0)
+        >>> _ = env.reset(seed=0)
+        >>> [env.step(np.array(tokens))[1].tolist() for tokens in ([1, 1], [2, 1], [0, 2])]
+        [[0.0, 0.0], [1.0, 0.0], [-0.25, 1.5]]
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], gamma: float) -> None:
+        """Wrap a vector environment.
+
+        Args:
+            env: ``gym.make_vec("RLHF-v0")`` of any time granularity.
+            gamma: the agent's discount per decision, in [0, 1].
+
+        Raises:
+            ValueError: if gamma is out of range, the task has no ``step_scores``, or the order of
+                wrappers makes no sense.
+        """
+        density = potential_shaping(gamma)
+        RecordConstructorArgs.__init__(self, gamma=gamma)
+        super().__init__(env, density, states=TurnScores.of(env, wrapper_name(self)))
+        self.shaping_gamma = density.gamma
+
+
+def process_reward(turn_end_id: int) -> Density:
+    """Return the density that gives differences of step scores at the ends of turns."""
+    rise = partial(score_differences, k=1)
+    return Density(name="score", rewards=rise, turn_end_id=turn_end_id)
+
+
+def raw_process_reward(turn_end_id: int) -> Density:
+    """Return the density that gives raw step scores at the ends of turns."""
+    return Density(name="score", rewards=raw_prefix_scores, turn_end_id=turn_end_id)
