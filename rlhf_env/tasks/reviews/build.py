@@ -8,15 +8,12 @@ from pathlib import Path
 
 import torch
 
+from rlhf_env.tasks.pretraining import Training
 from rlhf_env.tasks.reviews.assets import save_assets
 from rlhf_env.tasks.reviews.comparisons import Rater, compare, sample_for
 from rlhf_env.tasks.reviews.figures import Figures
 from rlhf_env.tasks.reviews.grammar import grammar_texts
-from rlhf_env.tasks.reviews.language_model import (
-    MAX_NEW_TOKENS,
-    Training,
-    train_language_model,
-)
+from rlhf_env.tasks.reviews.language_model import MAX_NEW_TOKENS, train_language_model
 from rlhf_env.tasks.reviews.measure import (
     measure_best_of_n,
     measure_language_model,

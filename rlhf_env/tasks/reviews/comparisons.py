@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
+from rlhf_env.tasks.pretraining import sample_responses
 from rlhf_env.tasks.reviews.gold import GoldReward
-from rlhf_env.tasks.reviews.language_model import sample_responses
 
 
 @dataclass(frozen=True, kw_only=True)

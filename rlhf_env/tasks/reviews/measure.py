@@ -10,6 +10,7 @@ from tqdm import tqdm
 from transformers import LlamaForCausalLM
 
 from rlhf_env.rewards.bradley_terry import ScalarRewardModel
+from rlhf_env.tasks.pretraining import cross_entropy, parameter_count
 from rlhf_env.tasks.reviews.comparisons import Comparisons, sample_for
 from rlhf_env.tasks.reviews.figures import (
     BestOfN,
@@ -22,7 +23,7 @@ from rlhf_env.tasks.reviews.figures import (
 )
 from rlhf_env.tasks.reviews.gold import GoldReward
 from rlhf_env.tasks.reviews.grammar import Grammar
-from rlhf_env.tasks.reviews.language_model import MAX_NEW_TOKENS, cross_entropy, parameter_count
+from rlhf_env.tasks.reviews.language_model import MAX_NEW_TOKENS
 from rlhf_env.tasks.reviews.proxy import accuracy, gold_accuracy
 from rlhf_env.tasks.reviews.vocabulary import EOS, Request, vocabulary
 

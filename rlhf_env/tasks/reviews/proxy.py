@@ -16,14 +16,9 @@ from rlhf_env.rewards.bradley_terry import (
     padded,
     prefix_bradley_terry_loss,
 )
+from rlhf_env.tasks.pretraining import Training, apply_gradient, batches, build_optimizer
 from rlhf_env.tasks.reviews.comparisons import Comparisons
-from rlhf_env.tasks.reviews.language_model import (
-    Training,
-    apply_gradient,
-    batches,
-    build_optimizer,
-    model_config,
-)
+from rlhf_env.tasks.reviews.language_model import model_config
 
 # Finished reviews are what raters judged; prefixes only borrow their labels.
 PREFIX_WEIGHT = 0.2

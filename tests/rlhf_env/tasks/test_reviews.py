@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlhf_env.task import Task
 from rlhf_env.tasks import load_task
+from rlhf_env.tasks.pretraining import cross_entropy
 from rlhf_env.tasks.reviews.assets import ASSETS, load_figures
 from rlhf_env.tasks.reviews.comparisons import Rater, compare, sample_for
 from rlhf_env.tasks.reviews.figures import Estimate, Figures, ratio_estimate
 from rlhf_env.tasks.reviews.grammar import Grammar, grammar_texts
-from rlhf_env.tasks.reviews.language_model import cross_entropy
 from rlhf_env.tasks.reviews.measure import (
     measure_best_of_n,
     measure_proxy,

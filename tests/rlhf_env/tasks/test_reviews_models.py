@@ -4,17 +4,16 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from rlhf_env.tasks.reviews.comparisons import Rater, compare
-from rlhf_env.tasks.reviews.gold import GoldReward
-from rlhf_env.tasks.reviews.language_model import (
+from rlhf_env.tasks.pretraining import (
     Training,
     batches,
     cross_entropy,
     draw_weights,
-    new_language_model,
     sample_responses,
-    train_language_model,
 )
+from rlhf_env.tasks.reviews.comparisons import Rater, compare
+from rlhf_env.tasks.reviews.gold import GoldReward
+from rlhf_env.tasks.reviews.language_model import new_language_model, train_language_model
 from rlhf_env.tasks.reviews.vocabulary import EOS, encoded_prompts, requests, vocabulary
 
 END = vocabulary().index(EOS)
