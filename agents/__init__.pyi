@@ -43,6 +43,7 @@ from .preference.self_play import SelfPlayAgent as SelfPlayAgent
 from .preference.single_methods import BCO as BCO
 from .preference.single_methods import DRO as DRO
 from .preference.single_methods import KTO as KTO
+from .replay.buffer import Replay as Replay
 from .rollouts.collect import collect as collect
 from .settings.actor_critic import ActorCriticConfig as ActorCriticConfig
 from .settings.agent import AgentConfig as AgentConfig

@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
-from agents.algorithm import Algorithm, check_algorithm, check_targets, reads_old
+from agents.algorithm import Algorithm, check_algorithm, check_targets, reads_old, take_rows
 from agents.config import AgentConfig, make_config
 from agents.entropy.covariance import with_selection
-from agents.evaluation.evaluate import evaluate
 from agents.policy import Policy, PolicyOutput
-from agents.processes.exchange import agreed_seed, on_first
+from agents.processes.exchange import agreed_seed
+from agents.replay.buffer import Replay
+from agents.replay.mixing import check_replay_of, offline_rollout, with_old
 from agents.rollouts.collect import base_environment, collect
-from agents.rollouts.contract import check_observation
 from agents.rollouts.decisions import sum_per_decision
-from agents.rollouts.kl_reward import learned_kl
+from agents.rollouts.kl_reward import learned_kl, with_provenance
 from agents.rollouts.sampling_plan import Stream
 from agents.rollouts.shaping import warn_of_other_discount
 from agents.samplers.protocol import Sampler
 from agents.samplers.sampling import EpisodeSampling, check_sampler_of
-from agents.training.checkpoints.checkpoint import (
-    load_checkpoint,
-    restore_checkpoint,
-    save_checkpoint,
-)
-from agents.training.checkpoints.export import export_adapter, export_model
+from agents.training.checkpoints.persistence import Persistence
 from agents.training.kl_coefficient import KLCoefficient
 from agents.training.learner import Learner
 from agents.training.lora import adapted
@@ -41,7 +36,7 @@ from agents.training.train import Callback, train
 from rlhf_env.rollout import Rollout
 
 
-class Agent:
+class Agent(Persistence):
     """Trains a language model in the token MDP by an `Algorithm`.
 
     `PPO` and `GRPO` are this class with their algorithm; give an algorithm of your own to use the
@@ -61,6 +56,7 @@ class Agent:
         algorithm: Algorithm | None = None,
         pretraining: Sequence[str] | Sequence[Tensor] = (),
         sampler: Sampler | None = None,
+        replay: Replay | None = None,
         **settings: Any,
     ) -> None:
         """Make an agent for an environment.
@@ -72,12 +68,13 @@ class Agent:
             pretraining: texts, or their token ids, for the loss that ``ptx_coef`` weighs.
             sampler: draws the episodes in place of the policy; see `agents.samplers.protocol`. How
                 far it is from the policy is corrected by ``importance``.
+            replay: old episodes that every update learns from besides its fresh ones.
             **settings: the fields of ``config_class``; ``seed=None`` draws one, which is
                 ``config.seed`` then.
 
         Raises:
             ValueError: if a setting is unknown or out of range, the algorithm lacks a method, the
-                policy is the reference, or the agent has no use for a sampler.
+                policy is the reference, or the agent has no use for a sampler or a replay.
         """
         name = type(self).__name__
         self.config = agreed_seed(make_config(self.config_class, name, settings))
@@ -88,6 +85,8 @@ class Agent:
         self._kl = KLCoefficient(self.config, self.base)
         rule = self._own_algorithm() if algorithm is None else algorithm
         check_algorithm(rule)
+        check_replay_of(self, replay, rule)
+        self.replay = replay
         reference = self.base.mdp.reference.model
         if policy is reference or policy is self.base.task.reference:
             raise ValueError(
@@ -150,7 +149,10 @@ class Agent:
 
         The first has number 0. Others are drawn where an agent wants more episodes than it keeps.
         """
-        seed = (self.config.seed, Stream.ROLLOUT, self.updates)
+        config, device = self.config, self.base.mdp.device
+        if self.replay is not None and self.replay.is_offline:
+            return offline_rollout(self.replay, config, self.updates, draw, self.kl_coef, device)
+        seed = (config.seed, Stream.ROLLOUT, self.updates)
         self.episode_sampling.refresh(self, self.updates)
         with self.sampling() as policy:
             return collect(
@@ -181,15 +183,20 @@ class Agent:
             ValueError: if a loss or a gradient is not finite, the weights being those before that
                 step; or the algorithm returns something invalid.
         """
+        fresh = torch.arange(len(rollout), device=rollout.tokens.device)
         with self._one_thread():
             self.policy.eval()
             before = self.episode_sampling.before_update()
+            rollout, mixed = self._with_old(rollout)
             old, first_pass = self._evaluate(rollout)
             rollout = self.learned(rollout, old)
             targets, figures = self.targets(rollout, old, self._generator(Stream.SELECTION))
             generator = self._generator(Stream.SHUFFLE)
             metrics = self.learner.update(rollout, old, targets, generator, first_pass)
-            metrics |= self.episode_sampling.figures(self.updates, rollout, old)
+            if mixed:
+                # What is measured and steered by is the fresh episodes.
+                rollout, old = rollout.take(fresh), take_rows(old, fresh)
+            metrics |= mixed | self.episode_sampling.figures(self.updates, rollout, old)
             self.episode_sampling.after_update(before)
             self.updates += 1
             self.episodes += len(rollout)
@@ -236,120 +243,13 @@ class Agent:
             old: outputs of the policy at the beginning of the update. The KL is that of the policy
                 that sampled, unless the settings tell the two apart.
         """
-        rollout, kl = self._with_provenance(rollout), self.config.kl
+        rollout, kl = with_provenance(rollout, self.base), self.config.kl
         logprobs = old.logprobs if self.config.corrects_sampler else None
         return learned_kl(rollout, kl.placement, kl.estimator, logprobs)
 
     def steer_kl(self, rollout: Rollout) -> None:
         """Move ``kl_coef`` towards ``kl_target``, if there is one, by a rollout's KL."""
         self._kl.update(rollout)
-
-    def act(self, observation: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Sample a token for every row.
-
-        Args:
-            observation: of a vector environment.
-
-        Returns:
-            [N] tokens and [N] their log-probabilities.
-
-        Raises:
-            ValueError: if it is not an observation of a vector environment.
-        """
-        check_observation(observation)
-        device = self.policy.lm.device
-        tokens = torch.as_tensor(observation["input_ids"], device=device)
-        lengths = torch.as_tensor(observation["attention_mask"], device=device).long().sum(1)
-        uniforms = torch.from_numpy(self._acting.random(len(tokens), dtype=np.float32))
-        chosen, logprobs = self.policy.sample(tokens, lengths, uniforms.to(device))
-        return chosen.cpu().numpy(), logprobs.cpu().numpy()
-
-    def token_probabilities(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Return pi(.|s) after the first ``lengths[i]`` tokens of each row, [N, V]."""
-        return self.policy.token_probabilities(tokens, lengths)
-
-    def sample(self, prompts: Sequence[Tensor], *, seed: int = 0) -> Rollout:
-        """Return one response to each prompt, with scores and log-probabilities."""
-        return collect(
-            self.envs,
-            self.policy,
-            len(prompts),
-            prompts=prompts,
-            seed=(self.config.seed, Stream.EVALUATION, seed),
-            kl_coef=self.kl_coef,
-        )
-
-    def evaluate(self, episodes: int = 256) -> dict[str, float]:
-        """Evaluate the policy on the task's evaluation prompts.
-
-        See `agents.evaluation.evaluate.evaluate` for the keys. The same episodes are drawn at
-        every call, and training is not disturbed.
-        """
-        seed = (self.config.seed, Stream.EVALUATION)
-        with self._one_thread():
-            return evaluate(self.envs, self.policy, episodes, seed, self.kl_coef)
-
-    def save(self, path: str | Path) -> None:
-        """Write policy, value head, optimizer, counters and settings into a folder, atomically.
-
-        Of several processes all must call it, and the first writes.
-        """
-        with self._one_thread():
-            save_checkpoint(self, Path(path))
-
-    def export(
-        self,
-        folder: str | Path,
-        *,
-        adapter: bool = False,
-        figures: Mapping[str, float] | None = None,
-    ) -> None:
-        """Write an ordinary Hugging Face model folder: tokenizer, generation settings, README.md.
-
-        Of several processes all must call it, and the first writes.
-
-        Args:
-            folder: new or empty.
-            adapter: write the adapter of ``lora_rank`` alone, as peft reads it; else it is added
-                to the weights.
-            figures: shown in README.md, such as what `evaluate` returned; none by default.
-
-        Raises:
-            ValueError: if the folder is taken, the policy is not a Hugging Face model, or there is
-                no adapter.
-        """
-        with self._one_thread():
-            write = export_adapter if adapter else export_model
-            on_first(lambda: write(self, Path(folder), figures or {}))
-
-    def restore(self, path: str | Path) -> None:
-        """Restore the state that `save` wrote, under the same settings.
-
-        Raises:
-            ValueError: if the folder holds no complete checkpoint, or one of other settings.
-        """
-        with self._one_thread():
-            restore_checkpoint(self, Path(path))
-
-    @classmethod
-    def load(cls, path: str | Path, envs: VectorEnv[Any, Any, Any], **arguments: Any) -> Self:
-        """Return the agent that `save` wrote, with the settings that it had.
-
-        Args:
-            path: the folder.
-            envs: the environment to continue in.
-            **arguments: ``policy`` or ``algorithm`` where the agent was made with one.
-
-        Raises:
-            ValueError: if the folder holds no complete checkpoint of this class.
-        """
-        return load_checkpoint(cls, Path(path), envs, arguments)
-
-    @contextmanager
-    def _one_thread(self) -> Iterator[None]:
-        """Hold environment and policy, so that no other thread sees half a change."""
-        with self.base.overridden(), self.policy.lock:
-            yield
 
     def _generator(self, stream: Stream) -> np.random.Generator:
         """Return the random numbers of one kind for the next update."""
@@ -365,6 +265,13 @@ class Agent:
         if reads_old(self.learner.algorithm):
             return self.learner.evaluate_rollout(rollout)
         return self.policy.sampler_only(rollout), None
+
+    def _with_old(self, rollout: Rollout) -> tuple[Rollout, dict[str, float]]:
+        """Return the rows of an update, the rollout's first, and figures of the others."""
+        if self.replay is None:
+            return rollout, {}
+        fresh, pad_id = with_provenance(rollout, self.base), self.base.task.pad_id
+        return with_old(self.replay, fresh, self.config, self.updates, self.kl_coef, pad_id)
 
     def _own_model(self, policy: nn.Module | None) -> nn.Module:
         """Return the model to train: the one given, or made from the reference."""
@@ -387,14 +294,3 @@ class Agent:
             shares_prompts=self.config.is_single_step,
             **critic,
         )
-
-    def _with_provenance(self, rollout: Rollout) -> Rollout:
-        """Return the rollout with how its KL was paid, taken from the environment if missing."""
-        known: dict[str, Tensor] = {}
-        if rollout.kl_coef is None:
-            known["kl_coef"] = torch.full_like(rollout.score, self.base.kl_coef)
-        if rollout.includes_policy_logprob is None:
-            known["includes_policy_logprob"] = torch.full_like(
-                rollout.terminated, self.base.mdp.options.includes_policy_logprob
-            )
-        return rollout.replace(**known)

@@ -16,6 +16,7 @@ from agents.rollouts.decisions import sum_per_decision
 from rlhf_env.deprecated_modules import renamed
 from rlhf_env.kl import k1, k2, k3
 from rlhf_env.rollout import Rollout
+from rlhf_env.vector_env import RLHFVectorEnv
 
 __getattr__ = renamed(__name__, {"close_kl": "add_policy_logprob"})
 
@@ -92,6 +93,18 @@ def learned_kl(
     if estimator == "k1":
         return add_policy_logprob(rollout, logprobs=logprobs)
     return estimated_kl(rollout, estimator, logprobs)
+
+
+def with_provenance(rollout: Rollout, base: RLHFVectorEnv) -> Rollout:
+    """Return the rollout with how its KL was paid, taken from the environment where missing."""
+    known: dict[str, Tensor] = {}
+    if rollout.kl_coef is None:
+        known["kl_coef"] = torch.full_like(rollout.score, base.kl_coef)
+    if rollout.includes_policy_logprob is None:
+        known["includes_policy_logprob"] = torch.full_like(
+            rollout.terminated, base.mdp.options.includes_policy_logprob
+        )
+    return rollout.replace(**known)
 
 
 def _complete(rollout: Rollout) -> Rollout:

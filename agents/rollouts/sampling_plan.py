@@ -34,6 +34,7 @@ class Stream(IntEnum):
     SELECTION = 8
     CRITIC = 9
     CRITIC_PRETRAINING = 10
+    REPLAY = 11
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -125,6 +125,11 @@ class AgentConfig:
         return False
 
     @property
+    def learns_off_policy(self) -> bool:
+        """Whether episodes of other policies teach it: it corrects for them, or need not."""
+        return self.corrects_sampler
+
+    @property
     def behavior(self) -> Behavior:
         """How the policy that samples differs from the one that learns: not at all."""
         return Behavior()

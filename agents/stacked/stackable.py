@@ -116,6 +116,8 @@ def _of_class(agent: Agent) -> str | None:
 
 
 def _of_settings(agent: Agent) -> str | None:
+    if agent.replay is not None:
+        return "it learns from old episodes too"
     config = agent.config
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)

@@ -26,6 +26,11 @@ class OffPolicyConfig(BehaviorConfig, AgentConfig):
     """Discount per decision, in [0, 1], of rewards and KL alike."""
 
     @property
+    def learns_off_policy(self) -> bool:
+        """Whether episodes of other policies teach it: they all do."""
+        return True
+
+    @property
     def unsupported(self) -> frozenset[str]:
         """Settings of `AgentConfig` that must stay at their defaults."""
         return frozenset(f"kl_{name}" for name in _REWARD_KL)
