@@ -35,6 +35,7 @@ class Stream(IntEnum):
     CRITIC = 9
     CRITIC_PRETRAINING = 10
     REPLAY = 11
+    REFERENCE_VALUES = 12
 
 
 @dataclass(frozen=True, kw_only=True)

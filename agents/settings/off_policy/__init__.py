@@ -8,12 +8,22 @@ from agents.settings.off_policy.paths import (
     TBRMConfig,
     TrajectoryBalanceConfig,
 )
+from agents.settings.off_policy.values import (
+    AStarPOConfig,
+    ILQLConfig,
+    OREOConfig,
+    SoftQConfig,
+)
 
 __all__ = [
+    "AStarPOConfig",
+    "ILQLConfig",
+    "OREOConfig",
     "OffPolicyConfig",
     "PCLConfig",
     "ReValConfig",
     "ShiQConfig",
+    "SoftQConfig",
     "TBRMConfig",
     "TrajectoryBalanceConfig",
 ]

@@ -1,0 +1,100 @@
+"""The settings of agents that learn values: of a path's every suffix, of prompts, or of tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agents.settings.off_policy.common import OffPolicyConfig
+from rlhf_env.checks import check_count, check_number, check_positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class OREOConfig(OffPolicyConfig):
+    """Settings of `OREO`, besides those of `OffPolicyConfig`."""
+
+    value_coef: float = 1.0
+    """Weight of the value's loss; the authors train it by an optimizer of its own."""
+
+    kl_reg: float = 0.0
+    """Weight of KL(pi || pi_ref) in the loss, estimated by k3 of the tokens in the data, as in the
+    authors' code, whose scripts have 0.01. Above 0 the optimum is no longer that of the RLHF
+    objective."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        super().__post_init__()
+        check_number("value_coef", self.value_coef, minimum=0.0)
+        check_number("kl_reg", self.kl_reg, minimum=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AStarPOConfig(OffPolicyConfig):
+    """Settings of `AStarPO`, besides those of `OffPolicyConfig`."""
+
+    value_samples: int = 8
+    """Responses of the reference to each prompt, drawn once, that V*(x) is estimated from."""
+
+    value_kl_coef: float | None = None
+    """beta_1, of V*(x); None takes the KL coefficient, beta_2. The authors have 0.5 beside a beta_2
+    of 0.001; with two different ones no policy has zero loss."""
+
+    @property
+    def unsupported(self) -> frozenset[str]:
+        """Settings that must stay at their defaults."""
+        return super().unsupported | {"gamma"}
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range, and discounts."""
+        super().__post_init__()
+        check_count("value_samples", self.value_samples)
+        if self.value_kl_coef is not None:
+            check_positive("value_kl_coef", self.value_kl_coef)
+        if self.gamma != 1:
+            raise ValueError(
+                "gamma must be 1: V*(x) is a mean over whole responses, got "
+                f"{self.gamma!r}; leave it out, or choose an agent with values of states, such as "
+                "OREO"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftQConfig(OffPolicyConfig):
+    """Settings of `SoftQ`, besides those of `OffPolicyConfig`."""
+
+    target_rate: float = 0.1
+    """How far the target network moves towards the policy after each update; 1 makes it a copy."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        super().__post_init__()
+        _check_rate(self.target_rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ILQLConfig(OffPolicyConfig):
+    """Settings of `ILQL`, besides those of `OffPolicyConfig`."""
+
+    expectile: float = 0.7
+    """tau of V among the Q of the tokens in the data: 0.5 is their mean, near 1 the largest."""
+
+    conservative_coef: float = 0.1
+    """Weight of the CQL term, which lowers Q of tokens that are not in the data."""
+
+    target_rate: float = 0.1
+    """How far the target network moves towards the policy after each update; 1 makes it a copy.
+    The authors have 0.005 for each optimizer step."""
+
+    value_coef: float = 1.0
+    """Weight of the loss of V."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        super().__post_init__()
+        for name in ("conservative_coef", "value_coef"):
+            check_number(name, getattr(self, name), minimum=0.0)
+        check_number("expectile", self.expectile, minimum=1e-6, maximum=1.0 - 1e-6)
+        _check_rate(self.target_rate)
+
+
+def _check_rate(rate: float) -> None:
+    check_number("target_rate", rate, minimum=1e-6, maximum=1.0)
