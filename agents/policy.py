@@ -43,6 +43,8 @@ class PolicyOutput:
     """[B, L] KL(pi_ref(.|s) || pi(.|s)) in nats; None unless `Policy.measures` asks for it."""
     log_collision: Tensor | None = None
     """[B, L] log sum_v pi(v|s)^2; None unless `Policy.measures` asks for it."""
+    log_normalizer: Tensor | None = None
+    """[B, L] log sum_v exp(z_v / temperature) of the logits z, in nats; None likewise."""
 
 
 def detached(description: PolicyOutput) -> PolicyOutput:
@@ -188,8 +190,10 @@ class Policy(nn.Module):
         is_end = ends[wanted]
         is_before = ~is_end
         before = hidden[is_before]
-        logprobs, entropy = self.lm.logprob_and_entropy(before, tokens[is_action], self.temperature)
-        measured = self.measures(self.lm, before, texts, states, self.temperature)
+        logprobs, entropy, normalizer = self.lm.statistics(
+            before, tokens[is_action], self.temperature
+        )
+        measured = self.measures(self.lm, before, texts, states, self.temperature, normalizer)
         if self.critic is not None:
             hidden = self._critic_lm.packed_hidden(texts, wanted)
         zeros = torch.zeros(tokens.shape, device=tokens.device)

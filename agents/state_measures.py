@@ -1,7 +1,7 @@
 """What a policy can say of every state's distribution where a learning rule asks for it.
 
-Both numbers look at the whole vocabulary, which costs a projection more; nothing is computed unless
-it is asked for.
+The first two look at the whole vocabulary once more, which costs a projection; nothing is computed
+unless it is asked for.
 """
 
 from __future__ import annotations
@@ -25,14 +25,29 @@ class StateMeasures:
     log_collision: bool = False
     """Adds ``log_collision`` = log Σ_v π(v|s)² of each state, without gradient (WPO)."""
 
+    log_normalizer: bool = False
+    """Adds ``log_normalizer`` = log Σ_v exp(z_v / τ) of each state, with gradient: z are the logits
+    and τ the temperature, so that log π(a|s) = z_a / τ − ``log_normalizer``. It is the soft value
+    where the logits are soft Q values."""
+
     @property
     def names(self) -> tuple[str, ...]:
         """The fields of `PolicyOutput` that are filled."""
-        asked = {"reference_kl": self.reference is not None, "log_collision": self.log_collision}
+        asked = {
+            "reference_kl": self.reference is not None,
+            "log_collision": self.log_collision,
+            "log_normalizer": self.log_normalizer,
+        }
         return tuple(name for name, is_asked in asked.items() if is_asked)
 
     def __call__(
-        self, lm: LanguageModel, hidden: Tensor, tokens: Tensor, states: Tensor, temperature: float
+        self,
+        lm: LanguageModel,
+        hidden: Tensor,
+        tokens: Tensor,
+        states: Tensor,
+        temperature: float,
+        log_normalizer: Tensor,
     ) -> dict[str, Tensor]:
         """Return the measures of M states by name, each [M], in nats.
 
@@ -42,6 +57,7 @@ class StateMeasures:
             tokens: [B, W] the texts.
             states: [B, W] bool, the M positions where an action is chosen.
             temperature: divides the logits of policy and reference.
+            log_normalizer: [M] of the policy, which is known with its log-probabilities.
         """
         found = {}
         if self.reference is not None:
@@ -51,4 +67,6 @@ class StateMeasures:
             found["reference_kl"] = next_token_kl(self.reference, lm, theirs, hidden, temperature)
         if self.log_collision:
             found["log_collision"] = log_collision(lm, hidden, temperature)
+        if self.log_normalizer:
+            found["log_normalizer"] = log_normalizer
         return found

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from rlhf_env.checks import check_positive
-from rlhf_env.engine.language_model import LanguageModel, score_rollout
+from rlhf_env.engine.language_model import LanguageModel
+from rlhf_env.engine.scoring import score_rollout
 from wrappers.every_k import score_differences
 from wrappers.reward_terms.density import Density, ScoredPrefixes
 from wrappers.reward_terms.density_wrapper import DensityWrapper, VectorDensityWrapper

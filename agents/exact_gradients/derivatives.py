@@ -1,8 +1,8 @@
 """Derivatives of a learning rule's loss with respect to what the policy says of each response.
 
 The loss depends on the weights only through the policy's outputs (log-probabilities, entropies,
-values). Their derivatives with respect to the weights are computed once; for every set of episodes
-only the loss's derivatives with respect to the outputs are needed.
+normalizers, values). Their derivatives with respect to the weights are computed once; for every set
+of episodes only the loss's derivatives with respect to the outputs are needed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from agents.rollouts.values import with_values
 
 Record = TypeVar("Record")
 
-_PER_TOKEN = ("logprobs", "entropy")
+_PER_TOKEN = ("logprobs", "entropy", "log_normalizer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,19 +140,26 @@ def as_double(record: Record) -> Record:
     return type(record)(**values)
 
 
+def _per_token(output: PolicyOutput) -> dict[str, Tensor]:
+    """Return the outputs for every token, by name, of those that there are."""
+    known = {name: getattr(output, name) for name in _PER_TOKEN}
+    return {name: part for name, part in known.items() if part is not None}
+
+
 def _parts(output: PolicyOutput) -> list[Tensor]:
-    per_token = [getattr(output, name) for name in _PER_TOKEN]
+    per_token = _per_token(output).values()
     return [*per_token, *output.term_values.values(), *output.last_term_values.values()]
 
 
 def _with_leaves(output: PolicyOutput) -> tuple[PolicyOutput, list[Tensor]]:
     """Return outputs whose parts are leaves of a graph, and the leaves in the order of `_parts`."""
     leaves = [part.detach().clone().requires_grad_(True) for part in _parts(output)]
-    names, rest = list(output.term_values), leaves[len(_PER_TOKEN) :]
+    per_token, names = list(_per_token(output)), list(output.term_values)
+    rest = leaves[len(per_token) :]
     values = dict(zip(names, rest[: len(names)], strict=True))
     last_values = dict(zip(names, rest[len(names) :], strict=True))
     return PolicyOutput(
-        **dict(zip(_PER_TOKEN, leaves, strict=False)),
+        **dict(zip(per_token, leaves, strict=False)),
         values=torch.stack(list(values.values())).sum(dim=0),
         last_values=torch.stack(list(last_values.values())).sum(dim=0),
         term_values=values,

@@ -28,7 +28,8 @@ from agents.state_measures import StateMeasures
 from agents.training.group_learner import GroupLearner
 from agents.training.train import Callback
 from rlhf_env.checks import check_count
-from rlhf_env.engine.language_model import LanguageModel, score_rollout
+from rlhf_env.engine.language_model import LanguageModel
+from rlhf_env.engine.scoring import score_rollout
 from rlhf_env.rollout import Rollout
 
 

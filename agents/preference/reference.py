@@ -14,7 +14,7 @@ from torch import Tensor
 from agents.preference.data import groups_rollout
 from agents.preference.groups import ResponseGroup
 from agents.training.checkpoints.weights_digest import weights_digest
-from rlhf_env.engine.language_model import score_rollout
+from rlhf_env.engine.scoring import score_rollout
 from rlhf_env.files import write_atomically
 from rlhf_env.mdp.mdp import TokenMDP
 

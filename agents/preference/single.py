@@ -13,7 +13,8 @@ from agents.policy import Policy, PolicyOutput
 from agents.preference.algorithm import PreferenceAlgorithm, PreferenceTargets, Responses
 from agents.preference.losses import SINGLE_LOSSES, kto_baseline
 from agents.settings.preference_methods import BCOConfig
-from rlhf_env.engine.language_model import LanguageModel, score_rollout
+from rlhf_env.engine.language_model import LanguageModel
+from rlhf_env.engine.scoring import score_rollout
 from rlhf_env.rollout import Rollout
 
 # By the names of `agents.settings.preference_losses`.

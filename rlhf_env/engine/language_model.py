@@ -1,7 +1,7 @@
 """One causal language model, evaluated in the two ways that this project needs.
 
 Step by step, ``next_logits`` goes through the engine's cache. On finished texts, ``packed_hidden``
-runs the trunk once, without computing padding, and ``logprob_and_entropy`` projects only the wanted
+runs the trunk once, without computing padding, and ``statistics`` projects only the wanted
 positions onto the vocabulary, a chunk at a time, so that logits [B, L, V] never exist. ``hidden``
 is the slow equivalent of ``packed_hidden``.
 """
@@ -20,7 +20,7 @@ from rlhf_env.engine.engine import Engine
 from rlhf_env.engine.matmul import linear
 from rlhf_env.engine.packed_pass import hidden_at
 from rlhf_env.engine.packing import length_batches as length_batches
-from rlhf_env.engine.projection import chunk_rows, logprob_and_entropy, project, row_count
+from rlhf_env.engine.projection import Statistics, chunk_rows, project, row_count, statistics
 
 
 class LanguageModel:
@@ -46,7 +46,7 @@ class LanguageModel:
         Raises:
             ValueError: if it is not a decoder-only Hugging Face model, answers with fewer than V
                 logits, or changes its logits after the output embedding in a way that
-                `logprob_and_entropy` would miss.
+                `statistics` would miss.
         """
         _check_decoder(model)
         self.model = model.eval()
@@ -104,10 +104,8 @@ class LanguageModel:
         """Project trunk outputs [M, H] onto the vocabulary, [M, V] float32."""
         return self._full_logits(hidden)[:, : self.vocab_size].float()
 
-    def logprob_and_entropy(
-        self, hidden: Tensor, targets: Tensor, temperature: float = 1.0
-    ) -> tuple[Tensor, Tensor]:
-        """Return log-probability and entropy of the next token at some positions.
+    def statistics(self, hidden: Tensor, targets: Tensor, temperature: float = 1.0) -> Statistics:
+        """Return log-probability, entropy and normalizer of the next token at some positions.
 
         Args:
             hidden: [M, H] trunk outputs.
@@ -115,7 +113,7 @@ class LanguageModel:
             temperature: divides the logits.
 
         Returns:
-            [M] log p(target) and [M] entropy, in nats, float32.
+            [M] log p(target), [M] entropy and [M] log-normalizer, in nats, float32.
         """
         if self._has_plain_head:
             return project(hidden, *self._plain_head(), targets, temperature)
@@ -129,8 +127,13 @@ class LanguageModel:
             else:
                 part = self._project(rows, wanted, temperature)
             parts.append(part)
-        logprobs, entropies = zip(*parts, strict=True)
-        return torch.cat(logprobs), torch.cat(entropies)
+        return Statistics(*map(torch.cat, zip(*parts, strict=True)))
+
+    def logprob_and_entropy(
+        self, hidden: Tensor, targets: Tensor, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Return the first two of `statistics`, [M] and [M]."""
+        return self.statistics(hidden, targets, temperature)[:2]
 
     @torch.no_grad()
     def logprobs(self, hidden: Tensor, targets: Tensor, temperature: float = 1.0) -> Tensor:
@@ -142,6 +145,13 @@ class LanguageModel:
                 for rows, wanted in zip(hidden.split(chunk), targets.split(chunk), strict=True)
             ]
         )
+
+    @torch.no_grad()
+    def log_normalizers(self, hidden: Tensor, temperature: float = 1.0) -> Tensor:
+        """Return the log-normalizers of `statistics` alone, [M], without gradient."""
+        chunks = map(self._quick_logits, hidden.split(chunk_rows(self.vocab_size)))
+        few = (rows for logits in chunks for rows in logits.split(row_count(logits)))
+        return torch.cat([(rows / temperature).logsumexp(dim=1) for rows in few])
 
     @property
     def _has_plain_head(self) -> bool:
@@ -163,10 +173,8 @@ class LanguageModel:
         # A trunk without weights does not know their type.
         return self._head(hidden.to(self._head.weight.dtype))  # type: ignore[arg-type,union-attr]
 
-    def _project(
-        self, hidden: Tensor, targets: Tensor, temperature: float
-    ) -> tuple[Tensor, Tensor]:
-        return logprob_and_entropy(self.logits(hidden), targets, temperature)
+    def _project(self, hidden: Tensor, targets: Tensor, temperature: float) -> Statistics:
+        return statistics(self.logits(hidden), targets, temperature)
 
     @torch.no_grad()
     def _check_projection(self) -> None:
@@ -225,28 +233,3 @@ def _chosen_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
     largest = logits.amax(dim=1, keepdim=True)
     total = (logits - largest).exp_().sum(dim=1)
     return chosen - largest.squeeze(1) - total.log()
-
-
-def score_rollout(
-    model: LanguageModel, tokens: Tensor, is_action: Tensor, temperature: float = 1.0
-) -> Tensor:
-    """Return the log-probability of every action of finished episodes, without gradient.
-
-    Args:
-        model: the one that scores.
-        tokens: [B, L] int64, padded on the right.
-        is_action: [B, L] bool, the positions to score.
-        temperature: divides the logits.
-
-    Returns:
-        [B, L] float32 log p(tokens[:, i] | tokens[:, :i]); 0 where ``is_action`` is False.
-    """
-    logprobs = torch.zeros(tokens.shape, dtype=torch.float32, device=tokens.device)
-    with torch.no_grad():
-        for rows, width in length_batches(is_action):
-            asked = is_action[rows, 1:width]
-            hidden = model.packed_hidden(tokens[rows, : width - 1], asked)
-            found = model.logprobs(hidden, tokens[rows, 1:width][asked], temperature)
-            part = torch.zeros(asked.shape, device=tokens.device).masked_scatter(asked, found)
-            logprobs[rows, 1:width] = part
-    return logprobs

@@ -1,4 +1,4 @@
-"""Log-probability and entropy of distributions given by their logits, in little memory.
+"""Log-probability, entropy and normalizer of distributions given by logits, in little memory.
 
 PyTorch would keep half a dozen tensors as large as the logits for the gradient. Here it is worked
 out from the logits alone, a few rows at a time; where the output embedding is known too, from the
@@ -8,7 +8,7 @@ states that it projects, and all logits never exist at once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,20 +37,33 @@ def chunk_rows(vocab_size: int) -> int:
     return max(1, _CHUNK_ELEMENTS // vocab_size)
 
 
-def logprob_and_entropy(
-    logits: Tensor, targets: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """Return log softmax(logits / temperature) of one token per row, and the entropy, in nats.
+class Statistics(NamedTuple):
+    """What is known of N distributions; all with a gradient, which has no gradient itself."""
+
+    logprobs: Tensor
+    """[N] log softmax(logits / temperature) of one token, in nats."""
+    entropy: Tensor
+    """[N] in nats."""
+    log_normalizer: Tensor
+    """[N] log Σ_v exp(logits_v / temperature)."""
+
+
+def statistics(logits: Tensor, targets: Tensor, temperature: float) -> Statistics:
+    """Return the statistics of softmax(logits / temperature), row by row.
 
     Args:
         logits: [N, V] float32.
-        targets: [N] int64.
+        targets: [N] int64, the tokens whose log-probabilities are asked for.
         temperature: divides the logits.
-
-    Returns:
-        [N] and [N], both with a gradient, which has no gradient itself.
     """
-    return _Statistics.apply(logits, targets, temperature)  # type: ignore[return-value]
+    return Statistics(*_Statistics.apply(logits, targets, temperature))  # type: ignore[misc]
+
+
+def logprob_and_entropy(
+    logits: Tensor, targets: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Return the first two of `statistics`, [N] and [N]."""
+    return statistics(logits, targets, temperature)[:2]
 
 
 def project(
@@ -59,8 +72,8 @@ def project(
     bias: Tensor | None,
     targets: Tensor,
     temperature: float,
-) -> tuple[Tensor, Tensor]:
-    """Return what `logprob_and_entropy` does of the logits hidden · weightᵀ + bias.
+) -> Statistics:
+    """Return what `statistics` does of the logits hidden · weightᵀ + bias.
 
     They are computed a chunk of rows at a time, and anew for the gradient.
 
@@ -71,19 +84,19 @@ def project(
         targets: [N] int64.
         temperature: divides the logits.
     """
-    return _Projection.apply(hidden, weight, bias, targets, temperature)  # type: ignore[return-value]
+    return Statistics(*_Projection.apply(hidden, weight, bias, targets, temperature))  # type: ignore[misc]
 
 
 class _Statistics(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, logits: Tensor, targets: Tensor, temperature: float
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         logprobs, entropies, normalizers = _describe(logits, targets, temperature)
         ctx.save_for_backward(logits, targets, entropies, normalizers)
         ctx.temperature = temperature
         ctx.set_materialize_grads(False)
-        return logprobs, entropies
+        return logprobs, entropies, normalizers
 
     @staticmethod
     @once_differentiable
@@ -103,7 +116,7 @@ class _Projection(torch.autograd.Function):
         bias: Tensor | None,
         targets: Tensor,
         temperature: float,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         kind = hidden.device.type
         is_mixed = torch.is_autocast_enabled(kind)
         ctx.dtype = torch.get_autocast_dtype(kind) if is_mixed else weight.dtype
@@ -117,7 +130,7 @@ class _Projection(torch.autograd.Function):
         # Few logits are kept; more would need the memory that chunks are there to save.
         kept = logits if len(parts) == 1 else None
         ctx.save_for_backward(hidden, weight, bias, targets, entropies, normalizers, kept)
-        return logprobs, entropies
+        return logprobs, entropies, normalizers
 
     @staticmethod
     @once_differentiable
@@ -186,21 +199,26 @@ def _grad_logits_(
     gradients: Sequence[Tensor | None],
     temperature: float,
 ) -> None:
-    """Overwrite logits z with the gradient, given those of log q(a) and of the entropy H.
+    """Overwrite logits z with the gradient, given those of log q(a), the entropy H and log Z.
 
-    ∂ log q(a) / ∂z_i = (1{i = a} - q_i) / τ and ∂H / ∂z_i = -q_i (log q_i + H) / τ
+    ∂ log q(a) / ∂z_i = (1{i = a} - q_i) / τ, ∂H / ∂z_i = -q_i (log q_i + H) / τ and
+    ∂ log Z / ∂z_i = q_i / τ
 
     Args:
         logits: [N, V] z.
         targets: [N] a.
         entropies: [N] H.
-        normalizers: [N] log Σ exp(z / τ).
-        gradients: of the loss by log q(a) and by H, [N] each or None.
+        normalizers: [N] log Z = log Σ exp(z / τ).
+        gradients: of the loss by log q(a), by H and by log Z, [N] each or None.
         temperature: τ.
     """
-    grad_logprob, grad_entropy = (
+    grad_logprob, grad_entropy, grad_normalizer = (
         each if each is None or temperature == 1.0 else each / temperature for each in gradients
     )
+    # What every q_i is multiplied by, but for the entropy's share.
+    common = grad_logprob
+    if grad_normalizer is not None:
+        common = -grad_normalizer if common is None else common - grad_normalizer
     for part in _parts(logits):
         slope = logits[part]
         if temperature != 1.0:
@@ -208,13 +226,13 @@ def _grad_logits_(
         slope.sub_(normalizers[part, None])
         if grad_entropy is None:
             slope.exp_()
-            if grad_logprob is not None:
-                slope.mul_(grad_logprob[part, None].neg())
+            if common is not None:
+                slope.mul_(common[part, None].neg())
         else:
             weights = slope.clamp(min=_LEAST).add_(entropies[part, None])
             weights.mul_(grad_entropy[part, None])
-            if grad_logprob is not None:
-                weights.add_(grad_logprob[part, None])
+            if common is not None:
+                weights.add_(common[part, None])
             slope.exp_().mul_(weights.neg_())
         if grad_logprob is not None:
             slope.scatter_add_(1, targets[part, None], grad_logprob[part, None])

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlhf_env.engine.language_model import LanguageModel, score_rollout, token_logprobs
+from rlhf_env.engine.language_model import LanguageModel, token_logprobs
+from rlhf_env.engine.scoring import score_rollout
 from rlhf_env.mdp.dialogue import Dialogue
 from rlhf_env.mdp.options import Options
 from rlhf_env.mdp.policy_kl import policy_kl, rollout_policy_kl

@@ -23,7 +23,7 @@ KL = [0.005353, 0.011354, 0.010017, 0.004066, 0.012754, 0.011845, 0.002397]
 
 def measured(policy: Policy, reference: torch.nn.Module) -> Policy:
     lm = LanguageModel(reference, policy.lm.vocab_size)
-    policy.measures = StateMeasures(reference=lm, log_collision=True)
+    policy.measures = StateMeasures(reference=lm, log_collision=True, log_normalizer=True)
     return policy
 
 
@@ -37,7 +37,7 @@ def test_nothing_unless_asked(toy15: Any) -> None:
     agent = PPO(make_envs(toy15), episodes_per_update=4)
     rollout = agent.collect()
     said = agent.policy.evaluate_tokens(rollout.tokens, rollout.is_action)
-    assert said.reference_kl is said.log_collision is None
+    assert said.reference_kl is said.log_collision is said.log_normalizer is None
     assert detached(said).reference_kl is None
     assert agent.policy.evaluate_episodes(rollout.tokens, rollout.is_action).log_collision is None
 
@@ -62,6 +62,27 @@ def test_every_state_of_every_response(toy15: Any) -> None:
     assert sums[(1, 2, 1)] == pytest.approx(KL[0] + KL[1] + KL[4], abs=1e-6)
     assert said.log_collision is not None
     assert not said.log_collision.requires_grad
+
+
+@pytest.mark.parametrize("lora_rank", [None, 2])
+def test_log_normalizers_are_those_of_the_logits(lora_rank: int | None) -> None:
+    """At the temperature that the policy samples at; the gradient is the softmax's."""
+    task = tiny_llama_task()
+    agent = PPO(make_envs(task), episodes_per_update=8, temperature=0.5, lora_rank=lora_rank)
+    rollout, policy = agent.collect(), agent.policy
+    policy.measures = StateMeasures(log_normalizer=True)
+    said = policy.evaluate_tokens(rollout.tokens, rollout.is_action)
+    weights = [p for p in policy.model.parameters() if p.requires_grad]
+
+    def slope(normalizers: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        chosen = normalizers[rollout.is_action].sin().sum()
+        return torch.autograd.grad(chosen, weights, materialize_grads=True)
+
+    logits = policy.model(input_ids=rollout.tokens).logits / 0.5
+    expected = torch.where(rollout.is_action, logits.logsumexp(dim=-1).roll(1, dims=1), 0.0)
+    assert said.log_normalizer is not None
+    torch.testing.assert_close(said.log_normalizer, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(slope(said.log_normalizer), slope(expected), atol=1e-4, rtol=1e-4)
 
 
 def test_micro_batches_and_padding_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agents import GRPO, GSPO, RLOO, Agent, DrGRPO
 from agents.algorithm import Algorithm
-from rlhf_env.engine.language_model import score_rollout
+from rlhf_env.engine.scoring import score_rollout
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 from tests.agents.episodes import as_bandit, make_envs

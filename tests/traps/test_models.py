@@ -12,7 +12,8 @@ from torch import Tensor
 from agents import GRPO, PPO, Agent
 from agents.policy import Policy
 from rlhf_env.engine.engine import Engine
-from rlhf_env.engine.language_model import LanguageModel, score_rollout
+from rlhf_env.engine.language_model import LanguageModel
+from rlhf_env.engine.scoring import score_rollout
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
 from tests.rlhf_env.engine.test_engine import logits_of

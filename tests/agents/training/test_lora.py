@@ -10,7 +10,7 @@ import torch
 
 from agents import GRPO, PPO, Agent
 from agents.training.lora import adapted, merged
-from rlhf_env.engine.language_model import score_rollout
+from rlhf_env.engine.scoring import score_rollout
 from rlhf_env.rollout import Rollout
 from rlhf_env.tasks import load_task
 from tests.agents.episodes import make_envs

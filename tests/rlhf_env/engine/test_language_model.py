@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -17,8 +18,9 @@ from transformers import (
 )
 
 from rlhf_env.engine import projection
-from rlhf_env.engine.language_model import LanguageModel, length_batches, score_rollout
-from rlhf_env.engine.projection import logprob_and_entropy
+from rlhf_env.engine.language_model import LanguageModel, length_batches
+from rlhf_env.engine.projection import logprob_and_entropy, statistics
+from rlhf_env.engine.scoring import score_rollout
 from tests.toys import tiny_gpt2, tiny_llama
 
 V = 32
@@ -178,16 +180,12 @@ def test_chunks_are_the_whole(
     """Values and gradients of the chunked projection, and of the output embedding run itself."""
     tokens, _ = texts()
 
-    def answers(lm: LanguageModel) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def answers(lm: LanguageModel) -> tuple[Any, ...]:
         lm.model.zero_grad()
         hidden = lm.hidden(tokens).flatten(0, 1)
-        logprobs, entropy = lm.logprob_and_entropy(hidden, tokens.flatten(), temperature)
-        (logprobs.sin() + 0.1 * entropy).sum().backward()
-        return (
-            logprobs.detach(),
-            entropy.detach(),
-            [p.grad.clone() for p in lm.model.parameters()],
-        )
+        said = lm.statistics(hidden, tokens.flatten(), temperature)
+        (said.logprobs.sin() + 0.1 * said.entropy + said.log_normalizer.cos()).sum().backward()
+        return *(each.detach() for each in said), [p.grad.clone() for p in lm.model.parameters()]
 
     whole = answers(hooked(LanguageModel(tiny_gpt2().requires_grad_(True), V)))
     monkeypatch.setattr(projection, "_CHUNK_ELEMENTS", 5 * V)
@@ -195,9 +193,9 @@ def test_chunks_are_the_whole(
     torch.testing.assert_close(answers(lm), whole, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("wanted", ["logprobs", "entropy"])
+@pytest.mark.parametrize("wanted", ["logprobs", "entropy", "log_normalizer"])
 @pytest.mark.parametrize("kind", [plain, hooked])
-def test_one_of_two_answers_has_its_own_gradient(
+def test_one_of_three_answers_has_its_own_gradient(
     kind: Callable[[LanguageModel], LanguageModel], wanted: str
 ) -> None:
     """Double precision: no rounding hides a wrong slope."""
@@ -206,13 +204,16 @@ def test_one_of_two_answers_has_its_own_gradient(
     targets = torch.tensor([0, 6, 3, 3])
     weight = lm.model.lm_head.weight.requires_grad_()
     leaf = hidden.clone().requires_grad_()
-    logprobs, entropy = lm.logprob_and_entropy(leaf, targets, 0.5)
-    found = torch.autograd.grad(
-        (logprobs if wanted == "logprobs" else entropy).sum(), [leaf, weight]
-    )
-    logq = (leaf.double() @ weight.double().t() / 0.5).log_softmax(-1)
-    chosen = logq.gather(1, targets[:, None]) if wanted == "logprobs" else -logq.exp() * logq
-    expected = torch.autograd.grad(chosen.sum(), [leaf, weight])
+    said = lm.statistics(leaf, targets, 0.5)
+    found = torch.autograd.grad(getattr(said, wanted).sum(), [leaf, weight])
+    logits = leaf.double() @ weight.double().t() / 0.5
+    logq = logits.log_softmax(-1)
+    answers = {
+        "logprobs": logq.gather(1, targets[:, None]),
+        "entropy": -logq.exp() * logq,
+        "log_normalizer": logits.logsumexp(-1),
+    }
+    expected = torch.autograd.grad(answers[wanted].sum(), [leaf, weight])
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -301,19 +302,20 @@ def test_statistics_and_gradients_are_those_of_the_definition() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(300, 700, generator=generator)
     targets = torch.randint(0, 700, (300,), generator=generator)
-    weights = torch.randn(2, 300, generator=generator)
+    weights = torch.randn(3, 300, generator=generator)
     for temperature in (0.5, 1.0, 2.0):
         answers = []
         for dtype in (torch.float32, torch.float64):
             mine = logits.detach().to(dtype).requires_grad_()
             if dtype == torch.float32:
-                logprobs, entropy = logprob_and_entropy(mine, targets, temperature)
+                said = list(statistics(mine, targets, temperature))
             else:
                 found = torch.distributions.Categorical(logits=mine / temperature)
-                logprobs, entropy = found.log_prob(targets), found.entropy()
-            (weights[0] * logprobs + weights[1] * entropy).sum().backward()
+                normalizer = (mine / temperature).logsumexp(dim=1)
+                said = [found.log_prob(targets), found.entropy(), normalizer]
+            (weights * torch.stack(said)).sum().backward()
             assert mine.grad is not None
-            answers.append([x.double() for x in (logprobs, entropy, mine.grad)])
+            answers.append([x.double() for x in (*said, mine.grad)])
         torch.testing.assert_close(answers[0], answers[1], atol=1e-5, rtol=1e-5)
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import rlhf_env  # noqa: F401 -- registers the environment
-from rlhf_env.engine.language_model import LanguageModel, score_rollout
+from rlhf_env.engine.language_model import LanguageModel
+from rlhf_env.engine.scoring import score_rollout
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 from rlhf_env.tasks import load_task
