@@ -22,6 +22,7 @@ INTERRUPTED = {
     "train_reward": "nothing was written",
     "estimators": "the same command starts again",
     "variance": "the same command starts again",
+    "zoo": "finished rows are kept, the same command continues from there",
 }
 
 

@@ -1,0 +1,1 @@
+"""The zoo of claims of `scripts/zoo.py`: published results, measured again, each with a verdict."""

@@ -1,0 +1,1 @@
+"""Claims about estimators of the policy gradient: baselines, clips, KL, normalization."""

@@ -1,0 +1,1 @@
+"""Kinds of experiments that claims are made of: training runs, and computations."""
