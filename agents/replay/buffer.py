@@ -83,6 +83,10 @@ class Replay:
         """Return the number of episodes stored."""
         return len(self._born)
 
+    def __bool__(self) -> bool:
+        """Return True: an empty buffer is not the same as none."""
+        return True
+
     @property
     def is_offline(self) -> bool:
         """Whether updates learn from old episodes alone."""

@@ -20,6 +20,7 @@ from agents.config import AgentConfig
 from agents.policy import Policy
 from agents.processes.exchange import check_same, on_first
 from agents.processes.group import count
+from agents.replay.buffer import Replay
 from agents.samplers.sampling import EpisodeSampling
 from agents.settings.agent import upgraded_settings
 from agents.settings.best_of_n import BestOfNConfig
@@ -27,6 +28,7 @@ from agents.training.checkpoints.checkpoint_files import (
     FILES,
     MANIFEST,
     NOTES,
+    REPLAY_FILE,
     find_corruption,
     load_tensors,
     save_tensors,
@@ -35,6 +37,7 @@ from agents.training.checkpoints.checkpoint_files import (
     write_manifest,
 )
 from agents.training.checkpoints.checkpoint_notes import write_notes
+from agents.training.checkpoints.replay_file import read_replay, saved_replay, write_replay
 from agents.training.checkpoints.weights_digest import weights_digest
 from agents.training.learner import Learner
 from rlhf_env.files import read_json, sync_folder, write_atomically
@@ -122,13 +125,15 @@ def _write_files(agent: SavedAgent, partial: Path) -> None:
         "algorithm": _algorithm_state(learner.algorithm) if learner else {},
         "entropy": learner.entropy.state() if learner else {},
         "optimizer": scalars,
+        "replay": write_replay(_replay_of(agent), partial),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
     write_atomically(partial / "state.json", json.dumps(state, indent=1).encode())
     write_notes(agent, partial)
-    write_manifest(partial)
-    for name in FILES:
+    names = FILES if _replay_of(agent) is None else (*FILES, REPLAY_FILE)
+    write_manifest(partial, names)
+    for name in names:
         sync(partial / name)
 
 
@@ -155,6 +160,7 @@ def restore_checkpoint(agent: SavedAgent, path: Path) -> None:
         )
     if weights.keys() != own.keys() or any(weights[n].shape != own[n].shape for n in own):
         raise ValueError(f"{str(path)!r} holds another model's weights; use the same policy")
+    read_replay(_replay_of(agent), path, state)
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(weights[name])
@@ -175,9 +181,15 @@ def restore_checkpoint(agent: SavedAgent, path: Path) -> None:
 def load_checkpoint(kind: Any, path: Path, envs: Any, arguments: dict[str, Any]) -> Any:
     """Return a new agent of a class, with the settings and the state of a checkpoint."""
     state = read_state(path, kind.__name__)
-    agent = kind(envs, **{**state["config"], **arguments})
+    replay = saved_replay(state)
+    known = {} if replay is None else {"replay": replay}
+    agent = kind(envs, **{**state["config"], **known, **arguments})
     restore_checkpoint(agent, path)
     return agent
+
+
+def _replay_of(agent: SavedAgent) -> Replay | None:
+    return getattr(agent, "replay", None)
 
 
 def _as_json(config: Any) -> dict[str, Any]:
@@ -267,7 +279,7 @@ def _check_replaceable(path: Path) -> None:
             "that it points to"
         )
     if path.is_dir():
-        foreign = {entry.name for entry in path.iterdir()} - {*FILES, *NOTES, MANIFEST}
+        foreign = {entry.name for entry in path.iterdir()} - {*FILES, *NOTES, MANIFEST, REPLAY_FILE}
         if not foreign:
             return
         raise ValueError(

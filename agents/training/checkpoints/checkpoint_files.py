@@ -17,6 +17,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 FILES = ("optimizer.safetensors", "policy.safetensors", "state.json")
 """What a checkpoint of this package's agents holds."""
+REPLAY_FILE = "replay.safetensors"
+"""The buffer of old episodes, in checkpoints of agents that have one."""
 NOTES = ("README.md", "config.json")
 """What tells people and other libraries what the folder is; restoring does not need it."""
 
@@ -49,7 +51,7 @@ def find_corruption(path: Path) -> str | None:
         return f"{MANIFEST} is missing or unreadable"
     if written != FORMAT:
         return f"its format is {written!r}, this version reads {FORMAT}"
-    if "agent" not in manifest and set(digests) != set(FILES):
+    if "agent" not in manifest and set(digests) - {REPLAY_FILE} != set(FILES):
         return f"{MANIFEST} must name {list(FILES)}, got {sorted(digests)}"
     there = files_in(path)
     for name, digest in digests.items():
@@ -79,11 +81,11 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file.
 
     Raises:
-        ValueError: if it is damaged.
+        ValueError: if it is damaged or missing.
     """
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except (FileNotFoundError, SafetensorError) as error:
         raise unreadable(path) from error
 
 

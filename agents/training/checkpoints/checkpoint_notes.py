@@ -38,7 +38,7 @@ In Python, make the environment of the task that the agent was trained on, here 
 | `policy.safetensors` | {weights} |
 | `optimizer.safetensors` | the optimizer's moments |
 | `state.json` | the agent's class, settings and counters |
-| `manifest.json` | checksums of these three |
+{replay}| `manifest.json` | checksums of these |
 | `config.json` | only lets other libraries say what this folder is |
 """
 
@@ -63,6 +63,11 @@ def write_notes(agent: Any, folder: Path) -> None:
             '; `agent.export("adapter", adapter=True)` writes the adapter alone, for peft'
             if has_adapter
             else ""
+        ),
+        replay=(
+            ""
+            if getattr(agent, "replay", None) is None
+            else "| `replay.safetensors` | the old episodes that it learns from again |\n"
         ),
         weights=(
             "the adapter's weights alone; all others are those of the task's model"
