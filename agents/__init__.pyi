@@ -22,6 +22,10 @@ from .algorithms.sft import SFT as SFT
 from .algorithms.sft import SFTAlgorithm as SFTAlgorithm
 from .algorithms.trpo import TRPO as TRPO
 from .algorithms.trpo import TRPOAlgorithm as TRPOAlgorithm
+from .off_policy.a_star_po import AStarPO as AStarPO
+from .off_policy.ilql import ILQL as ILQL
+from .off_policy.oreo import OREO as OREO
+from .off_policy.soft_q import SoftQ as SoftQ
 from .policy import Policy as Policy
 from .policy import PolicyOutput as PolicyOutput
 from .preference.agent import PreferenceAgent as PreferenceAgent
@@ -50,6 +54,10 @@ from .settings.agent import AgentConfig as AgentConfig
 from .settings.best_of_n import BestOfNConfig as BestOfNConfig
 from .settings.group import GRPOConfig as GRPOConfig
 from .settings.group import RLOOConfig as RLOOConfig
+from .settings.off_policy import AStarPOConfig as AStarPOConfig
+from .settings.off_policy import ILQLConfig as ILQLConfig
+from .settings.off_policy import OREOConfig as OREOConfig
+from .settings.off_policy import SoftQConfig as SoftQConfig
 from .settings.ppo import KLPenaltyPPOConfig as KLPenaltyPPOConfig
 from .settings.ppo import PPOConfig as PPOConfig
 from .settings.reinforce import ReinforceConfig as ReinforceConfig

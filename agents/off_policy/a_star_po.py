@@ -11,9 +11,10 @@ from torch import Tensor
 from agents.off_policy.agent import OffPolicyAgent
 from agents.off_policy.optimal_value import optimal_value
 from agents.off_policy.paid_decisions import PaidDecisions
-from agents.policy import Policy, PolicyOutput
+from agents.policy import PolicyOutput
 from agents.rollouts.collect import collect
 from agents.rollouts.sampling_plan import Stream
+from agents.samplers.distorted import played_by
 from agents.settings.off_policy.values import AStarPOConfig
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.rollout import Rollout
@@ -25,7 +26,7 @@ Prompt = tuple[int, ...]
 class AStarPOTargets(PaidDecisions):
     """What the decisions are paid, and what the prompt is worth."""
 
-    values: Tensor
+    optimal_values: Tensor
     """[B] the estimate of V*(x)."""
 
 
@@ -58,16 +59,16 @@ class AStarPOAlgorithm:
         own = self.config.value_kl_coef
         kl_coef = paid.kl_coef if own is None else torch.full_like(paid.kl_coef, own)
         values = optimal_value(self.reference_returns(rollout).to(kl_coef), kl_coef)
-        return AStarPOTargets(**vars(paid), values=values)
+        return AStarPOTargets(**vars(paid), optimal_values=values)
 
     def loss(
         self, rollout: Rollout, new: PolicyOutput, old: PolicyOutput, targets: AStarPOTargets
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of each episode; see `Algorithm.loss`."""
         implicit = targets.kl_coef * targets.log_ratio(rollout, new).sum(dim=1)
-        advantage = targets.rewards.sum(dim=1) - targets.values
+        advantage = targets.rewards.sum(dim=1) - targets.optimal_values
         loss = (implicit - advantage).square()
-        return loss, {"optimal_advantage": advantage, "optimal_value": targets.values}
+        return loss, {"optimal_advantage": advantage, "optimal_value": targets.optimal_values}
 
 
 class AStarPO(OffPolicyAgent):
@@ -101,12 +102,9 @@ class AStarPO(OffPolicyAgent):
         return found.to(rollout.rewards.device)
 
     def _drawn(self, prompt: Prompt) -> Tensor:
-        player = Policy(
-            self.base.mdp.reference.model, self.base.task.vocab_size, self.config.temperature
-        )
         rollout = collect(
             self.envs,
-            player,
+            played_by(self.policy, self.base.mdp.reference),
             self._settings.value_samples,
             prompts=[torch.tensor(prompt)],
             seed=(self.config.seed, Stream.REFERENCE_VALUES, *prompt),

@@ -41,8 +41,8 @@ class PaidDecisions:
         """
         if not rollout.terminated.all():
             raise ValueError(
-                f"{agent} needs whole episodes, got a truncated one, whose return it cannot "
-                'complete; use length_limit="score" or "penalize"'
+                f"{agent} needs whole episodes, whose return it cannot complete, got truncated "
+                'episodes; use length_limit="score" or "penalize"'
             )
         assert rollout.kl_coef is not None
         if not (rollout.kl_coef > 0).all():

@@ -17,6 +17,7 @@ from agents.settings.group import (
     GSPOConfig,
     RLOOConfig,
 )
+from agents.settings.off_policy import AStarPOConfig, ILQLConfig, OREOConfig, SoftQConfig
 from agents.settings.ppo import KLPenaltyPPOConfig, PPOConfig
 from agents.settings.preference import PreferenceConfig
 from agents.settings.preference_methods import (
@@ -132,6 +133,10 @@ BUILT_IN_AGENTS: Mapping[str, BuiltInAgent] = {
     "nash_md": BuiltInAgent(path="agents:NashMD", config_class=NashMDConfig),
     "xpo": BuiltInAgent(path="agents:XPO", config_class=XPOConfig),
     "lipo": BuiltInAgent(path="agents:LiPO", config_class=LiPOConfig),
+    "oreo": BuiltInAgent(path="agents:OREO", config_class=OREOConfig),
+    "a_star_po": BuiltInAgent(path="agents:AStarPO", config_class=AStarPOConfig),
+    "soft_q": BuiltInAgent(path="agents:SoftQ", config_class=SoftQConfig),
+    "ilql": BuiltInAgent(path="agents:ILQL", config_class=ILQLConfig),
     "best_of_n": BuiltInAgent(path="agents:BestOfN", config_class=BestOfNConfig),
 }
 """Agents that learn, or choose, by rewards. `SFT` is not among them: it needs demonstrations.

@@ -63,3 +63,9 @@ class OffPolicyConfig(BehaviorConfig, AgentConfig):
                     f"is solved, got {getattr(own, name)!r}; leave it out, or choose an agent that "
                     "follows a policy gradient"
                 )
+
+
+def check_critic_rate(rate: float | None) -> None:
+    """Raise ValueError unless a value head's own learning rate is None or at least 0."""
+    if rate is not None:
+        check_number("critic_learning_rate", rate, minimum=0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agents.settings.off_policy.common import OffPolicyConfig
+from agents.settings.off_policy.common import OffPolicyConfig, check_critic_rate
 from rlhf_env.checks import check_count, check_number, check_positive
 
 
@@ -14,6 +14,9 @@ class OREOConfig(OffPolicyConfig):
 
     value_coef: float = 1.0
     """Weight of the value's loss; the authors train it by an optimizer of its own."""
+
+    critic_learning_rate: float | None = None
+    """Adam's learning rate of the value head; None takes the policy's."""
 
     kl_reg: float = 0.0
     """Weight of KL(pi || pi_ref) in the loss, estimated by k3 of the tokens in the data, as in the
@@ -25,6 +28,7 @@ class OREOConfig(OffPolicyConfig):
         super().__post_init__()
         check_number("value_coef", self.value_coef, minimum=0.0)
         check_number("kl_reg", self.kl_reg, minimum=0.0)
+        check_critic_rate(self.critic_learning_rate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +62,8 @@ class AStarPOConfig(OffPolicyConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoftQConfig(OffPolicyConfig):
-    """Settings of `SoftQ`, besides those of `OffPolicyConfig`."""
+class TargetNetworkConfig(OffPolicyConfig):
+    """Settings of agents with a target network, besides those of `OffPolicyConfig`."""
 
     target_rate: float = 0.1
     """How far the target network moves towards the policy after each update; 1 makes it a copy."""
@@ -67,12 +71,17 @@ class SoftQConfig(OffPolicyConfig):
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         super().__post_init__()
-        _check_rate(self.target_rate)
+        check_number("target_rate", self.target_rate, minimum=1e-6, maximum=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ILQLConfig(OffPolicyConfig):
-    """Settings of `ILQL`, besides those of `OffPolicyConfig`."""
+class SoftQConfig(TargetNetworkConfig):
+    """Settings of `SoftQ`: those of `TargetNetworkConfig`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ILQLConfig(TargetNetworkConfig):
+    """Settings of `ILQL`, besides those of `TargetNetworkConfig`."""
 
     expectile: float = 0.7
     """tau of V among the Q of the tokens in the data: 0.5 is their mean, near 1 the largest."""
@@ -80,21 +89,16 @@ class ILQLConfig(OffPolicyConfig):
     conservative_coef: float = 0.1
     """Weight of the CQL term, which lowers Q of tokens that are not in the data."""
 
-    target_rate: float = 0.1
-    """How far the target network moves towards the policy after each update; 1 makes it a copy.
-    The authors have 0.005 for each optimizer step."""
-
     value_coef: float = 1.0
     """Weight of the loss of V."""
+
+    critic_learning_rate: float | None = None
+    """Adam's learning rate of the value head; None takes the policy's."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         super().__post_init__()
         for name in ("conservative_coef", "value_coef"):
             check_number(name, getattr(self, name), minimum=0.0)
+        check_critic_rate(self.critic_learning_rate)
         check_number("expectile", self.expectile, minimum=1e-6, maximum=1.0 - 1e-6)
-        _check_rate(self.target_rate)
-
-
-def _check_rate(rate: float) -> None:
-    check_number("target_rate", rate, minimum=1e-6, maximum=1.0)

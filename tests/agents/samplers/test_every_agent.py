@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from agents.settings import BUILT_IN_AGENTS
+from agents.settings.off_policy import OffPolicyConfig
 from agents.settings.policy_gradient import PolicyGradientConfig
 from rlhf_env.task import Task
 from tests.agents.episodes import make_envs
@@ -44,6 +45,11 @@ NAMES = [
     name
     for name, known in BUILT_IN_AGENTS.items()
     if issubclass(known.config_class, PolicyGradientConfig)
+]
+OFF_POLICY = [
+    name
+    for name, known in BUILT_IN_AGENTS.items()
+    if issubclass(known.config_class, OffPolicyConfig)
 ]
 CLIPPED = ["ppo", "grpo", "dr_grpo", "dapo", "gspo", "rloo"]
 
@@ -120,10 +126,23 @@ def test_clips_are_honored_or_refused(toy15: Task, name: str, granularity: str) 
 @pytest.mark.parametrize("name", [name for name in BUILT_IN_AGENTS if name not in NAMES])
 def test_others_refuse_them(toy15: Task, name: str) -> None:
     known = BUILT_IN_AGENTS[name]
-    for settings in (*SAMPLERS.values(), *CORRECTIONS.values(), *CLIPS.values()):
+    samplers = [] if name in OFF_POLICY else SAMPLERS.values()
+    for settings in (*samplers, *CORRECTIONS.values(), *CLIPS.values()):
         setting = next(iter(settings))
         with pytest.raises(ValueError, match=f"has no setting '{setting}'"):
             known.load()(make_envs(toy15), **known.preset, **settings)
+
+
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("name", OFF_POLICY)
+def test_agents_of_any_episodes_take_every_sampler(
+    toy15: Task, name: str, granularity: str
+) -> None:
+    plain, _ = trained(agent_of(name, toy15, granularity))
+    for label, settings in SAMPLERS.items():
+        weights, _ = trained(agent_of(name, toy15, granularity, **settings))
+        assert weights.isfinite().all(), label
+        assert label == "bf16" or not torch.equal(weights, plain), label
 
 
 @pytest.mark.filterwarnings("ignore:after 4 draws")

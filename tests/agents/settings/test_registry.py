@@ -40,7 +40,7 @@ def test_the_names_of_commands() -> None:
     assert " ".join(BUILT_IN_AGENTS) == (
         "ppo grpo kl_penalty_ppo trpo reinforce reinforce_none reinforce_value reinforce_greedy "
         "dr_grpo dapo gspo rloo dpo ipo simpo orpo cpo rdpo tdpo sppo kto bco dro dno nash_md xpo "
-        "lipo best_of_n"
+        "lipo oreo a_star_po soft_q ilql best_of_n"
     )
 
 
