@@ -7,6 +7,7 @@ WITH_RAY := $(VENV)/.installed-ray
 LOWEST := .venv-lowest
 ALL    := .venv-all
 RLLIB  := .venv-rllib
+EXCHANGE := .venv-exchange
 # Checkers, stepping, the exact solver, PPO, GRPO, adapters, checkpoints, rewards, reports.
 LOWEST_TESTS := tests/rlhf_env/test_checkers.py tests/rlhf_env/test_vector_env.py tests/rlhf_env/exact \
 	tests/rlhf_env/rewards/metrics tests/rlhf_env/rewards/test_text_regression.py tests/wrappers/test_macro_action.py \
@@ -18,7 +19,7 @@ ALL_TESTS := tests/peers tests/clients tests/studies/execution/test_real_ray.py 
 	tests/rlhf_env/rewards/feedback tests/rlhf_env/rewards/test_lexicon.py \
 	tests/rlhf_env/rewards/test_text_regression.py tests/studies/training/test_command.py
 
-.PHONY: demo docs test test-slow test-lowest test-all test-rllib lint format setup clean
+.PHONY: demo docs test test-slow test-lowest test-all test-rllib test-exchange lint format setup clean
 
 setup: $(READY)
 
@@ -77,6 +78,18 @@ $(RLLIB)/.installed: pyproject.toml constraints.txt constraints-peers.txt constr
 test-rllib: $(RLLIB)/.installed  ## RLlib on the environment
 	OMP_NUM_THREADS=1 $(RLLIB)/bin/python -m pytest tests/clients/test_rllib.py
 
+# OpenEnv asks for gradio, which asks for pillow < 13, so it has an environment of its own too.
+$(EXCHANGE)/.installed: pyproject.toml constraints.txt constraints-peers.txt constraints-exchange.txt
+	$(PYTHON) -m venv $(EXCHANGE)
+	grep -v '^pillow==' constraints.txt > $(EXCHANGE)/constraints.txt
+	$(EXCHANGE)/bin/python -m pip install --quiet -c $(EXCHANGE)/constraints.txt -c constraints-peers.txt \
+		-c constraints-exchange.txt --editable '.[openenv,reasoning]' pytest pytest-timeout
+	touch $(EXCHANGE)/.installed
+
+test-exchange: $(EXCHANGE)/.installed  ## OpenEnv and reasoning-gym
+	OMP_NUM_THREADS=1 $(EXCHANGE)/bin/python -m pytest tests/clients/test_openenv.py \
+		tests/rlhf_env/tasks/test_reasoning.py tests/docs/test_exchange.py
+
 docs: $(READY)  ## the site, in build/site; warnings are errors
 	$(BIN)/sphinx-build --quiet --fresh-env -W --keep-going -b html -c docs . build/site
 
@@ -92,4 +105,4 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(ALL) $(RLLIB) runs build docs/api
+	rm -rf $(VENV) $(LOWEST) $(ALL) $(RLLIB) $(EXCHANGE) runs build docs/api

@@ -14,6 +14,8 @@ Extra = Literal[
     "label",
     "distributed",
     "serving",
+    "openenv",
+    "reasoning",
     "wandb",
     "trackio",
     "mlflow",
