@@ -5,6 +5,7 @@ Loading a task makes a new one each time: tasks share no model.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -15,6 +16,8 @@ from rlhf_env.checks import did_you_mean
 if TYPE_CHECKING:
     from rlhf_env.task import Task
     from rlhf_env.tasks.automaton import automaton_task
+    from rlhf_env.tasks.openenv import task_from_openenv
+    from rlhf_env.tasks.reasoning import task_from_reasoning_gym
     from rlhf_env.tasks.table import table_task
 
 __all__ = [
@@ -26,9 +29,18 @@ __all__ = [
     "register_task",
     "table_task",
     "task_families",
+    "task_from_openenv",
+    "task_from_reasoning_gym",
     "task_names",
 ]
 
+# What makes tasks, and the module that it is in: the names of tasks are known without torch.
+_MAKERS = {
+    "automaton_task": "rlhf_env.tasks.automaton",
+    "table_task": "rlhf_env.tasks.table",
+    "task_from_openenv": "rlhf_env.tasks.openenv",
+    "task_from_reasoning_gym": "rlhf_env.tasks.reasoning",
+}
 # Families of automaton tasks; the horizon follows in the name.
 _FAMILIES = ("brackets", "chain", "delay", "lock", "needles")
 _OF_FAMILY = re.compile(rf"({'|'.join(_FAMILIES)})-([1-9][0-9]{{0,17}})")
@@ -125,12 +137,6 @@ def _factories() -> Mapping[str, Callable[..., Task]]:
 
 
 def __getattr__(name: str) -> object:
-    if name == "table_task":
-        from rlhf_env.tasks.table import table_task
-
-        return table_task
-    if name == "automaton_task":
-        from rlhf_env.tasks.automaton import automaton_task
-
-        return automaton_task
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MAKERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MAKERS[name]), name)

@@ -50,9 +50,10 @@ def task_from_openenv(
 ) -> Task:
     """Return a task whose prompts, answers and reward are an OpenEnv environment's.
 
-    The prompts are its first observations under the seeds ``seed``, ``seed + 1``, ... What it says
-    later must follow from seed and turns, and the first observation must tell the seed: a task's
-    reward is a function of prompt and response. ``task.respond.__self__.close()`` disconnects.
+    The prompts are its first observations under the seeds ``seed``, ``seed + 1``, ..., and the score
+    after a turn is the sum of its rewards so far. What it says must follow from seed and turns, and
+    the first observation must tell the seed: a task's reward is a function of prompt and response.
+    ``task.reward.close()`` disconnects.
 
     Args:
         url: where it is served, such as "http://localhost:8000".
@@ -105,6 +106,7 @@ def task_from_openenv(
             base,
             reward=game,
             respond=game.respond,
+            step_scores=game,
             end_of_turn_id=end_of_turn_id,
             max_turns=max_turns,
             max_environment_tokens=max_environment_tokens,

@@ -180,11 +180,13 @@ def test_rows_take_turns_and_a_session_repeats_what_was_said(repeating: str) -> 
     for row, (prompt, said) in enumerate(zip(rollout.prompts(), rollout.responses(), strict=True)):
         own = rollout.responses_are_actions()[row].tolist()
         words, paid, turn = said.tolist(), 0.0, []
-        for token, is_own in zip(words, own, strict=True):
+        for place, (token, is_own) in enumerate(zip(words, own, strict=True)):
             turn += [token] if is_own else []
             if is_own and token in (COMMA, EOS):
                 paid += turn[0] == int(prompt[0])
                 turn = []
+                assert many.step_scores is not None
+                assert many.step_scores([prompt], [said[: place + 1]]).tolist() == [paid]
         assert float(rollout.score[row]) == paid == float(many.reward([prompt], [said])[0])
     assert rollout.score.max() >= 1
     assert bool((~rollout.is_action).any(dim=1).all())
