@@ -11,6 +11,7 @@ is what to compare where other work loads the machine.
 from __future__ import annotations
 
 import csv
+import ctypes
 import os
 import resource
 import statistics
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,8 @@ import tyro
 
 ROOT = Path(__file__).parents[1]
 WAYS = ("on", "off")
+# linux/prctl.h
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +90,29 @@ def measure(settings: Settings, way: str, folder: Path) -> Measured:
     }
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     command = [sys.executable, str(ROOT / "scripts/ablate.py"), *words, "--no-report"]
+    _adopt_orphans()
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, env={**os.environ}, cwd=ROOT)
-    wall, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall = time.perf_counter() - begun
+    _wait_for_all()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
         ratios = {row["run_id"]: float(row["j_ratio"]) for row in csv.DictReader(file)}
     return Measured(wall=wall, cpu=cpu, ratios=ratios)
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of what the command leaves behind: its workers' server ends after it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _wait_for_all() -> None:
+    """Wait for all children, whose time is counted only then."""
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
 
 
 if __name__ == "__main__":

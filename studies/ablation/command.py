@@ -11,8 +11,8 @@ from studies.ablation.exact_curve import exact_frontier
 from studies.ablation.execute import execute
 from studies.ablation.folder import claim, grid_settings
 from studies.ablation.missing_runs import Executor, Runner, run_missing
-from studies.ablation.settings import Settings
-from studies.execution.cores import available_cores, threads_per_job
+from studies.ablation.settings import Settings, threads_of
+from studies.execution.cores import available_cores
 from studies.execution.failure import CommandFailed
 from studies.execution.interrupts import interruptions
 from studies.execution.pool import outcomes
@@ -99,13 +99,6 @@ def make_spread(settings: Settings) -> Spread:
         return lambda runs, runner: cluster_outcomes(ray, runs, runner, settings.jobs, threads)
     jobs = settings.jobs or available_cores()
     return lambda runs, runner: outcomes(runs, runner, jobs, threads)
-
-
-def threads_of(settings: Settings) -> int:
-    """Return the threads of each run."""
-    if settings.threads is not None or settings.ray:
-        return settings.threads or 1
-    return threads_per_job(settings.jobs or available_cores())
 
 
 def ablate(settings: Settings, executor: Executor) -> int:

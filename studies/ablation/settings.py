@@ -8,6 +8,8 @@ from typing import Literal
 
 import tyro
 
+from studies.execution.cores import available_cores, threads_per_job
+from studies.execution.fork_server import start
 from studies.experiment.checks import check_grid, check_jobs
 from studies.experiment.grid import Axes, Budget
 
@@ -45,3 +47,16 @@ def check_settings(settings: Settings) -> None:
     """
     check_grid(settings.axes, settings.budget)
     check_jobs(settings.jobs, settings.threads)
+
+
+def threads_of(settings: Settings) -> int:
+    """Return the threads of each run."""
+    if settings.threads is not None or settings.ray:
+        return settings.threads or 1
+    return threads_per_job(settings.jobs or available_cores())
+
+
+def start_loading(settings: Settings) -> None:
+    """Let what the workers need be loaded while this process loads what it needs itself."""
+    if not settings.ray:
+        start(["studies.ablation.batched.outcomes"], threads_of(settings))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import tyro
@@ -26,6 +28,10 @@ VERSION_HELP = "--version prints the version and leaves."
 
 def _accept(settings: Any) -> None:
     """Check nothing: all that can be wrong is seen when the work begins."""
+
+
+def _begin_nothing(settings: Any) -> None:
+    """Begin nothing before the session is imported."""
 
 
 def _as_it_is(sentence: str) -> str:
@@ -51,6 +57,8 @@ class Command:
     read, so that help and refusals do not wait for torch."""
     check: Callable[[Any], None] = _accept
     """Raises ValueError for settings that cannot be used, without any slow import."""
+    begin: Callable[[Any], None] = _begin_nothing
+    """Begins, for checked settings, what can go on while the session is imported."""
     spell: Callable[[str], str] = _as_it_is
     """Names settings in an error as the command line does."""
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -91,7 +99,8 @@ def run_command(command: Command, arguments: list[str] | None = None, **more: An
             command.settings, args=words, description=f"{command.description}\n\n{VERSION_HELP}"
         )
         command.check(settings)
-        session = importlib.import_module(command.session)
+        command.begin(settings)
+        session = _imported(command.session)
         with raising(command.raises_interrupts):
             return session.run(settings, **more) or 0
     except CommandFailed as failure:
@@ -134,6 +143,15 @@ def check_given_once(words: Sequence[str]) -> None:
                 f"{option} must be given once, got it {times} times; give all values after one "
                 f"{option}"
             )
+
+
+def _imported(module: str) -> ModuleType:
+    """Import a module without looking for garbage meanwhile, a sixth of the time; there is none."""
+    gc.disable()
+    try:
+        return importlib.import_module(module)
+    finally:
+        gc.enable()
 
 
 def _refuse(command: Command, sentence: str, status: int) -> int:

@@ -1,14 +1,17 @@
 """Running many runs on the cores of one machine, tolerating failures of single runs.
 
-Workers stay for the whole grid, so the libraries are imported once per worker. Each has its
-own pipe and shares no lock or queue with the others, so any of them can be killed at any time.
+Workers stay for the whole grid, and are forks of one process that has imported the libraries where
+the system allows it (`studies.execution.fork_server`). Each has its own pipe and shares no lock or
+queue with the others, so any of them can be killed at any time.
 """
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
+import sys
 import threading
 import time
 import traceback
@@ -16,15 +19,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
 from studies.execution.cores import threads_per_job
+from studies.execution.fork_server import start, worker_context
 from studies.execution.interrupts import held
 
 Job = TypeVar("Job")
@@ -55,7 +58,7 @@ class Outcome(Generic[Job, Result]):
 class WorkerChannel:
     """A process that runs one run after another, and the way to talk to it."""
 
-    process: SpawnProcess
+    process: BaseProcess
     """Killed when no longer needed; this is safe, since it writes files atomically."""
     pipe: Connection
     """Runs go in, outcomes come out; at its end when the process is dead."""
@@ -88,8 +91,7 @@ def outcomes(
         threads: of each process; the cores are divided when None.
     """
     threads = threads or threads_per_job(jobs)
-    # Its start would let signals through that are held back while a worker is started.
-    resource_tracker.ensure_running()
+    start([runner.__module__], threads)
     crashed = yield from _drain(runs, runner, jobs, threads)
     for run in crashed:
         for culprit in (yield from _drain([run], runner, 1, threads)):
@@ -121,16 +123,21 @@ def worker_main(pipe: Connection, threads: int) -> None:
     """Run what comes through the pipe until it ends; the body of a worker process.
 
     Args:
-        pipe: the runner comes in first and then runs, outcomes go out. Receiving the runner imports
-            torch, which reads its number of threads at its import; an argument of the process
-            would come too early for that.
+        pipe: the environment comes in first, since that of a fork is its server's; then the runner,
+            whose module may import torch, which reads its number of threads then; then runs.
+            Outcomes go out.
         threads: of this process.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # A bar's usual lock is a semaphore of the system, which stays when a worker is killed.
     tqdm.set_lock(threading.RLock())
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+    gc.freeze()
+    gc.enable()
     with suppress(EOFError, BrokenPipeError):
+        os.environ.clear()
+        os.environ |= {**pipe.recv(), "OMP_NUM_THREADS": str(threads)}
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(threads)
         runner = pipe.recv()
         while True:
             run = pipe.recv()
@@ -143,12 +150,13 @@ def worker_main(pipe: Connection, threads: int) -> None:
 
 def spawn_worker(runner: Runner[Any, Any], threads: int) -> WorkerChannel:
     """Start a worker process; to be called with signals held, which it then never gets."""
-    context = multiprocessing.get_context("spawn")
+    context = worker_context()
     ours, theirs = context.Pipe()
     process = context.Process(target=worker_main, args=(theirs, threads))
     process.start()
     theirs.close()
     with suppress(OSError):  # It has died; its pipe says so when it gets a run.
+        ours.send(dict(os.environ))
         ours.send(runner)
     return WorkerChannel(process=process, pipe=ours)
 

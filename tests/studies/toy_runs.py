@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -44,7 +45,7 @@ def killing_its_worker_once_per_seed_1(run: RunSettings) -> RunResult:
 def interrupting(run: RunSettings) -> RunResult:
     """Like `quick`, but for the second seed press Ctrl-C in the process that keeps the records."""
     if run.seed == 1:
-        os.kill(os.getppid(), signal.SIGINT)
+        _press_ctrl_c()
         time.sleep(60)
     return quick(run)
 
@@ -52,7 +53,7 @@ def interrupting(run: RunSettings) -> RunResult:
 def swallowing_signals(run: RunSettings) -> RunResult:
     """A worker that no SIGTERM ends, as a training loop that saves its work first."""
     signal.signal(signal.SIGTERM, lambda *_: None)
-    os.kill(os.getppid(), signal.SIGINT)
+    _press_ctrl_c()
     time.sleep(60)
     return quick(run)
 
@@ -78,3 +79,10 @@ def counting(run: RunSettings) -> RunResult:
 
 def not_a_task() -> int:
     return 5
+
+
+def _press_ctrl_c() -> None:
+    """Interrupt the command, which need not be what this process was forked from."""
+    command = multiprocessing.parent_process()
+    assert command is not None and command.pid is not None
+    os.kill(command.pid, signal.SIGINT)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from studies.ablation.settings import Settings, check_settings
+from studies.ablation.settings import Settings, check_settings, start_loading
 from studies.cli.frame import Command, run_command
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ COMMAND = Command(
     description=(__doc__ or "").split("\n")[0],
     settings=Settings,
     check=check_settings,
+    begin=start_loading,
     aliases={"--agents": "--agent", "--tasks": "--task", "--models": "--model"},
     session="studies.ablation.command",
     given_once=True,
