@@ -10,10 +10,10 @@ import torch
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv
 
+from rlhf_env.episodes import Episode, append_episode, read_episodes, rollout_episodes
 from rlhf_env.mdp.reset_options import row_seeds
 from rlhf_env.rollout import Rollout
-from wrappers.recording.episode import Episode, append_episode, read_episodes
-from wrappers.recording.recorder import EpisodeRecorder, action_logprob, rollout_episodes
+from wrappers.recording.recorder import EpisodeRecorder, action_logprob
 from wrappers.recording.replay import replay
 from wrappers.stack.order import TOKEN_STEPS, check_order, token_mdp
 from wrappers.stack.rows import open_text, row_text, split_info, step_info

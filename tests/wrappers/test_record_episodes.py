@@ -11,12 +11,12 @@ from gymnasium.vector import AutoresetMode
 import wrappers
 import wrappers.vector
 from rlhf_env.env import RLHFEnv
+from rlhf_env.episodes import Episode, append_episode
 from rlhf_env.task import Task
 from rlhf_env.vector_env import RLHFVectorEnv
 from tests.toys import EOS, tiny_llama_task
 from tests.wrappers.episodes import as_rollout, play, transformed
 from wrappers.record_episodes import read_episodes, replay
-from wrappers.recording.episode import Episode, append_episode
 
 TASK = tiny_llama_task(vocab_size=8, horizon=4)
 

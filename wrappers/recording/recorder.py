@@ -1,16 +1,11 @@
-"""Builds records of episodes from steps, or from the rows of a rollout."""
+"""Builds records of episodes from steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import torch
-
-from rlhf_env.mdp.transition import ends_text, finish_reasons
-from rlhf_env.rollout import Rollout
+from rlhf_env.episodes import Episode
 from rlhf_env.task import Task
-from wrappers.recording.episode import Episode
 from wrappers.stack.rows import Text
 
 
@@ -70,36 +65,3 @@ class EpisodeRecorder:
 def action_logprob(action: Any) -> float | None:
     """Return log pi(a|s) if an action holds it."""
     return float(action["logprob"]) if isinstance(action, dict) else None
-
-
-def rollout_episodes(rollout: Rollout, task: Task) -> Iterator[Episode]:
-    """Yield the episodes of a rollout.
-
-    Args:
-        rollout: episodes with their rewards.
-        task: decodes the ids.
-    """
-    responses, are_actions = rollout.responses(), rollout.responses_are_actions()
-    last = rollout.tokens[rollout.last_action]
-    reasons = finish_reasons(last, torch.ones_like(last).bool(), ends_text(last, task), task)
-    for row in range(len(rollout)):
-        at = rollout.is_action[row]
-        response, is_action = responses[row], are_actions[row]
-        prompt = rollout.tokens[row, : int(rollout.prompt_lengths[row])]
-        terms = {name: term[row, at].tolist() for name, term in rollout.reward_terms.items()}
-        yield Episode(
-            prompt_ids=prompt.tolist(),
-            response_ids=response.tolist(),
-            prompt=task.decode(prompt),
-            text=task.decode(response),
-            rewards=rollout.rewards[row, at].tolist(),
-            reward_terms=terms,
-            ref_logprobs=rollout.ref_logprobs[row, at].tolist(),
-            logprobs=rollout.logprobs[row, at].tolist(),
-            score=float(rollout.score[row]),
-            finish_reason=str(reasons[row]),
-            terminated=bool(rollout.terminated[row]),
-            prompt_index=int(rollout.prompt_index[row]),
-            seed=None,
-            is_action=None if is_action.all() else is_action.tolist(),
-        )

@@ -11,8 +11,8 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
+from rlhf_env.episodes import Episode, read_episodes
 from rlhf_env.task import Task
-from wrappers.recording.episode import Episode, read_episodes
 from wrappers.recording.recorder import EpisodeRecorder, action_logprob
 from wrappers.stack.order import TOKEN_STEPS, check_order, token_mdp
 from wrappers.stack.rows import open_text

@@ -1,16 +1,21 @@
-"""Finished episodes as lines of JSON: the record of one, and how to read a file of them."""
+"""Finished episodes as lines of JSON: the record of one, and files of them."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlhf_env.files import parse_json
+import torch
+
+from rlhf_env.files import parse_json, write_atomically
 from rlhf_env.mdp.render import printable
+from rlhf_env.mdp.transition import ends_text, finish_reasons
+from rlhf_env.rollout import Rollout
+from rlhf_env.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +68,7 @@ def append_episode(path: Path, episode: Episode) -> None:
     Raises:
         OSError: if the line was not written completely.
     """
-    line = json.dumps(dataclasses.asdict(episode), allow_nan=False).encode() + b"\n"
+    line = _line(episode)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         written = os.write(handle, line)
@@ -71,6 +76,16 @@ def append_episode(path: Path, episode: Episode) -> None:
         os.close(handle)
     if written != len(line):
         raise OSError(f"{path} took {written} of a line's {len(line)} bytes; is the disk full?")
+
+
+def write_episodes(path: Path, episodes: Iterable[Episode]) -> None:
+    """Write a file of episodes, which is either whole or not there.
+
+    Args:
+        path: in an existing folder; a file of that name is replaced.
+        episodes: a line each.
+    """
+    write_atomically(path, b"".join(map(_line, episodes)))
 
 
 def read_episodes(path: str | Path) -> Iterator[Episode]:
@@ -89,3 +104,42 @@ def read_episodes(path: str | Path) -> Iterator[Episode]:
                 raise ValueError(
                     f"line {number} of {path} is not a recorded episode: {error}"
                 ) from error
+
+
+def rollout_episodes(rollout: Rollout, task: Task) -> Iterator[Episode]:
+    """Yield the episodes of a rollout.
+
+    Args:
+        rollout: episodes with their rewards; those with a log-probability of NaN are recorded
+            without any.
+        task: decodes the ids.
+    """
+    responses, are_actions = rollout.responses(), rollout.responses_are_actions()
+    last = rollout.tokens[rollout.last_action]
+    reasons = finish_reasons(last, torch.ones_like(last).bool(), ends_text(last, task), task)
+    for row in range(len(rollout)):
+        at = rollout.is_action[row]
+        response, is_action = responses[row], are_actions[row]
+        prompt = rollout.tokens[row, : int(rollout.prompt_lengths[row])]
+        logprobs = rollout.logprobs[row, at]
+        terms = {name: term[row, at].tolist() for name, term in rollout.reward_terms.items()}
+        yield Episode(
+            prompt_ids=prompt.tolist(),
+            response_ids=response.tolist(),
+            prompt=task.decode(prompt),
+            text=task.decode(response),
+            rewards=rollout.rewards[row, at].tolist(),
+            reward_terms=terms,
+            ref_logprobs=rollout.ref_logprobs[row, at].tolist(),
+            logprobs=None if logprobs.isnan().any() else logprobs.tolist(),
+            score=float(rollout.score[row]),
+            finish_reason=str(reasons[row]),
+            terminated=bool(rollout.terminated[row]),
+            prompt_index=int(rollout.prompt_index[row]),
+            seed=None,
+            is_action=None if is_action.all() else is_action.tolist(),
+        )
+
+
+def _line(episode: Episode) -> bytes:
+    return json.dumps(dataclasses.asdict(episode), allow_nan=False).encode() + b"\n"
