@@ -50,7 +50,7 @@ def task_from_openenv(
 ) -> Task:
     """Return a task whose prompts, answers and reward are an OpenEnv environment's.
 
-    The prompts are its first observations under the seeds ``seed``, ``seed + 1``, ..., and the score
+    The prompts are its first observations under the seeds ``seed``, ``seed + 1``, ...; the score
     after a turn is the sum of its rewards so far. What it says must follow from seed and turns, and
     the first observation must tell the seed: a task's reward is a function of prompt and response.
     ``task.reward.close()`` disconnects.
