@@ -22,6 +22,10 @@ from .algorithms.sft import SFT as SFT
 from .algorithms.sft import SFTAlgorithm as SFTAlgorithm
 from .algorithms.trpo import TRPO as TRPO
 from .algorithms.trpo import TRPOAlgorithm as TRPOAlgorithm
+from .guided.exact_returns import ExactReturns as ExactReturns
+from .guided.fitting import fit_returns as fit_returns
+from .guided.policies import VAS as VAS
+from .guided.policies import QSharp as QSharp
 from .off_policy.a_star_po import AStarPO as AStarPO
 from .off_policy.ilql import ILQL as ILQL
 from .off_policy.oreo import OREO as OREO

@@ -33,7 +33,7 @@ class AStarPOTargets(PaidDecisions):
 class AStarPOAlgorithm:
     """[beta_2 log(pi/pi_ref)(y|x) − (r − V*(x))]² with V*(x) = beta_1 log mean exp(r/beta_1).
 
-    The mean is over responses of the reference (arXiv:2505.20686, section 3). Log-ratios and
+    The mean is over responses of the reference (arXiv:2505.20686). Log-ratios and
     rewards are those of whole responses, whatever a decision is.
     """
 

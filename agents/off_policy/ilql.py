@@ -28,7 +28,7 @@ class ILQLTargets(LogitDecisions):
 class ILQLAlgorithm:
     """[r + γ V(s') − Q(s,a)]², the expectile loss of V towards Q', and a CQL term.
 
-    arXiv:2206.11871, section 5. Q' is the target network's, V the value head's; the policy is
+    arXiv:2206.11871. Q' is the target network's, V the value head's; the policy is
     pi_ref exp(Q/beta) up to its normalizer, where the authors' inverse temperature is 1/beta and
     their pi_beta the reference. The CQL term takes pi_ref and beta for its prior and temperature,
     with which it is −log(pi/pi_ref) of the tokens in the data; the authors' prior is uniform.

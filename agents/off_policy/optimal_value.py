@@ -17,7 +17,7 @@ _MOST_SAMPLES = 1_000_000
 
 
 def optimal_value(returns: Tensor, kl_coef: float | Tensor) -> Tensor:
-    """Return beta log (Σ_i exp(R_i/beta) / n), [...]   (A*-PO, arXiv:2505.20686, section 3).
+    """Return beta log (Σ_i exp(R_i/beta) / n), [...]   (A*-PO, arXiv:2505.20686).
 
     Its limit in n is V*(x) = beta log E_ref exp(R/beta), the soft value of the prompt at γ = 1; for
     every n it is expected to be lower, see `optimal_value_bias`.

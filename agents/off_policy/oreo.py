@@ -19,7 +19,7 @@ class OREOAlgorithm:
     """Two losses on the residual V(s_t) − Σ_{i≥t} γ^{i−t} (r_i − beta log(pi/pi_ref)), squared.
 
     That of the value holds the policy fixed. That of the policy holds the value fixed, and the
-    log-ratios of later decisions (arXiv:2412.16145, eqs. 6 to 8; ``dro_actor_loss`` in the authors'
+    log-ratios of later decisions (arXiv:2412.16145; ``dro_actor_loss`` in the authors'
     code). Both are means over the decisions of an episode.
     """
 

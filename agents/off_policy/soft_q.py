@@ -27,7 +27,7 @@ class SoftQTargets(LogitDecisions):
 class SoftQAlgorithm:
     """[Q(s,a) − r − γ V'(s')]² with V(s) = beta log Σ_a pi_ref(a|s) exp(Q(s,a)/beta).
 
-    V' is the target network's (soft Q-learning, arXiv:1702.08165, eq. 7, with pi_ref in place of
+    V' is the target network's (soft Q-learning, arXiv:1702.08165, with pi_ref in place of
     the uniform prior).
     """
 

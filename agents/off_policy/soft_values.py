@@ -14,7 +14,7 @@ from rlhf_env.checks import check_number
 
 
 def soft_value(q: Tensor, ref_logprobs: Tensor, kl_coef: float | Tensor) -> Tensor:
-    """Return V = beta log Σ_a pi_ref(a|s) exp(Q(s,a)/beta), [...]   (arXiv:1702.08892, eq. 5).
+    """Return V = beta log Σ_a pi_ref(a|s) exp(Q(s,a)/beta), [...]   (arXiv:1702.08892).
 
     Args:
         q: [..., V] the value of each token.
@@ -62,7 +62,7 @@ def conservative_penalty(q: Tensor, soft_values: Tensor, kl_coef: float | Tensor
 
     CQL(rho) with the reference as prior (arXiv:2006.04779, section 3.2). Up to log pi_ref(a_t|s) it
     is the cross-entropy of pi_ref exp((Q − V)/beta), the policy that the values give; ILQL's own
-    has a uniform prior (arXiv:2206.11871, section 5).
+    has a uniform prior (arXiv:2206.11871).
 
     Args:
         q: [...] Q of the token that was chosen.
@@ -86,7 +86,7 @@ def suffix_residuals(
     """Return V(s_t) − Σ_{i≥t} γ^{i−t} (r_i − beta log(pi/pi_ref)(a_i|s_i)), [B, D].
 
     It is 0 at (pi*, V*) on every suffix of every episode, whoever sampled it   (OREO,
-    arXiv:2412.16145, eqs. 6 and 8).
+    arXiv:2412.16145).
 
     Args:
         values: [B, D] V of the state of each decision.

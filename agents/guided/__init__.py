@@ -1,0 +1,1 @@
+"""Policies without weights of their own: the frozen reference, guided by learned values."""
