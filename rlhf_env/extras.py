@@ -16,6 +16,7 @@ Extra = Literal[
     "serving",
     "openenv",
     "reasoning",
+    "minari",
     "wandb",
     "trackio",
     "mlflow",

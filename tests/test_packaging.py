@@ -83,7 +83,7 @@ def test_it_says_its_license_and_asks_for_few_packages(wheel: zipfile.ZipFile) -
             "dev",
             "docs",
         ),
-        *("wandb", "trackio", "mlflow", "openenv", "reasoning"),
+        *("wandb", "trackio", "mlflow", "openenv", "reasoning", "minari"),
     }
 
 

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
 from torch import Tensor
 
-from agents.replay.episodes import rollout_of_file
 from agents.replay.priorities import PRIORITIES
+from agents.replay.recorded import Recorded
 from agents.replay.rows import copied, narrowed
-from agents.rollouts.collect import base_environment
 from agents.rollouts.sampling_plan import Stream
 from agents.settings.agent import check_seed
 from rlhf_env.checks import check_choice, check_count, check_positive
-from rlhf_env.episodes import rollout_episodes, write_episodes
 from rlhf_env.rollout import Rollout, join
 
 
@@ -33,7 +28,7 @@ class Drawn:
     """[B] int64, updates between making an episode and this update."""
 
 
-class Replay:
+class Replay(Recorded):
     """Old episodes, of which every update learns from some besides its fresh ones.
 
     Episodes are kept as they were paid, with the log-probabilities of the policy that sampled them,
@@ -137,59 +132,6 @@ class Replay:
         born = torch.full((len(rollout),), update, dtype=torch.int64)
         self.put(join(stored, pad_id), torch.cat([self._born, born]))
         self._drop_older(update)
-
-    @classmethod
-    def from_episodes(
-        cls,
-        path: str | Path,
-        envs: VectorEnv[Any, Any, Any],
-        *,
-        group_size: int = 1,
-        scores: str = "task",
-        temperature: float | None = None,
-        **settings: Any,
-    ) -> Self:
-        """Return a buffer with the episodes of a file that `wrappers.RecordEpisodes` wrote.
-
-        Args:
-            path: the file.
-            envs: the agent's environment, which pays the episodes: see `agents.replay.episodes`.
-            group_size: of an agent that compares responses to a prompt.
-            scores: "task", or "recorded" for those in the file.
-            temperature: the agent's, where it is not the environment's.
-            **settings: of the buffer. By default it is an offline one (``ratio=math.inf``) with
-                room for all of them; they count as made before the first update.
-
-        Raises:
-            ValueError: if the file or one of its episodes cannot be used.
-        """
-        return cls._holding(rollout_of_file(path, envs, group_size, scores, temperature), settings)
-
-    @classmethod
-    def _holding(cls, rollout: Rollout, settings: dict[str, Any]) -> Self:
-        replay = cls(**{"capacity": len(rollout), "ratio": math.inf, **settings})
-        replay.put(copied(narrowed(rollout)), torch.zeros(len(rollout), dtype=torch.int64))
-        return replay
-
-    def write_episodes(self, path: str | Path, envs: VectorEnv[Any, Any, Any]) -> None:
-        """Write all stored episodes to a file that `from_episodes` reads.
-
-        Args:
-            path: a new file.
-            envs: whose task decodes the ids.
-
-        Raises:
-            ValueError: if there is such a file, or nothing to write.
-        """
-        target, task = Path(path), base_environment(envs).task
-        if target.exists() or not target.parent.is_dir():
-            raise ValueError(
-                f"path must be a new file in a folder that is there, got {str(path)!r}; choose "
-                "another"
-            )
-        if self._episodes is None:
-            raise ValueError(f"the replay is empty, so there is nothing to write to {str(path)!r}")
-        write_episodes(target, rollout_episodes(self._episodes, task))
 
     def put(self, episodes: Rollout | None, born: Tensor) -> None:
         """Have these episodes in place of those stored, as far as they fit.

@@ -12,7 +12,6 @@ import math
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from agents.rollouts.collect import base_environment, rollout_transforms, with_w
 from agents.rollouts.sampling_plan import SamplingPlan
 from agents.rollouts.unpaid import unpaid_texts
 from rlhf_env.checks import check_choice, check_count
-from rlhf_env.episodes import Episode, read_episodes
+from rlhf_env.episodes import Episode
 from rlhf_env.mdp.transition import ends_text, paid_score
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
@@ -34,25 +33,6 @@ SCORES = ("task", "recorded")
 
 # Scores that differ by less are the same but for rounding.
 _SAME_SCORE = 1e-3
-
-
-def rollout_of_file(
-    path: str | Path,
-    envs: VectorEnv[Any, Any, Any],
-    group_size: int = 1,
-    scores: str = "task",
-    temperature: float | None = None,
-) -> Rollout:
-    """Return the episodes of a file as `rollout_of_episodes` does.
-
-    Raises:
-        ValueError: likewise; if the file cannot be read, or a line is no episode.
-    """
-    if not Path(path).is_file():
-        raise ValueError(f"path must be a file of recorded episodes, got {str(path)!r}")
-    return rollout_of_episodes(
-        list(read_episodes(path)), envs, group_size, scores, temperature, source=str(path)
-    )
 
 
 def rollout_of_episodes(
@@ -84,6 +64,11 @@ def rollout_of_episodes(
     """
     check_count("group_size", group_size)
     check_choice("scores", scores, SCORES)
+    if scores == "recorded" and any(math.isnan(episode.score) for episode in episodes):
+        raise ValueError(
+            f'scores="recorded" needs a score of every episode, got {source} with some that have '
+            "none; leave scores out, or record infos too"
+        )
     base, transforms = base_environment(envs), rollout_transforms(envs)
     if transforms is None:
         raise ValueError(
