@@ -27,19 +27,20 @@ class PaidDecisions:
     """[B] beta of each episode."""
 
     @classmethod
-    def of(cls, rollout: Rollout, agent: str, **fields: Any) -> Self:
+    def of(cls, rollout: Rollout, agent: str, *, needs_whole: bool = True, **fields: Any) -> Self:
         """Return what the decisions of a rollout were paid.
 
         Args:
             rollout: B paid episodes; ``rewards`` are not read, as they hold the KL of the policy
                 that acted.
             agent: named where episodes are refused.
+            needs_whole: refuse truncated episodes.
             **fields: those of a derived class.
 
         Raises:
             ValueError: if an episode was truncated, or was paid with beta 0.
         """
-        if not rollout.terminated.all():
+        if needs_whole and not rollout.terminated.all():
             raise ValueError(
                 f"{agent} needs whole episodes, whose return it cannot complete, got truncated "
                 'episodes; use length_limit="score" or "penalize"'
@@ -69,3 +70,8 @@ class PaidDecisions:
     def mean(self, values: Tensor) -> Tensor:
         """Return the mean over each episode's decisions of values [B, D], [B]."""
         return values.masked_fill(~self.mask, 0.0).sum(dim=1) / self.mask.sum(dim=1)
+
+
+def at_prompt(values: Tensor, rollout: Rollout) -> Tensor:
+    """Return what the first action of each episode has of values [B, L], [B]."""
+    return values.gather(1, rollout.prompt_lengths[:, None]).squeeze(1)

@@ -17,7 +17,17 @@ from agents.settings.group import (
     GSPOConfig,
     RLOOConfig,
 )
-from agents.settings.off_policy import AStarPOConfig, ILQLConfig, OREOConfig, SoftQConfig
+from agents.settings.off_policy import (
+    AStarPOConfig,
+    ILQLConfig,
+    OREOConfig,
+    PCLConfig,
+    ReValConfig,
+    ShiQConfig,
+    SoftQConfig,
+    TBRMConfig,
+    TrajectoryBalanceConfig,
+)
 from agents.settings.ppo import KLPenaltyPPOConfig, PPOConfig
 from agents.settings.preference import PreferenceConfig
 from agents.settings.preference_methods import (
@@ -40,6 +50,11 @@ from agents.settings.reinforce import BASELINES, ReinforceConfig
 from agents.settings.trpo import TRPOConfig
 
 _FULL_LENGTH_LIMITS = ("score", "penalize")
+
+
+def compares_groups(config_class: type[Any]) -> bool:
+    """Return whether agents of some settings compare the responses to a prompt."""
+    return issubclass(config_class, GroupConfig | PreferenceConfig | TrajectoryBalanceConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +93,7 @@ class BuiltInAgent:
     @property
     def compares_groups(self) -> bool:
         """Whether the responses to a prompt are compared."""
-        return issubclass(self.config_class, GroupConfig | PreferenceConfig)
+        return compares_groups(self.config_class)
 
     @property
     def takes_preferences(self) -> bool:
@@ -133,6 +148,13 @@ BUILT_IN_AGENTS: Mapping[str, BuiltInAgent] = {
     "nash_md": BuiltInAgent(path="agents:NashMD", config_class=NashMDConfig),
     "xpo": BuiltInAgent(path="agents:XPO", config_class=XPOConfig),
     "lipo": BuiltInAgent(path="agents:LiPO", config_class=LiPOConfig),
+    "pcl": BuiltInAgent(path="agents:PCL", config_class=PCLConfig),
+    "trajectory_balance": BuiltInAgent(
+        path="agents:TrajectoryBalance", config_class=TrajectoryBalanceConfig
+    ),
+    "tbrm": BuiltInAgent(path="agents:TBRM", config_class=TBRMConfig),
+    "reval": BuiltInAgent(path="agents:ReVal", config_class=ReValConfig),
+    "shiq": BuiltInAgent(path="agents:ShiQ", config_class=ShiQConfig),
     "oreo": BuiltInAgent(path="agents:OREO", config_class=OREOConfig),
     "a_star_po": BuiltInAgent(path="agents:AStarPO", config_class=AStarPOConfig),
     "soft_q": BuiltInAgent(path="agents:SoftQ", config_class=SoftQConfig),

@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from agents.settings import BUILT_IN_AGENTS
-from agents.settings.group import GroupConfig
-from agents.settings.preference import PreferenceConfig
+from agents.settings.registry import compares_groups
 from rlhf_env.checks import did_you_mean
 from studies.experiment.references import import_object
 
@@ -156,7 +155,7 @@ def settings_of(made: Callable[..., Any], offered: Collection[str] = OFFERED) ->
     config_class = getattr(made, "config_class", None)
     if isinstance(config_class, type) and dataclasses.is_dataclass(config_class):
         fields = {one.name for one in dataclasses.fields(config_class)}
-        if not issubclass(config_class, GroupConfig | PreferenceConfig):
+        if not compares_groups(config_class):
             # As for the built-in agents: it is a setting of those that compare within groups.
             fields.discard("group_size")
         return frozenset((found | fields) & set(offered))

@@ -19,9 +19,11 @@ class PCLConfig(OffPolicyConfig):
     """Decisions of the longest sub-path; shorter ones are those that reach the end of an episode.
     None takes every sub-path of every length."""
 
-    value_coef: float = 0.5
-    """Scales the gradient in the values relative to that in the policy, which the authors give
-    learning rates of their own."""
+    value_coef: float = 1.0
+    """Scales the gradient in the values: the authors train them at a learning rate of their own."""
+
+    critic_learning_rate: float | None = None
+    """Adam's learning rate of the value head; None takes the policy's."""
 
     @property
     def can_bootstrap(self) -> bool:
@@ -32,6 +34,7 @@ class PCLConfig(OffPolicyConfig):
         """Refuse values outside their range."""
         super().__post_init__()
         check_number("value_coef", self.value_coef, minimum=0.0)
+        _check_rate(self.critic_learning_rate)
         if self.path_length is not None:
             check_count("path_length", self.path_length)
 
@@ -45,12 +48,23 @@ class TrajectoryBalanceConfig(OffPolicyConfig):
     log_z: str = "group"
     """"group", the mean over the responses to one prompt, or "learned", by the value head."""
 
+    critic_learning_rate: float | None = None
+    """Adam's learning rate of the value head, for ``log_z="learned"``; None takes the policy's."""
+
     def __post_init__(self) -> None:
         """Refuse values outside their range, and groups of one."""
         super().__post_init__()
         check_choice("log_z", self.log_z, LOG_Z)
-        if self.log_z == "group":
-            check_count("group_size", self.group_size, minimum=2)
+        _check_rate(self.critic_learning_rate)
+        if self.log_z == "learned":
+            return
+        check_count("group_size", self.group_size, minimum=2)
+        if self.critic_learning_rate is not None:
+            raise ValueError(
+                f"critic_learning_rate is of a log Z that is learned, got "
+                f'{self.critic_learning_rate:g} with log_z="group"; leave it out, or set '
+                'log_z="learned"'
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,3 +80,8 @@ class ReValConfig(OffPolicyConfig):
 @dataclass(frozen=True, kw_only=True)
 class ShiQConfig(OffPolicyConfig):
     """Settings of `ShiQ`: those of `OffPolicyConfig`."""
+
+
+def _check_rate(rate: float | None) -> None:
+    if rate is not None:
+        check_number("critic_learning_rate", rate, minimum=0.0)

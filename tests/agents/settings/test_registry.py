@@ -40,7 +40,7 @@ def test_the_names_of_commands() -> None:
     assert " ".join(BUILT_IN_AGENTS) == (
         "ppo grpo kl_penalty_ppo trpo reinforce reinforce_none reinforce_value reinforce_greedy "
         "dr_grpo dapo gspo rloo dpo ipo simpo orpo cpo rdpo tdpo sppo kto bco dro dno nash_md xpo "
-        "lipo oreo a_star_po soft_q ilql best_of_n"
+        "lipo pcl trajectory_balance tbrm reval shiq oreo a_star_po soft_q ilql best_of_n"
     )
 
 
@@ -65,7 +65,7 @@ def test_what_a_command_line_asks() -> None:
     assert "gae_lambda" not in BUILT_IN_AGENTS["reinforce"].settings
     assert BUILT_IN_AGENTS["reinforce_greedy"].defaults.baseline == "greedy"
     bootstraps = [n for n, known in BUILT_IN_AGENTS.items() if "bootstrap" in known.length_limits]
-    assert bootstraps == ["ppo", "kl_penalty_ppo", "trpo", "reinforce_value"]
+    assert bootstraps == ["ppo", "kl_penalty_ppo", "trpo", "reinforce_value", "pcl"]
 
 
 @pytest.mark.parametrize("name", list(BUILT_IN_AGENTS))
