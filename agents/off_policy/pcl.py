@@ -65,6 +65,5 @@ class PCL(OffPolicyAgent):
         >>> PCL(envs, replay=Replay(2048, ratio=8)).learn(total_episodes=1024)  # doctest: +SKIP
     """
 
-    config: PCLConfig
     config_class = PCLConfig
     algorithm_class = PCLAlgorithm

@@ -78,6 +78,5 @@ class ShiQ(LogitValueAgent):
         >>> ShiQ(envs, replay=Replay(2048, ratio=8)).learn(total_episodes=1024)  # doctest: +SKIP
     """
 
-    config: ShiQConfig
     config_class = ShiQConfig
     algorithm_class = ShiQAlgorithm

@@ -82,6 +82,5 @@ class TrajectoryBalance(OffPolicyAgent):
         >>> TrajectoryBalance(envs, log_z="learned").learn(total_episodes=4096)  # doctest: +SKIP
     """
 
-    config: TrajectoryBalanceConfig
     config_class = TrajectoryBalanceConfig
     algorithm_class = TrajectoryBalanceAlgorithm
