@@ -53,10 +53,11 @@ def fit_returns(
         check_count(name, count)
     check_positive("learning_rate", learning_rate)
     base = base_environment(envs)
-    rollout = episodes if isinstance(episodes, Rollout) else None
-    if rollout is None:
+    if isinstance(episodes, Rollout):
+        rollout = episodes
+    else:
         reference = Policy(base.mdp.reference.model, base.task.vocab_size, temperature)
-        rollout = collect(envs, reference, int(episodes), seed=(seed, Stream.REFERENCE_VALUES))
+        rollout = collect(envs, reference, episodes, seed=(seed, Stream.REFERENCE_VALUES))
     if not rollout.terminated.all():
         raise ValueError(
             "returns are of whole responses, got truncated episodes; use "
