@@ -88,7 +88,7 @@ $(EXCHANGE)/.installed: pyproject.toml constraints.txt constraints-peers.txt con
 
 test-exchange: $(EXCHANGE)/.installed  ## OpenEnv and reasoning-gym
 	OMP_NUM_THREADS=1 $(EXCHANGE)/bin/python -m pytest tests/clients/test_openenv.py \
-		tests/rlhf_env/tasks/test_reasoning.py tests/docs/test_exchange.py
+		tests/rlhf_env/tasks/test_reasoning.py tests/docs/test_exchange_page.py
 
 docs: $(READY)  ## the site, in build/site; warnings are errors
 	$(BIN)/sphinx-build --quiet --fresh-env -W --keep-going -b html -c docs . build/site

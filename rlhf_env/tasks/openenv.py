@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -51,9 +52,9 @@ def task_from_openenv(
     """Return a task whose prompts, answers and reward are an OpenEnv environment's.
 
     The prompts are its first observations under the seeds ``seed``, ``seed + 1``, ...; the score
-    after a turn is the sum of its rewards so far. What it says must follow from seed and turns, and
-    the first observation must tell the seed: a task's reward is a function of prompt and response.
-    ``task.reward.close()`` disconnects.
+    after a turn is the sum of its rewards so far. What it says must follow from seed and turns.
+    Since answers and reward of a task are functions of the prompt, of two seeds with the same first
+    observation the second is left out, with a warning. ``task.reward.close()`` disconnects.
 
     Args:
         url: where it is served, such as "http://localhost:8000".
@@ -72,7 +73,7 @@ def task_from_openenv(
 
     Raises:
         MissingExtraError: if the package openenv is not installed.
-        ValueError: if two seeds give the same first observation, or an option cannot be used.
+        ValueError: if an option cannot be used.
         ConnectionError: if nobody serves there.
     """
     with importing("openenv"):
@@ -84,12 +85,11 @@ def task_from_openenv(
     client = GenericEnvClient(base_url=url).sync()
     client.connect()
     try:
-        numbers = range(seed, seed + prompts + eval_prompts)
-        first = [(to_text(client.reset(seed=number).observation), number) for number in numbers]
+        rows = _rows(client, range(seed, seed + prompts + eval_prompts), to_text)
         base = Task.from_pretrained(
             model,
-            prompts=[{"prompt": text, "seed": number} for text, number in first[:prompts]],
-            eval_prompts=[{"prompt": text, "seed": number} for text, number in first[prompts:]],
+            prompts=[row for row in rows if row["seed"] < seed + prompts],
+            eval_prompts=[row for row in rows if row["seed"] >= seed + prompts],
             reward=_unscored,
             **options,
         )
@@ -116,6 +116,21 @@ def task_from_openenv(
         raise
 
 
+def _rows(
+    client: Any, seeds: range, to_text: Callable[[dict[str, Any]], str]
+) -> list[dict[str, Any]]:
+    """Return the different first observations, each with the first seed that gives it."""
+    first: dict[str, int] = {}
+    for seed in seeds:
+        first.setdefault(to_text(client.reset(seed=seed).observation), seed)
+    if left_out := len(seeds) - len(first):
+        warnings.warn(
+            f"left out {left_out} of {len(seeds)} seeds, whose first observation another one gives",
+            stacklevel=3,
+        )
+    return [{"prompt": text, "seed": seed} for text, seed in first.items()]
+
+
 def _unscored(prompts: list[str], responses: list[str]) -> list[float]:
     return [0.0] * len(prompts)
 
@@ -124,8 +139,8 @@ def _seeds(task: Task) -> dict[Ids, int]:
     """Return the seed of each prompt's ids."""
     if reason := task.rows.ambiguous.get("seed"):
         raise ValueError(
-            f"two seeds give the same first observation: {reason}; choose another range of seeds, "
-            "or have the environment's state told by its first observation"
+            f"the tokenizer reads two first observations as the same, of the seeds {reason}; "
+            "choose other seeds"
         )
     rows = ((ids, task.rows.of(ids)) for ids in (*task.prompts, *task.eval_prompts))
     return {tuple(ids.tolist()): row.columns["seed"] for ids, row in rows if row is not None}

@@ -94,5 +94,13 @@ class Alike(Repeat):
         return Echo(reply="w2")
 
 
+class Spaced(Repeat):
+    """The same, but the first observation tells the seed by spaces alone."""
+
+    def reset(self, seed: int | None = None, episode_id: str | None = None, **_: Any) -> Echo:
+        super().reset(seed=seed)
+        return Echo(reply="w2" + " " * (seed or 0))
+
+
 def app(kind: type[Environment], sessions: int = 4) -> Any:
     return create_app(kind, Words, Echo, "repeat", max_concurrent_envs=sessions)

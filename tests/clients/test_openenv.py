@@ -17,7 +17,7 @@ from agents import GRPO
 from rlhf_env.env import RLHFEnv
 from rlhf_env.task import Task
 from rlhf_env.tasks.openenv import task_from_openenv
-from tests.clients.openenv_server import Alike, Forgetful, Repeat, app, connected, served
+from tests.clients.openenv_server import Alike, Forgetful, Repeat, Spaced, app, connected, served
 from tests.dialogues import COMMA, talk_task
 from tests.toys import EOS, tiny_llama, tiny_tokenizer
 from wrappers.turns import TurnText
@@ -209,7 +209,7 @@ def test_an_environment_that_says_something_else_the_second_time_is_found_out() 
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        (Alike, {}, "two seeds give the same first observation: 0 and 1 for the same prompt 'w2'"),
+        (Spaced, {}, "as the same, of the seeds 0 and 1 for the same prompt 'w2 '"),
         (Repeat, {"to_text": None}, r"no text in the field \"text\", got \['metadata', 'reply'\]"),
         (Repeat, {"prompts": 0}, "prompts must be an integer >= 1, got 0"),
         (Repeat, {"max_turns": 0}, "max_turns must be an integer >= 1, got 0"),
@@ -223,6 +223,14 @@ def test_what_cannot_be_a_task_is_refused(
             task_from_openenv(url, tiny_llama(), tokenizer=tiny_tokenizer())
         else:
             repeat_task(url, **options)
+
+
+def test_a_seed_that_is_not_told_by_the_first_observation_is_left_out() -> None:
+    with served(app(Alike)) as url:
+        with pytest.warns(UserWarning, match="left out 5 of 6 seeds"):
+            task = repeat_task(url)
+        closing(task)
+    assert [ids.tolist() for ids in (*task.prompts, *task.eval_prompts)] == [[2], [2]]
 
 
 def test_a_foreign_prompt_and_a_server_that_is_away_are_named(repeating: str) -> None:

@@ -29,6 +29,7 @@ ELSEWHERE = {
     "granularity-and-density.md": "tests/wrappers/test_examples.py",
     "reward-mitigations.md": "tests/rlhf_env/rewards/test_mitigations_page.py",
     "rewards.md": "tests/rlhf_env/rewards/test_rewards_page.py",
+    "turns-and-exchange.md": "tests/docs/test_exchange_page.py",
     "wrappers.md": "tests/wrappers/test_examples.py",
     "write-a-wrapper.md": "tests/wrappers/test_examples.py",
 }
