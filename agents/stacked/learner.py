@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 from agents.agent import Agent
 from agents.algorithm import check_finite, checked_loss, take_rows
 from agents.policy import PolicyOutput
 from agents.rollouts.sampling_plan import Stream
+from agents.stacked.adam import StackedAdam
 from agents.stacked.policy import StackedPolicy
 from agents.training.gradients import is_max
 from rlhf_env.rollout import Rollout
@@ -40,9 +41,8 @@ class StackedLearner:
         self._algorithm = agents[0].learner.algorithm
         self._weights = list(policy.parameters())
         # For each stacked weight the R weights that are its parts.
-        of_agents = [agent.learner.policy.parameters() for agent in agents]
-        self._parts: list[tuple[nn.Parameter, ...]] = list(zip(*of_agents, strict=True))
-        self._optimizer = _one_optimizer(agents)
+        parts = zip(*(agent.learner.policy.parameters() for agent in agents), strict=True)
+        self._adam = StackedAdam(agents, list(parts))
 
         def per_run(name: str) -> Tensor:
             return torch.tensor([getattr(agent.config, name) for agent in agents]).float()
@@ -50,6 +50,7 @@ class StackedLearner:
         device = self._weights[0].device
         self._limits = per_run("max_grad_norm").to(device)
         self._entropy_coef = per_run("entropy_coef").to(device)
+        self._has_small_steps = (per_run("learning_rate") < _SURELY_FINITE).to(device)
 
     @property
     def runs(self) -> int:
@@ -146,26 +147,18 @@ class StackedLearner:
         self._check_norms(norms)
         # As torch.nn.utils.clip_grad_norm_ does for one model, whose number by a tensor is this.
         factors = (self._limits * (norms + 1e-6).reciprocal()).clamp(max=1.0)
-        failed = self.failures
-        for weight, parts in zip(self._weights, self._parts, strict=True):
-            if weight.grad is None:
-                slopes: Sequence[Tensor | None] = [None] * self.runs
-            else:
-                shape = (-1, *[1] * (weight.dim() - 1))
-                slopes = weight.grad.mul_(factors.view(shape)).unbind()
-            for run, (own, slope) in enumerate(zip(parts, slopes, strict=True)):
-                own.grad = None if run in failed else slope
-        self._optimizer.step()
+        for gradient in gradients:
+            gradient.mul_(factors.view(-1, *[1] * (gradient.dim() - 1)))
+        self._adam.step([weight.grad for weight in self._weights], self.failures)
         return norms
 
     def _check_norms(self, norms: Tensor) -> None:
         """Note the runs whose gradient or next step may not be finite."""
         with torch.no_grad():
             largest = torch.stack([w.flatten(1).abs().amax(dim=1) for w in self._weights]).amax(0)
-        for run, (norm, weight) in enumerate(zip(norms.tolist(), largest.tolist(), strict=True)):
-            learner = self.agents[run].learner
-            if not max(norm, weight, learner.config.learning_rate) < _SURELY_FINITE:
-                self._try(run, learner.check_step, norm)
+        is_sure = (norms < _SURELY_FINITE) & (largest < _SURELY_FINITE) & self._has_small_steps
+        for run in (~is_sure).nonzero().flatten().tolist():
+            self._try(run, self.agents[run].learner.check_step, float(norms[run]))
 
     def _try(self, run: int, check: Callable[..., None], *given: Any) -> None:
         if run in self.failures:
@@ -203,21 +196,6 @@ def joined_targets(parts: Sequence[Any]) -> Any:
     names = [field.name for field in dataclasses.fields(parts[0])]
     columns = {name: joined([getattr(part, name) for part in parts]) for name in names}
     return dataclasses.replace(parts[0], **columns)
-
-
-def _one_optimizer(agents: Sequence[Agent]) -> torch.optim.Adam:
-    """Return an Adam over the weights of all agents, which fills the state of each one's own."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
-    for agent in agents:
-        group = agent.learner.optimizer.param_groups[0]
-        groups[group["lr"], group["eps"]].extend(agent.learner.parameters)
-    made = torch.optim.Adam(
-        [{"params": own, "lr": lr, "eps": eps} for (lr, eps), own in groups.items()], fused=True
-    )
-    for agent in agents:
-        for parameter in agent.learner.parameters:
-            made.state[parameter] = agent.learner.optimizer.state[parameter]
-    return made
 
 
 def _per_run(name: str, values: Tensor, runs: int) -> Tensor:

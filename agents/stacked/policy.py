@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from agents.policy import Policy, PolicyOutput, draw_next, states_and_ends
 from agents.stacked.modules import StackedLinear, stacked_model, stacked_module
-from agents.stacked.products import linear_by_run
+from agents.stacked.products import RunRows, linear_by_run
 from rlhf_env.engine.projection import logprob_and_entropy
 from rlhf_env.engine.row_cache import RowCache, supports_row_cache
+from rlhf_env.tasks.table_lm import TableLM
 
 
 class StackedPolicy(nn.Module):
@@ -34,6 +35,8 @@ class StackedPolicy(nn.Module):
         assert isinstance(value_head, StackedLinear)
         self.value_head = value_head
         self.temperature = first.temperature
+        # A state of its trunk is a 1 among zeros.
+        self._is_table = isinstance(first.model, TableLM)
 
     @torch.no_grad()
     def decode(self, prompts: Tensor, uniforms: Tensor, eos_id: int) -> tuple[Tensor, Tensor]:
@@ -77,14 +80,16 @@ class StackedPolicy(nn.Module):
         is_end = ends[wanted]
         before = hidden[~is_end]
         sizes = states.reshape(self.runs, -1).sum(dim=1).tolist()
-        logits = self._logits(before, sizes)
+        rows = RunRows(sizes, hidden.device)
+        logits = self._logits(before, rows)
         logprobs, entropy = logprob_and_entropy(logits, tokens[is_action], self.temperature)
         zeros = torch.zeros(tokens.shape, device=tokens.device)
         values = {
             name: zeros.masked_scatter(is_action, value)
-            for name, value in self._values(before, sizes).items()
+            for name, value in self._values(before, rows).items()
         }
-        last_values = self._values(hidden[is_end], [len(tokens) // self.runs] * self.runs)
+        last = RunRows([len(tokens) // self.runs] * self.runs, hidden.device)
+        last_values = self._values(hidden[is_end], last)
         return PolicyOutput(
             logprobs=zeros.masked_scatter(is_action, logprobs),
             entropy=zeros.masked_scatter(is_action, entropy),
@@ -115,16 +120,16 @@ class StackedPolicy(nn.Module):
             )
         return output.logits[:, -1, : self.vocab_size].float()
 
-    def _logits(self, hidden: Tensor, counts: Sequence[int]) -> Tensor:
-        """Return the logits [M, V] of the trunk's outputs [M, H], so many rows for each run."""
+    def _logits(self, hidden: Tensor, rows: RunRows) -> Tensor:
+        """Return the logits [M, V] of the trunk's outputs [M, H]."""
         head = self.model.get_output_embeddings()  # type: ignore[operator]
         if isinstance(head, StackedLinear):
-            logits = linear_by_run(hidden, head.weight, head.bias, counts)
+            logits = linear_by_run(hidden, head.weight, head.bias, rows, is_one_hot=self._is_table)
         else:
             logits = head(hidden)
         return logits[:, : self.vocab_size].float()
 
-    def _values(self, hidden: Tensor, counts: Sequence[int]) -> dict[str, Tensor]:
+    def _values(self, hidden: Tensor, rows: RunRows) -> dict[str, Tensor]:
         head = self.value_head
-        outputs = linear_by_run(hidden, head.weight, head.bias, counts)
+        outputs = linear_by_run(hidden, head.weight, head.bias, rows, is_one_hot=self._is_table)
         return dict(zip(self.value_names, outputs.unbind(-1), strict=True))
