@@ -29,6 +29,9 @@ from .protocol import PrefixReward as PrefixReward
 from .protocol import Reward as Reward
 from .text_regression import TextRegressionReward as TextRegressionReward
 from .time_limit import TimeLimit as TimeLimit
+from .training.averaged import averaged_weights as averaged_weights
+from .training.length_aware import LengthAwareModel as LengthAwareModel
+from .training.length_aware import LengthAwareObjective as LengthAwareObjective
 from .training.preference_losses import davidson_losses as davidson_losses
 from .training.preference_losses import kwise_loss as kwise_loss
 from .training.preference_losses import ordinal_losses as ordinal_losses

@@ -1,4 +1,4 @@
-"""The picture of the index: every claim's first contrast beside the size that was asked for."""
+"""The picture of the index: every claim's deciding contrast beside the size that was asked for."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ def draw(findings: Sequence[Finding]) -> Figure:
     colors = {name: lines[number] for name, number in zip(VERDICTS, (2, 4, 1, 3), strict=True)}
     low_end, high_end = _LIMITS
     for height, one in enumerate(findings):
-        first = one.found[0]
-        scale, found = first.contrast.rule.scale, first.estimate
+        scale, found = one.deciding.contrast.rule.scale, one.deciding.estimate
         color, value = colors[one.verdict], np.clip(found.value / scale, low_end, high_end)
         if found.low is not None and found.high is not None:
             low, high = np.clip([found.low / scale, found.high / scale], low_end, high_end)

@@ -47,6 +47,11 @@ class Finding:
         """One of `studies.zoo.verdict.VERDICTS`."""
         return together(one.verdict for one in self.found)
 
+    @property
+    def deciding(self) -> Found:
+        """The first contrast that has the claim's verdict."""
+        return next(one for one in self.found if one.verdict == self.verdict)
+
     def arm(self, arm: str, measure: str) -> Estimate | None:
         """Return an arm's interquartile mean over seeds of a column."""
         seeds = range(self.claim.experiment.seeds)

@@ -73,14 +73,13 @@ def _lines(findings: Sequence[Finding], folder: str) -> Iterator[str]:
 
 
 def _row(one: Finding, folder: str) -> str:
-    first = one.found[0]
     verdict = one.verdict if one.verdict == HELD else f"**{one.verdict}**"
     cells = (
         f"[{one.claim.title}]({folder}/{one.entry.name}.md)",
         verdict,
         "✓" if one.claim.truth else "",
-        first.contrast.says,
-        shown_estimate(first.estimate),
+        one.deciding.contrast.says,
+        shown_estimate(one.deciding.estimate),
         one.claim.citation,
     )
     return f"| {' | '.join(cells)} |"

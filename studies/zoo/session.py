@@ -120,6 +120,6 @@ def write_report(out: Path, findings: Sequence[Finding]) -> list[Path]:
 
 def say(found: Finding) -> None:
     """Print one line of a claim's finding."""
-    first = found.found[0]
-    print(f"{found.verdict:<9}  {found.entry.name}: {first.contrast.says}: {first.estimate}")
+    one = found.deciding
+    print(f"{found.verdict:<9}  {found.entry.name}: {one.contrast.says}: {one.estimate}")
     sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""Claims about entropy and what it is spent on."""

@@ -1,0 +1,1 @@
+"""Claims about granularity and density: what an action is, and when it is paid."""

@@ -1,0 +1,1 @@
+"""Claims about samplers that are not the policy that learns."""

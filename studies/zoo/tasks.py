@@ -1,0 +1,52 @@
+"""Tasks in which a claim's mechanism is present, for claims that no built-in task shows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rlhf_env.task import Task
+from rlhf_env.tasks.automaton import automaton_task
+
+_WORDS, _LETTERS = 6, 4
+# Of the letter that continues a word, the others having 0: 97 % of 8 tokens.
+_CERTAIN = 5.5
+
+
+def words_task() -> Task:
+    """Return "words": six words of four letters, of which only the first letter is a choice.
+
+    The first letter is one of 1 to 4, and 1 + (words so far) % 4 is right; the other three letters
+    are spelled by the reference almost surely, and a misspelled word is wrong. The score is the
+    share of words that are right. So a decision is in doubt at every fourth token only.
+    """
+    # A state: words finished, how many of them are right, letters of the present word, is it right.
+    finished, right, letters, good = np.indices((_WORDS + 1, _WORDS + 1, _LETTERS, 2))
+    shape, count = finished.shape, finished.size
+    number = np.arange(count).reshape(shape)
+    vocabulary = 8
+    moves = np.empty((*shape, vocabulary), dtype=np.int64)
+    logits = np.zeros((*shape, vocabulary))
+    for token in range(vocabulary):
+        choice = token == 1 + finished % 4
+        spelled = token == 4 + letters
+        is_good = np.where(letters == 0, choice, (good == 1) & spelled)
+        ends = letters == _LETTERS - 1
+        moves[..., token] = number[
+            np.minimum(finished + ends, _WORDS),
+            np.minimum(right + (ends & is_good), _WORDS),
+            np.where(ends, 0, letters + 1),
+            np.where(ends, 0, is_good),
+        ]
+        first = letters == 0
+        logits[..., token] = np.where(first & (token not in range(1, 5)), -_CERTAIN, 0.0)
+        logits[..., token] += np.where(~first & spelled, _CERTAIN, 0.0)
+    logits[..., 0] = -_CERTAIN
+    return automaton_task(
+        moves.reshape(count, vocabulary),
+        logits.reshape(count, vocabulary),
+        right.ravel() / _WORDS,
+        _WORDS * _LETTERS,
+        kl_coef=0.02,
+        policy="table",
+        name="words",
+    )
