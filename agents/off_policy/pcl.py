@@ -16,9 +16,9 @@ from rlhf_env.rollout import Rollout
 
 
 class PCLAlgorithm:
-    """Half the squared residual of sub-paths, with a gradient in the policy and in both values.
+    """Half the squared residuals of sub-paths, with a gradient in the policy and in both values.
 
-    The mean is over an episode's paths. In arXiv:1702.08892 the entropy of the policy is in the
+    They are summed over an episode's paths. In arXiv:1702.08892 the entropy of the policy is in the
     place of its KL to the reference.
     """
 
@@ -46,10 +46,10 @@ class PCLAlgorithm:
         path = values, last, gains, mask, self.config.gamma
         if length is None:
             residuals, is_path = sub_path_residuals(*path)
-            squared = residuals.square().sum(dim=(1, 2)) / is_path.sum(dim=(1, 2))
+            squared, count = residuals.square().sum(dim=(1, 2)), is_path.sum(dim=(1, 2))
         else:
-            squared = targets.mean(path_residuals(*path, length).square())
-        return 0.5 * squared, {"path_residual_squared": squared, "value": targets.mean(values)}
+            squared, count = path_residuals(*path, length).square().sum(dim=1), mask.sum(dim=1)
+        return 0.5 * squared, {"squared_residual": squared / count, "value": targets.mean(values)}
 
     def _scaled(self, values: Tensor) -> Tensor:
         """Return the same values with a gradient that ``value_coef`` scales."""

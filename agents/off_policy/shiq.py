@@ -28,7 +28,8 @@ class ShiQTargets(PaidDecisions):
 class ShiQAlgorithm:
     """[V(s_t) − Σ_{i≥t} γ^{i−t} (r_i/beta − log(pi/pi_ref)(a_i|s_i))]², V = log Σ_a exp(logits).
 
-    V is counted from the reference's, in every state. The mean is over an episode's decisions.
+    V is counted from the reference's, in every state. The sum is over an episode's decisions: their
+    mean would weigh episodes by what the environment says, where that makes them short or long.
     After arXiv:2505.11081: logits as Q values, the shift that makes them 0 at the beginning, and
     the multi-step residual of every token. It is derived from these three, and from the Bellman
     equation, not copied from an equation of the paper.
@@ -66,8 +67,11 @@ class ShiQAlgorithm:
             self.config.gamma,
             holds_later=False,
         )
-        loss = targets.mean((residuals / kl_coef).square())
-        return loss, {"prompt_value": values[:, 0]}
+        squared = (residuals / kl_coef).square()
+        return squared.sum(dim=1), {
+            "squared_residual": targets.mean(squared),
+            "prompt_value": values[:, 0],
+        }
 
 
 class ShiQ(LogitValueAgent):

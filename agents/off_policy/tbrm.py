@@ -64,7 +64,8 @@ class TBRMAlgorithm:
             targets.kl_coef,
             self.config.gamma,
         )
-        return (residuals + value).square(), {"prompt_value": targets.kl_coef * value}
+        loss = (residuals + value).square()
+        return loss, {"squared_residual": loss, "prompt_value": targets.kl_coef * value}
 
     def origin(self, rollout: Rollout, reference: LanguageModel) -> Tensor:
         """Return what V(s_1) is counted from, [B] in nats: 0."""

@@ -67,7 +67,7 @@ class TrajectoryBalanceAlgorithm:
         if self.config.log_z == "learned":
             log_z = at_prompt(new.values, rollout) / targets.kl_coef
         loss = (log_z + self._residuals(targets, rollout, new)).square()
-        return loss, {"log_z": log_z}
+        return loss, {"squared_residual": loss, "log_z": log_z}
 
     def _residuals(self, paid: PaidDecisions, rollout: Rollout, said: PolicyOutput) -> Tensor:
         ratio = paid.log_ratio(rollout, said)

@@ -217,10 +217,12 @@ def test_a_truncated_episode_is_completed_by_the_value_behind_it() -> None:
         said, values=said.values - 1.0, last_values=torch.full_like(said.last_values, -1.0)
     )
     rule = agent.learner.algorithm
-    for given, expected in ((episodes, 0.5), (cut, 0.0)):
+    for given, expected in ((episodes, 1.0), (cut, 0.0)):
         targets = rule.targets(given, low, agent.base.mdp.reference)
-        losses, _ = rule.loss(given, low, low, targets)
-        assert losses.tolist() == pytest.approx([expected] * len(episodes), abs=1e-5)
+        losses, metrics = rule.loss(given, low, low, targets)
+        squared = metrics["squared_residual"]
+        assert squared.tolist() == pytest.approx([expected] * len(episodes), abs=1e-5)
+        torch.testing.assert_close(losses, 0.5 * squared * episodes.response_lengths)
 
 
 @pytest.mark.parametrize("name", [name for name in AGENTS if "pcl" not in name])
