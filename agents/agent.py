@@ -24,9 +24,10 @@ from agents.rollouts.collect import base_environment, collect
 from agents.rollouts.decisions import sum_per_decision
 from agents.rollouts.kl_reward import learned_kl, with_provenance
 from agents.rollouts.sampling_plan import Stream
-from agents.rollouts.shaping import warn_of_other_discount
+from agents.rollouts.shaping import check_discount_unit, warn_of_other_discount
 from agents.samplers.protocol import Sampler
 from agents.samplers.sampling import EpisodeSampling, check_sampler_of
+from agents.settings.discount import discount_of
 from agents.training.checkpoints.persistence import Persistence
 from agents.training.kl_coefficient import KLCoefficient
 from agents.training.learner import Learner
@@ -81,7 +82,8 @@ class Agent(Persistence):
         check_sampler_of(self, sampler, self.config)
         self.envs = envs
         self.base = base_environment(envs)
-        warn_of_other_discount(envs, getattr(self.config, "gamma", None))
+        check_discount_unit(self.base.task, discount_of(self.config)[1])
+        warn_of_other_discount(envs, self.config)
         self._kl = KLCoefficient(self.config, self.base)
         rule = self._own_algorithm() if algorithm is None else algorithm
         check_algorithm(rule)

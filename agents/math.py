@@ -8,6 +8,8 @@ that names the shapes if they do not match.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -49,14 +51,24 @@ def scale_to_unit_variance(values: Tensor, mask: Tensor) -> Tensor:
     return (whitened + masked_mean(values, mask)).masked_fill(~mask, 0.0)
 
 
-def discount_weights(mask: Tensor, gamma: float) -> Tensor:
-    """Return γ^t of the t-th decision, [B, D], 0 outside the mask   (arXiv:1906.07073)."""
+def discount_weights(mask: Tensor, gamma: float | Tensor) -> Tensor:
+    """Return γ^t of the t-th decision, [B, D], 0 outside the mask   (arXiv:1906.07073).
+
+    Args:
+        mask: [B, D] bool.
+        gamma: discount per decision; or [B, D] that from each decision to the next, whose products
+            take the place of the powers.
+    """
     check_shapes("discount_weights", 2, mask=mask)
+    if isinstance(gamma, Tensor):
+        check_shapes("discount_weights", 2, mask=mask, gamma=gamma)
+        before = torch.cat([torch.ones_like(gamma[:, :1]), gamma[:, :-1]], dim=1)
+        return torch.where(mask, before.cumprod(dim=1).float(), 0.0)
     powers = gamma ** torch.arange(mask.shape[1], dtype=torch.float64, device=mask.device)
     return torch.where(mask, powers.float(), 0.0)
 
 
-def discounted_returns(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
+def discounted_returns(rewards: Tensor, mask: Tensor, gamma: float | Tensor) -> Tensor:
     """Return the sum of discounted rewards from each decision on, [B, D]; 0 outside the mask.
 
     G_t = r_t + γ G_{t+1}   (Sutton and Barto, Reinforcement Learning, eq. 3.9)
@@ -64,14 +76,15 @@ def discounted_returns(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
     Args:
         rewards: [B, D] of each decision.
         mask: [B, D] bool.
-        gamma: discount per decision.
+        gamma: discount per decision; or [B, D] that from each decision to the next.
     """
     check_shapes("discounted_returns", 2, rewards=rewards, mask=mask)
+    discounts = _columns("discounted_returns", gamma, rewards)
     paid = rewards.masked_fill(~mask, 0.0)
     returns = torch.zeros_like(paid)
     following = torch.zeros_like(paid[:, 0])
     for t in reversed(range(paid.shape[1])):
-        following = torch.where(mask[:, t], paid[:, t] + gamma * following, following)
+        following = torch.where(mask[:, t], paid[:, t] + discounts[t] * following, following)
         returns[:, t] = following
     return returns.masked_fill(~mask, 0.0)
 
@@ -81,7 +94,7 @@ def gae(
     values: Tensor,
     mask: Tensor,
     bootstrap: Tensor,
-    gamma: float,
+    gamma: float | Tensor,
     gae_lambda: float | Tensor,
 ) -> Tensor:
     """Return advantages by exponentially weighted TD errors, [B, D]; 0 outside the mask.
@@ -94,12 +107,13 @@ def gae(
         mask: [B, D] bool, a prefix of each row.
         bootstrap: [B] V of the state after the last decision: 0 where the episode terminated,
             the critic's value where it was truncated.
-        gamma: discount per decision.
+        gamma: discount per decision; or [B, D] that from each decision to the next state.
         gae_lambda: 1 gives returns minus values, 0 one-step temporal differences; one number, or
             [B] one for each episode.
     """
     check_shapes("gae", 2, rewards=rewards, values=values, mask=mask)
     check_row_values("gae", len(mask), bootstrap=bootstrap)
+    discounts = _columns("gae", gamma, rewards)
     if isinstance(gae_lambda, Tensor):
         check_row_values("gae", len(mask), gae_lambda=gae_lambda)
         gae_lambda = gae_lambda.to(rewards.dtype)
@@ -107,11 +121,20 @@ def gae(
     advantages = torch.zeros_like(rewards)
     next_value, following = bootstrap, torch.zeros_like(bootstrap)
     for t in reversed(range(rewards.shape[1])):
-        delta = rewards[:, t] + gamma * next_value - values[:, t]
-        following = torch.where(mask[:, t], delta + gamma * gae_lambda * following, following)
+        delta = rewards[:, t] + discounts[t] * next_value - values[:, t]
+        carried = discounts[t] * gae_lambda * following
+        following = torch.where(mask[:, t], delta + carried, following)
         next_value = torch.where(mask[:, t], values[:, t], next_value)
         advantages[:, t] = following
     return advantages.masked_fill(~mask, 0.0)
+
+
+def _columns(function: str, gamma: float | Tensor, rewards: Tensor) -> Sequence[float | Tensor]:
+    """Return the discount of each column of [B, D]: one number, or [B]."""
+    if not isinstance(gamma, Tensor):
+        return [gamma] * rewards.shape[1]
+    check_shapes(function, 2, rewards=rewards, gamma=gamma)
+    return gamma.to(rewards.dtype).unbind(dim=1)
 
 
 def length_adaptive_lambda(mask: Tensor, alpha: float) -> Tensor:

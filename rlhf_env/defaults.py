@@ -17,6 +17,10 @@ KL_PENALTIES = ("reference", "sampled", "exact")
 LENGTH_LIMITS = ("score", "penalize", "bootstrap")
 """What reaching the horizon without EOS means; see `rlhf_env.mdp.options.Options`."""
 
+DISCOUNT_UNITS = ("decision", "turn")
+"""What a discount is per: every decision, or every turn of the agent, within which nothing is
+discounted."""
+
 HORIZONS = {"reviews": 40, "toy15": 3}
 """T of each built-in task, in tokens."""
 

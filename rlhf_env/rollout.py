@@ -57,6 +57,9 @@ class Rollout:
     """[B] bool, False where the KL term holds the reference's part alone, beta log pi_ref(a|s), and
     the learner has to add -beta log pi(a|s); None before rewards are computed.
     """
+    ends_turn: Tensor | None = None
+    """[B, L] bool, True where an action ended a turn of a conversation, or a line; None where the
+    task has neither."""
     preference: Tensor | None = None
     """[B, K] column k is the probability that this response is better than the k-th of its group,
     whose rows are consecutive: 1/2 for itself, NaN where the two were not compared or the group has
@@ -75,6 +78,8 @@ class Rollout:
             "decision": self.decision,
             **{f"reward_terms[{name!r}]": term for name, term in self.reward_terms.items()},
         }
+        if self.ends_turn is not None:
+            per_token["ends_turn"] = self.ends_turn
         per_episode = {
             "score": self.score,
             "terminated": self.terminated,
@@ -215,7 +220,7 @@ def join(rollouts: Sequence[Rollout], pad_id: int) -> Rollout:
         elif any(part is None for part in parts):
             joined[field.name] = None
         else:
-            joined[field.name] = stack(parts, fills.get(field.name, 0.0))
+            joined[field.name] = stack(parts, fills.get(field.name, 0))
     return Rollout(**{**joined, "group": torch.cat(groups)})
 
 

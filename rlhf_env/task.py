@@ -121,6 +121,11 @@ class Task:
         return self.eos_id if self.end_of_turn_id is None else self.end_of_turn_id
 
     @property
+    def has_turns(self) -> bool:
+        """Whether responses are divided into turns of a conversation, or lines."""
+        return self.respond is not None or self.end_of_turn_id is not None
+
+    @property
     def pad_id(self) -> int:
         """The id that fills observations; masks come from lengths, so it may equal EOS."""
         pad = self.tokenizer.pad_token_id

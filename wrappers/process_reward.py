@@ -150,8 +150,8 @@ class ProcessPotential(DensityWrapper, RecordConstructorArgs):
     """Keep the score and add the term "shaping": gamma · Phi(s') − Phi(s) per decision.
 
     `wrappers.PotentialShaping` whose Phi is the step score of the latest ended turn, 0 before the
-    first one has ended and once the episode has terminated. At gamma = 1, or where each turn is one
-    decision, all of it is paid at the ends of turns. ``env.shaping_gamma`` is gamma.
+    first one has ended and once the episode has terminated. At gamma = 1, with a discount per turn,
+    or where each turn is one decision, all of it is paid at the ends of turns.
 
     Example:
         >>> import dataclasses, gymnasium as gym, torch, rlhf_env
@@ -166,21 +166,25 @@ class ProcessPotential(DensityWrapper, RecordConstructorArgs):
         [0.0, 0.5, -1.0]
     """
 
-    def __init__(self, env: gym.Env[Any, Any], gamma: float) -> None:
+    def __init__(
+        self, env: gym.Env[Any, Any], gamma: float, discount_unit: str = "decision"
+    ) -> None:
         """Wrap an environment.
 
         Args:
             env: an ``RLHF-v0`` of any time granularity.
-            gamma: the agent's discount per decision, in [0, 1].
+            gamma: the agent's discount, in [0, 1].
+            discount_unit: what it is per, as of the agent: "decision" or "turn".
 
         Raises:
             ValueError: if gamma is out of range, the task has no ``step_scores``, or the order of
                 wrappers makes no sense.
         """
-        density = potential_shaping(gamma)
-        RecordConstructorArgs.__init__(self, gamma=gamma)
-        super().__init__(env, density, states=TurnScores.of(env, wrapper_name(self)))
-        self.shaping_gamma = density.gamma
+        scores = TurnScores.of(env, wrapper_name(self))
+        density = potential_shaping(env, gamma, discount_unit)
+        RecordConstructorArgs.__init__(self, gamma=gamma, discount_unit=discount_unit)
+        super().__init__(env, density, states=scores)
+        self.shaping_gamma, self.shaping_unit = density.gamma, discount_unit
 
 
 class VectorProcessPotential(VectorDensityWrapper, RecordConstructorArgs):
@@ -200,29 +204,34 @@ class VectorProcessPotential(VectorDensityWrapper, RecordConstructorArgs):
         [[0.0, 0.0], [1.0, 0.0], [-0.25, 1.5]]
     """
 
-    def __init__(self, env: VectorEnv[Any, Any, Any], gamma: float) -> None:
+    def __init__(
+        self, env: VectorEnv[Any, Any, Any], gamma: float, discount_unit: str = "decision"
+    ) -> None:
         """Wrap a vector environment.
 
         Args:
             env: ``gym.make_vec("RLHF-v0")`` of any time granularity.
-            gamma: the agent's discount per decision, in [0, 1].
+            gamma: the agent's discount, in [0, 1].
+            discount_unit: what it is per, as of the agent: "decision" or "turn".
 
         Raises:
             ValueError: if gamma is out of range, the task has no ``step_scores``, or the order of
                 wrappers makes no sense.
         """
-        density = potential_shaping(gamma)
-        RecordConstructorArgs.__init__(self, gamma=gamma)
-        super().__init__(env, density, states=TurnScores.of(env, wrapper_name(self)))
-        self.shaping_gamma = density.gamma
+        scores = TurnScores.of(env, wrapper_name(self))
+        density = potential_shaping(env, gamma, discount_unit)
+        RecordConstructorArgs.__init__(self, gamma=gamma, discount_unit=discount_unit)
+        super().__init__(env, density, states=scores)
+        self.shaping_gamma, self.shaping_unit = density.gamma, discount_unit
 
 
 def process_reward(turn_end_id: int) -> Density:
     """Return the density that gives differences of step scores at the ends of turns."""
     rise = partial(score_differences, k=1)
-    return Density(name="score", rewards=rise, turn_end_id=turn_end_id)
+    return Density(name="score", rewards=rise, turn_end_id=turn_end_id, at_turn_ends=True)
 
 
 def raw_process_reward(turn_end_id: int) -> Density:
     """Return the density that gives raw step scores at the ends of turns."""
-    return Density(name="score", rewards=raw_prefix_scores, turn_end_id=turn_end_id)
+    raw = raw_prefix_scores
+    return Density(name="score", rewards=raw, turn_end_id=turn_end_id, at_turn_ends=True)

@@ -40,6 +40,11 @@ class Discounting(Protocol):
         ...
 
     @property
+    def discount_unit(self) -> str:
+        """One of `agents.settings.discount.DISCOUNT_UNITS`."""
+        ...
+
+    @property
     def gradient_form(self) -> str:
         """One of `agents.settings.discount.GRADIENT_FORMS`."""
         ...
@@ -97,7 +102,7 @@ def critic_advantages(
     mask = is_decision(rollout)
     advantages = torch.zeros(mask.shape, device=mask.device)
     returns = {}
-    for term in discounted_terms(rollout, discounting.gamma):
+    for term in discounted_terms(rollout, discounting.gamma, discounting.discount_unit):
         value = values[term.name]
         last = 0.0 if last_values is None else last_values[term.name]
         estimated_by = partial(

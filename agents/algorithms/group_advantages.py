@@ -54,7 +54,7 @@ def group_advantages(
     """
     check_squarable(rollout)
     mask = is_decision(rollout)
-    to_go = returns_to_go(rollout, mask, config.gamma)
+    to_go = returns_to_go(rollout, mask, config.gamma, unit=config.discount_unit)
     returns = to_go[:, 0]
     divisor = torch.ones_like(returns) if scale is None else scale(returns, rollout.group)
     per_episode = center(returns, rollout.group) / divisor

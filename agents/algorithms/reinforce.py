@@ -55,12 +55,12 @@ class GreedyResponses:
     row: Tensor
     """[B] which of them answers the prompt of each of the rollout's episodes."""
 
-    def returns(self, gamma: Discount) -> dict[str, Tensor]:
+    def returns(self, gamma: Discount, unit: str) -> dict[str, Tensor]:
         """Return G_0 [B] under each discount, by name."""
         mask = is_decision(self.episodes)
         return {
             term.name: discounted_returns(term.rewards, mask, term.gamma)[:, 0][self.row]
-            for term in discounted_terms(self.episodes, gamma)
+            for term in discounted_terms(self.episodes, gamma, unit)
         }
 
 
@@ -120,7 +120,7 @@ class ReinforceAlgorithm:
         self, rollout: Rollout, old: PolicyOutput, mask: Tensor
     ) -> tuple[dict[str, Tensor], int]:
         """Return [B, D] baselines under each discount, and the tokens decoded for them."""
-        terms = discounted_terms(rollout, self.config.gamma)
+        terms = discounted_terms(rollout, self.config.gamma, self.config.discount_unit)
         if self.config.baseline == "value":
             return values_of_decisions(rollout, old, self.config.gamma), 0
         if self.config.baseline == "batch_mean":
@@ -128,7 +128,7 @@ class ReinforceAlgorithm:
         if self.config.baseline == "greedy":
             greedy = self.decode_greedily(rollout)
             check_terminated(greedy.episodes, 'Reinforce with baseline="greedy"')
-            returns = greedy.returns(self.config.gamma)
+            returns = greedy.returns(self.config.gamma, self.config.discount_unit)
             decoded = int(greedy.episodes.is_action.sum())
             return {k: v[:, None].expand(mask.shape) for k, v in returns.items()}, decoded
         return {t.name: torch.zeros(mask.shape, device=mask.device) for t in terms}, 0

@@ -15,6 +15,7 @@ from agents.rollouts.decisions import is_decision
 from agents.rollouts.discounting import discounted_terms
 from agents.rollouts.kl_reward import learned_kl
 from agents.rollouts.sampling_plan import SamplingPlan
+from agents.settings.discount import discount_of
 from rlhf_env.rollout import Rollout
 
 
@@ -59,7 +60,7 @@ def continue_episodes(
         term.name: discounted_returns(term.rewards, mask, term.gamma)
         .gather(1, asked)
         .reshape(-1, samples)
-        for term in discounted_terms(paid, getattr(agent.config, "gamma", 1.0))
+        for term in discounted_terms(paid, *discount_of(agent.config))
     }
     return Continuations(returns=returns, tokens=count)
 

@@ -19,6 +19,7 @@ from agents.policy import PolicyOutput
 from agents.rollouts.collect import rollout_transforms
 from agents.rollouts.decisions import first_of_decision, is_decision
 from agents.rollouts.discounting import sum_of_terms
+from agents.settings.discount import discount_of
 from rlhf_env.exact import evaluate
 from rlhf_env.exact.automaton import ChoosesByState, automaton_of
 from rlhf_env.exact.by_state import StateValues
@@ -97,7 +98,7 @@ def _by_enumeration(agent: Agent, rollout: Rollout) -> Tensor:
     responses = every_response(agent, agent.policy)
     said = agent.policy.sampler_only(responses.rollout)
     learned = dataclasses.replace(responses, rollout=agent.learned(responses.rollout, said))
-    found = state_returns(learned, getattr(agent.config, "gamma", 1.0))
+    found = state_returns(learned, *discount_of(agent.config))
     values = sum_of_terms(found.values)
     mask = is_decision(rollout)
     numbers = [found.number[state] for states in states_of(rollout) for state in states]
@@ -128,7 +129,7 @@ def _by_state(agent: Agent, rollout: Rollout) -> Tensor:
 
 def _value_table(agent: Agent, model: object, prompt_index: int) -> Tensor:
     """Return V(t, s) of a policy, [T, S] float64."""
-    gamma = getattr(agent.config, "gamma", 1.0)
+    gamma, _ = discount_of(agent.config)
     beta = 0.0 if agent.config.kl.is_in_loss else agent.kl_coef
 
     def table(kl_coef: float, discount: float) -> Tensor:

@@ -13,6 +13,7 @@ from agents.exact_gradients.derivatives import LossDerivatives
 from agents.exact_gradients.responses import every_response
 from agents.exact_gradients.state_returns import StateReturns, state_returns
 from agents.exact_gradients.units import Units, drawn_updates
+from agents.settings.discount import discount_of
 
 _PROBES = 6
 
@@ -25,7 +26,7 @@ def continuations_of(agent: Agent) -> StateReturns | None:
     responses = every_response(agent, agent.policy)
     said = agent.policy.sampler_only(responses.rollout)
     learned = dataclasses.replace(responses, rollout=agent.learned(responses.rollout, said))
-    return state_returns(learned, getattr(agent.config, "gamma", 1.0))
+    return state_returns(learned, *discount_of(agent.config))
 
 
 def with_drawn_values(

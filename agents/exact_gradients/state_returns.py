@@ -88,12 +88,13 @@ class StateReturns:
         return found
 
 
-def state_returns(responses: Responses, gamma: Discount) -> StateReturns:
+def state_returns(responses: Responses, gamma: Discount, unit: str = "decision") -> StateReturns:
     """Return what all responses pay from their decisions on.
 
     Args:
         responses: every response, as an agent learns from it.
         gamma: the agent's discount.
+        unit: what it is per.
     """
     rollout = responses.rollout
     number: dict[State, int] = {}
@@ -105,7 +106,7 @@ def state_returns(responses: Responses, gamma: Discount) -> StateReturns:
             state[row, column] = number.setdefault(key, len(number))
     returns = {
         term.name: discounted_returns(term.rewards.double(), mask, term.gamma)
-        for term in discounted_terms(rollout, gamma)
+        for term in discounted_terms(rollout, gamma, unit)
     }
     return StateReturns(
         number=number, state=state, returns=returns, probability=responses.probability

@@ -26,25 +26,30 @@ class DiscountedTerm:
 
     name: str
     """Of the reward term, or "return" for all of them together."""
-    gamma: float
-    """Discount per decision."""
+    gamma: float | Tensor
+    """Discount per decision; or [B, D] that from each decision to the next."""
     rewards: Tensor
     """[B, D]."""
 
 
-def discounted_terms(rollout: Rollout, gamma: Discount) -> list[DiscountedTerm]:
+def discounted_terms(
+    rollout: Rollout, gamma: Discount, unit: str = "decision"
+) -> list[DiscountedTerm]:
     """Return what was paid, by discount.
 
     Args:
         rollout: B episodes.
         gamma: one discount, or one for each reward term.
+        unit: what it is per, one of `agents.settings.discount.DISCOUNT_UNITS`.
 
     Raises:
-        ValueError: if the terms that were paid are not those that ``gamma`` names.
+        ValueError: if the terms that were paid are not those that ``gamma`` names, or the discount
+            is per turn and there are none.
     """
     if not isinstance(gamma, Mapping):
         rewards = sum_per_decision(rollout.rewards, rollout)
-        return [DiscountedTerm(name=RETURN, gamma=gamma, rewards=rewards)]
+        discount = _per_decision(rollout, gamma, unit)
+        return [DiscountedTerm(name=RETURN, gamma=discount, rewards=rewards)]
     paid, named = set(rollout.reward_terms), set(gamma)
     if paid != named:
         raise ValueError(
@@ -54,15 +59,39 @@ def discounted_terms(rollout: Rollout, gamma: Discount) -> list[DiscountedTerm]:
     return [
         DiscountedTerm(
             name=name,
-            gamma=discount,
+            gamma=_per_decision(rollout, discount, unit),
             rewards=sum_per_decision(rollout.reward_terms[name], rollout),
         )
         for name, discount in gamma.items()
     ]
 
 
+def _per_decision(rollout: Rollout, gamma: float, unit: str) -> float | Tensor:
+    if unit == "decision":
+        return gamma
+    return gamma ** turns_ended(rollout)
+
+
+def turns_ended(rollout: Rollout) -> Tensor:
+    """Return how many turns each decision ends, [B, D].
+
+    Raises:
+        ValueError: if the task of the episodes has no turns.
+    """
+    if rollout.ends_turn is None:
+        raise ValueError(
+            'discount_unit="turn" needs episodes of a task with turns, got some without; give the '
+            'Task end_of_turn_id or respond, or take discount_unit="decision"'
+        )
+    return sum_per_decision(rollout.ends_turn.to(rollout.rewards.dtype), rollout)
+
+
 def returns_to_go(
-    rollout: Rollout, mask: Tensor, gamma: Discount, form: str = "standard"
+    rollout: Rollout,
+    mask: Tensor,
+    gamma: Discount,
+    form: str = "standard",
+    unit: str = "decision",
 ) -> Tensor:
     """Return [B, D] the return from each decision on, 0 outside the mask.
 
@@ -71,15 +100,16 @@ def returns_to_go(
         mask: [B, D] bool, where there is a decision.
         gamma: one discount, or one for each reward term.
         form: "standard", G_t; or "discounted", γ^t G_t.
+        unit: what a discount is per.
     """
     total = torch.zeros(mask.shape, device=mask.device)
-    for term in discounted_terms(rollout, gamma):
+    for term in discounted_terms(rollout, gamma, unit):
         returns = discounted_returns(term.rewards, mask, term.gamma)
         total = total + apply_discount(returns, mask, term.gamma, form)
     return total
 
 
-def apply_discount(values: Tensor, mask: Tensor, gamma: float, form: str) -> Tensor:
+def apply_discount(values: Tensor, mask: Tensor, gamma: float | Tensor, form: str) -> Tensor:
     """Return values [B, D], times γ^t where the form of the gradient is "discounted"."""
     return values * discount_weights(mask, gamma) if form == "discounted" else values
 

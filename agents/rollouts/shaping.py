@@ -7,12 +7,22 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agents.settings.discount import Discount
+from agents.settings.discount import discount_of
+from rlhf_env.task import Task
 
 _TERM = "shaping"
 
 
-def warn_of_other_discount(envs: Any, gamma: Discount | None) -> None:
+def check_discount_unit(task: Task, unit: str) -> None:
+    """Raise ValueError if a discount is per turn in a task without turns."""
+    if unit == "turn" and not task.has_turns:
+        raise ValueError(
+            f'discount_unit="turn" needs a task with turns, got {task.name!r} without; give the '
+            'Task end_of_turn_id or respond, or take discount_unit="decision"'
+        )
+
+
+def warn_of_other_discount(envs: Any, config: Any) -> None:
     """Warn if a wrapper shapes rewards with a discount other than the agent's.
 
     With gamma * Phi(s') - Phi(s) per decision the terms telescope, and the optimal policy stays
@@ -20,17 +30,19 @@ def warn_of_other_discount(envs: Any, gamma: Discount | None) -> None:
     1999). Where it is the same, the order of shaping and macro actions is checked by the wrapper.
 
     Args:
-        envs: with or without wrappers; one that shapes has ``shaping_gamma``.
-        gamma: the agent's discount per decision, or one per reward term; None if not known.
+        envs: with or without wrappers; one that shapes has ``shaping_gamma`` and
+            ``shaping_unit``.
+        config: the agent's settings.
     """
+    gamma, unit = getattr(config, "gamma", None), discount_of(config)[1]
     own = gamma.get(_TERM) if isinstance(gamma, Mapping) else gamma
     if own is None:
         return
-    for other in _shaping_discounts(envs):
-        if other != own:
+    for other, per in _shaping_discounts(envs):
+        if other != own or (own != 1.0 and per != unit):
             warnings.warn(
-                f"PotentialShaping discounts by gamma = {other:g}, the agent by {own:g}: the "
-                "shaping then changes which policy is optimal; give both the same gamma",
+                f"PotentialShaping discounts by gamma = {other:g} per {per}, the agent by {own:g} "
+                f"per {unit}: the shaping then changes which policy is optimal; give both the same",
                 UserWarning,
                 stacklevel=_level_of_caller(),
             )
@@ -44,10 +56,10 @@ def _level_of_caller() -> int:
     return level
 
 
-def _shaping_discounts(envs: Any) -> Iterator[float]:
+def _shaping_discounts(envs: Any) -> Iterator[tuple[float, str]]:
     layer = envs
     while layer is not layer.unwrapped:
         # Of this layer alone: Gymnasium's wrappers hand on the attributes of inner ones.
         if "shaping_gamma" in vars(layer):
-            yield layer.shaping_gamma
+            yield layer.shaping_gamma, getattr(layer, "shaping_unit", "decision")
         layer = layer.env

@@ -14,6 +14,7 @@ from agents.policy import Policy
 from agents.rollouts.contract import ActingAgent, check_logprobs, checked_actions
 from agents.rollouts.sampling_plan import SamplingPlan
 from agents.rollouts.token_by_token import ask_again, can_be_asked_again
+from rlhf_env.mdp.transition import ends_turns
 from rlhf_env.rollout import Rollout
 from rlhf_env.vector_env import RLHFVectorEnv
 
@@ -134,9 +135,10 @@ class RolloutRecorder:
             found = torch.as_tensor(cut, device=device)
             return found.float() if found.is_floating_point() else found
 
+        tokens, is_action = tensor(self.tokens), tensor(self.is_action)
         return Rollout(
-            tokens=tensor(self.tokens),
-            is_action=tensor(self.is_action),
+            tokens=tokens,
+            is_action=is_action,
             **{name: tensor(field) for name, field in self.fields.items()},
             reward_terms={name: tensor(term) for name, term in self.terms.items()},
             score=tensor(self.score),
@@ -144,6 +146,7 @@ class RolloutRecorder:
             group=self.sampling.group.to(device),
             prompt_index=self.sampling.prompt_index.to(device),
             decision=tensor(self.decision),
+            ends_turn=ends_turns(tokens, is_action, self.base.task),
             kl_coef=tensor(np.full(len(self.score), self.base.kl_coef)),
             includes_policy_logprob=tensor(
                 np.full(len(self.score), self.base.mdp.options.includes_policy_logprob)

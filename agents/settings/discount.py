@@ -30,6 +30,11 @@ def check_discount(gamma: Discount) -> None:
         check_number(f"gamma[{name!r}]", discount, minimum=0.0, maximum=1.0)
 
 
+def discount_of(config: Any) -> tuple[Discount, str]:
+    """Return the discount of an agent's settings and what it is per; 1 where it has none."""
+    return getattr(config, "gamma", 1.0), getattr(config, "discount_unit", "decision")
+
+
 def value_names(gamma: Discount) -> tuple[str, ...]:
     """Return the names of a critic's outputs: the return, or each reward term."""
     return tuple(gamma) if isinstance(gamma, Mapping) else (RETURN,)

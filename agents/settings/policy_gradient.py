@@ -9,6 +9,7 @@ from agents.settings.behavior import BehaviorConfig
 from agents.settings.discount import Discount, check_discount
 from agents.settings.entropy import EntropyConfig
 from rlhf_env.checks import check_choice, check_number
+from rlhf_env.defaults import DISCOUNT_UNITS
 
 AGGREGATIONS = ("decision_mean", "episode_mean", "sum", "constant")
 """Names of the means; `agents.algorithms.aggregation.aggregation_weights` has the formulas."""
@@ -24,6 +25,10 @@ class PolicyGradientConfig(BehaviorConfig, EntropyConfig):
     gamma: Discount = 1.0
     """Discount per decision, in [0, 1]; or one for each reward term by name, each with a baseline
     of its own."""
+
+    discount_unit: str = "decision"
+    """What ``gamma`` is per: "decision", or "turn", the turns of a conversation or lines of a
+    response; within a turn nothing is discounted. Lambda counts decisions either way."""
 
     aggregation: str = "decision_mean"
     """"decision_mean" weighs all decisions of a rollout alike, "episode_mean" all episodes (the
@@ -52,6 +57,7 @@ class PolicyGradientConfig(BehaviorConfig, EntropyConfig):
         """Refuse values outside their range."""
         super().__post_init__()
         check_discount(self.gamma)
+        check_choice("discount_unit", self.discount_unit, DISCOUNT_UNITS)
         check_choice("aggregation", self.aggregation, AGGREGATIONS)
         check_choice("importance", self.importance, IMPORTANCE)
         _ = self.behavior

@@ -70,20 +70,21 @@ class DialogueTree(StateTree):
         """Return what was said in each state, in the order of their numbers."""
         return [history for level in self.tree for history in level.histories]
 
-    def action_values(self, level: int, scores: Array, values: Array, gamma: float) -> Array:
+    def action_values(self, level: int, scores: Array, values: Array, gamma: Array) -> Array:
         """Return Q of every token in the states of a level, [n, V].
 
         Args:
             level: the number of actions before.
             scores: [S, V] what an episode that ends with a token is paid.
             values: [S] of the states of later levels.
-            gamma: discount per decision.
+            gamma: [V] discount of what follows each token.
         """
         here = self.tree[level]
         q = here.ends * scores[self.levels[level]]
         if len(here.source):
             following = values[self.levels[level + 1]]
-            np.add.at(q, (here.source, here.token), gamma * here.chance * following[here.target])
+            discounted = gamma[here.token] * here.chance * following[here.target]
+            np.add.at(q, (here.source, here.token), discounted)
         return q
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:

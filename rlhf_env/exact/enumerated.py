@@ -70,21 +70,22 @@ class EnumeratedTask(StateTree):
         """The number of states of each depth 0 … T − 1."""
         return [len(level) for level in self.tokens[:-1]]
 
-    def action_values(self, level: int, scores: Array, values: Array, gamma: float) -> Array:
+    def action_values(self, level: int, scores: Array, values: Array, gamma: Array) -> Array:
         """Return Q of every token in the states of a depth, [n, V].
 
         Args:
             level: the depth.
             scores: [R] what finishing pays.
             values: [S] of the states of later depths.
-            gamma: discount per token.
+            gamma: [V] discount of what follows each token.
         """
         states = self.levels[level]
         q = np.empty((states.stop - states.start, self.vocab_size))
         q[:, self.eos_id] = scores[states]
         is_last = level + 1 == len(self.levels)
-        following = scores[self.num_states :] if is_last else gamma * values[self.levels[level + 1]]
-        q[:, self.continuing] = following.reshape(len(q), -1)
+        following = scores[self.num_states :] if is_last else values[self.levels[level + 1]]
+        discount = 1.0 if is_last else gamma[self.continuing]
+        q[:, self.continuing] = discount * following.reshape(len(q), -1)
         return q
 
     def listed(self) -> list[tuple[int, ...]]:

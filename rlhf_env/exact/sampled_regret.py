@@ -28,7 +28,13 @@ from rlhf_env.task import Task
 
 
 def regret(
-    task: Task, rollout: Rollout, policy: Policy, kl_coef: float, gamma: float = 1.0
+    task: Task,
+    rollout: Rollout,
+    policy: Policy,
+    kl_coef: float,
+    gamma: float = 1.0,
+    *,
+    discount_unit: str = "decision",
 ) -> tuple[float, float]:
     """Estimate J* − J of the policy that drew some episodes.
 
@@ -37,7 +43,8 @@ def regret(
         rollout: B episodes that the policy drew.
         policy: the policy, in any of the forms that `evaluate` takes.
         kl_coef: beta > 0.
-        gamma: discount per token of the objective, in [0, 1].
+        gamma: discount of the objective, in [0, 1].
+        discount_unit: what it is per, as of `solve`.
 
     Returns:
         The mean over the episodes and its standard error (0 for a single episode).
@@ -46,13 +53,19 @@ def regret(
         ValueError: if the task cannot be solved, a number is out of range, or a prompt is not the
             task's.
     """
-    found = episode_regrets(task, rollout, policy, kl_coef, gamma)
+    found = episode_regrets(task, rollout, policy, kl_coef, gamma, discount_unit=discount_unit)
     error = float(found.std() / len(found) ** 0.5) if len(found) > 1 else 0.0
     return float(found.mean()), error
 
 
 def episode_regrets(
-    task: Task, rollout: Rollout, policy: Policy, kl_coef: float, gamma: float = 1.0
+    task: Task,
+    rollout: Rollout,
+    policy: Policy,
+    kl_coef: float,
+    gamma: float = 1.0,
+    *,
+    discount_unit: str = "decision",
 ) -> Tensor:
     """Return beta Σ_t gamma^t KL(pi || pi*) of each episode, [B] float64.
 
@@ -60,10 +73,16 @@ def episode_regrets(
     """
     check_positive("kl_coef", kl_coef)
     steps = _Steps(rollout)
-    gaps = state_kl(
-        _policy_logprobs(task, steps, policy), _optimal_logprobs(task, steps, kl_coef, gamma)
+    optimum = _by_prompt(
+        task,
+        steps,
+        lambda prompt: (
+            solve(task, kl_coef, gamma, discount_unit=discount_unit, prompt_index=prompt).policy
+        ),
     )
-    discounted = torch.from_numpy(gamma**steps.times * gaps)
+    gaps = state_kl(_policy_logprobs(task, steps, policy), optimum)
+    passed = steps.turns(task.turn_end_id) if discount_unit == "turn" else steps.times
+    discounted = torch.from_numpy(gamma**passed * gaps)
     total = torch.zeros(len(rollout), dtype=torch.float64)
     return kl_coef * total.index_add_(0, torch.from_numpy(steps.rows), discounted)
 
@@ -88,17 +107,15 @@ class _Steps:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def turns(self, turn_end_id: int) -> NDArray[np.int64]:
+        """Return how many turns have ended before each decision, [M]."""
+        ends = (self.is_action & (self.tokens == turn_end_id)).long()
+        return (ends.cumsum(dim=1) - ends)[self.is_action].numpy()
+
     def prefixes(self) -> list[tuple[int, ...]]:
         """Return the tokens of the response before each decision."""
         texts = [tuple(response.tolist()) for response in self.responses]
         return [texts[row][:said] for row, said in zip(self.rows, self.said, strict=True)]
-
-
-def _optimal_logprobs(task: Task, steps: _Steps, kl_coef: float, gamma: float) -> Array:
-    """Return log pi*(.|s) at every decision, [M, V]."""
-    return _by_prompt(
-        task, steps, lambda prompt: solve(task, kl_coef, gamma, prompt_index=prompt).policy
-    )
 
 
 def _by_prompt(

@@ -29,6 +29,7 @@ from rlhf_env.exact.by_state import (
     state_rows,
 )
 from rlhf_env.exact.dialogue_tree import enumerate_dialogue
+from rlhf_env.exact.discounts import token_discounts
 from rlhf_env.exact.enumerated import (
     TokenProbabilities,
     agent_logprobs,
@@ -77,7 +78,12 @@ class Solution(Evaluation):
 
 
 def solve(
-    task: Task, kl_coef: float, gamma: float = 1.0, *, prompt_index: int | None = None
+    task: Task,
+    kl_coef: float,
+    gamma: float = 1.0,
+    *,
+    discount_unit: str = "decision",
+    prompt_index: int | None = None,
 ) -> Solution:
     """Compute the policy that maximizes the KL-regularized return, by soft Bellman recursion.
 
@@ -89,7 +95,9 @@ def solve(
     Args:
         task: an automaton task of any horizon, or a task with at most a million responses.
         kl_coef: beta >= 0.
-        gamma: discount per token, in [0, 1].
+        gamma: discount, in [0, 1].
+        discount_unit: what ``gamma`` is per: "decision", each token; or "turn", each turn of a
+            conversation or line of a response.
         prompt_index: which of the task's prompts; needed if it has several.
 
     Returns:
@@ -99,6 +107,7 @@ def solve(
         ValueError: if the task is too large, a number is out of range, or the prompt is not given.
     """
     check_coefficients(kl_coef, gamma)
+    discounts = token_discounts(task, gamma, discount_unit)
     if (problem := state_problem(task, prompt_index)) is not None:
         return _solution_by_state(problem, kl_coef, gamma)
     tree = _tree(task, prompt_index)
@@ -109,7 +118,7 @@ def solve(
         values, logprobs[states] = optimum(q, ref_logprobs[states], kl_coef)
         return values
 
-    values = _back_up(tree, tree.scores, gamma, best)
+    values = _back_up(tree, tree.scores, discounts, best)
     states = tree.states
     return Solution(
         objective=float(values[0]),
@@ -126,6 +135,7 @@ def evaluate(
     kl_coef: float,
     gamma: float = 1.0,
     *,
+    discount_unit: str = "decision",
     prompt_index: int | None = None,
 ) -> Evaluation:
     """Compute the exact value of a policy.
@@ -138,7 +148,9 @@ def evaluate(
             task also the probabilities as an array [S, V] or [T, S, V]. What `solve` found, a
             model of automaton states and an array are functions of time and state.
         kl_coef: beta >= 0.
-        gamma: discount per token, in [0, 1].
+        gamma: discount, in [0, 1].
+        discount_unit: what ``gamma`` is per: "decision", each token; or "turn", each turn of a
+            conversation or line of a response.
         prompt_index: which of the task's prompts; needed if it has several.
 
     Raises:
@@ -147,6 +159,7 @@ def evaluate(
         TypeError: if the policy is none of the kinds above.
     """
     check_coefficients(kl_coef, gamma)
+    discounts = token_discounts(task, gamma, discount_unit)
     if (problem := state_problem(task, prompt_index)) is not None:
         if (rows := state_rows(problem, policy)) is not None:
             values, reward, kl = evaluate_by_state(problem, rows, kl_coef, gamma)
@@ -156,7 +169,7 @@ def evaluate(
     ref_logprobs = model_logprobs(tree, task.reference)
     logprobs = policy_logprobs(tree, policy)
     penalties = kl_coef * state_kl(logprobs, ref_logprobs) if kl_coef > 0 else None
-    values = _expected(tree, logprobs, tree.scores, gamma=gamma, penalties=penalties)
+    values = _expected(tree, logprobs, tree.scores, gamma=discounts, penalties=penalties)
     return Evaluation(
         objective=float(values[0]),
         reward=_expected_reward(tree, logprobs),
@@ -209,14 +222,14 @@ def _tree(task: Task, prompt_index: int | None) -> StateTree:
 
 
 def _back_up(
-    tree: StateTree, scores: Array, gamma: float, value: Callable[[slice, Array], Array]
+    tree: StateTree, scores: Array, gamma: Array, value: Callable[[slice, Array], Array]
 ) -> Array:
     """Return the values [S] of all states, from the last level of the tree to the root.
 
     Args:
         tree: what is enumerated.
         scores: what finishing pays, in the order of ``tree.scores``.
-        gamma: discount per token.
+        gamma: [V] discount of what follows each token.
         value: ``f(states, q [n, V]) -> [n]``, the value of some states given that of each token.
     """
     values = np.empty(tree.num_states)
@@ -230,7 +243,7 @@ def _expected(
     logprobs: Array,
     scores: Array,
     *,
-    gamma: float,
+    gamma: Array | None = None,
     penalties: Array | None = None,
 ) -> Array:
     """Return [S] E[discounted score − discounted penalties] from each state under a policy."""
@@ -240,17 +253,18 @@ def _expected(
         paid = 0.0 if penalties is None else penalties[states]
         return expected(probabilities[states], q) - paid
 
-    return _back_up(tree, scores, gamma, mean)
+    undiscounted = np.ones(tree.vocab_size) if gamma is None else gamma
+    return _back_up(tree, scores, undiscounted, mean)
 
 
 def _expected_reward(tree: StateTree, logprobs: Array) -> float:
-    return float(_expected(tree, logprobs, tree.scores, gamma=1.0)[0])
+    return float(_expected(tree, logprobs, tree.scores)[0])
 
 
 def _expected_kl(tree: StateTree, logprobs: Array, ref_logprobs: Array) -> float:
     costs = -state_kl(logprobs, ref_logprobs)
     nothing = np.zeros_like(tree.scores)
-    return float(_expected(tree, logprobs, nothing, gamma=1.0, penalties=costs)[0])
+    return float(_expected(tree, logprobs, nothing, penalties=costs)[0])
 
 
 def _looked_up(policy: Mapping[Prefix, Sequence[float]], prefix: Prefix) -> Sequence[float]:

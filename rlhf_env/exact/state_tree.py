@@ -32,14 +32,14 @@ class StateTree(ABC):
         """Return what was said in each state, in the order of their numbers."""
 
     @abstractmethod
-    def action_values(self, level: int, scores: Array, values: Array, gamma: float) -> Array:
+    def action_values(self, level: int, scores: Array, values: Array, gamma: Array) -> Array:
         """Return Q of every token in the states of a level, [n, V].
 
         Args:
             level: the number of actions before.
             scores: what finishing pays, in the order of the field.
             values: [S] of the states of later levels.
-            gamma: discount per decision.
+            gamma: [V] discount of what follows each token.
         """
 
     @abstractmethod

@@ -17,7 +17,14 @@ from rlhf_env.engine.scoring import score_rollout
 from rlhf_env.mdp.dialogue import Dialogue
 from rlhf_env.mdp.options import Options
 from rlhf_env.mdp.policy_kl import policy_kl, rollout_policy_kl
-from rlhf_env.mdp.transition import StepResult, ends_text, finish_reasons, kl_term, paid_score
+from rlhf_env.mdp.transition import (
+    StepResult,
+    ends_text,
+    ends_turns,
+    finish_reasons,
+    kl_term,
+    paid_score,
+)
 from rlhf_env.rewards.protocol import score
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
@@ -169,6 +176,7 @@ class TokenMDP:
             rewards=terms["score"] + terms["kl"],
             score=scores,
             terminated=~truncated,
+            ends_turn=ends_turns(rollout.tokens, rollout.is_action, self.task),
             kl_coef=torch.full_like(scores, self.kl_coef),
             includes_policy_logprob=torch.full_like(
                 truncated, self.options.includes_policy_logprob

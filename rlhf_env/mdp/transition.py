@@ -43,6 +43,19 @@ def ends_text(tokens: Tensor, task: Task) -> Tensor:
     return is_eos if task.respond is None else is_eos | (tokens == task.turn_end_id)
 
 
+def ends_turns(tokens: Tensor, is_action: Tensor, task: Task) -> Tensor | None:
+    """Return [B, L] bool, True where an action ends a turn; None where the task has no turns.
+
+    Args:
+        tokens: [B, L] of episodes.
+        is_action: [B, L] bool.
+        task: gives the token that ends a turn.
+    """
+    if not task.has_turns:
+        return None
+    return is_action & (tokens == task.turn_end_id)
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
     """What one step did to each of N rows; rows that did not take part hold 0 and False."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from rlhf_env.rollout import Rollout
@@ -40,6 +41,9 @@ class ScoredPrefixes:
     is unfinished, has none."""
     score_term: Tensor
     """[B, 1] the environment's own score term at that step."""
+    turns: Tensor | None = None
+    """[B, T + 1] the turns that have ended after t tokens; all 0 where the density has no
+    ``turn_end_id``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +57,9 @@ class Density:
     every: int = 1
     """Only steps that write a multiple of so many tokens, or terminate, have a reward."""
     turn_end_id: int | None = None
-    """Only steps that write this token, or terminate, have a reward; None for all."""
+    """The token that ends a turn, where the density asks for turns."""
+    at_turn_ends: bool = False
+    """Only steps that end a turn, or terminate, have a reward."""
     gamma: float = 1.0
     """The discount per decision that ``rewards`` is made for."""
     per_action: bool = False
@@ -67,6 +73,10 @@ def density_terms(density: Density, score_states: StateScorer, given: Responses)
     counts = torch.arange(1, phi.shape[1])
     starts = pad_sequence([row.cpu() for row in given.starts], batch_first=True)
     next_starts = torch.cat([starts[:, 1:], torch.full_like(starts[:, :1], -1)], dim=1)
+    ends_turn = torch.zeros_like(phi[:, 1:], dtype=torch.bool)
+    if density.turn_end_id is not None:
+        ends = [ids == density.turn_end_id for ids in given.actions()]
+        ends_turn = pad_sequence(ends, batch_first=True)
     scored = ScoredPrefixes(
         phi=phi,
         counts=counts,
@@ -74,11 +84,11 @@ def density_terms(density: Density, score_states: StateScorer, given: Responses)
         is_last=(next_starts != starts) | (counts == lengths),
         is_end=(counts == lengths) & given.terminated.cpu()[:, None],
         score_term=given.score_term.double().cpu()[:, None],
+        turns=pad(ends_turn.long().cumsum(dim=1), (1, 0)),
     )
     has_reward = counts <= lengths
-    if density.turn_end_id is not None:
-        ends = [ids == density.turn_end_id for ids in given.actions()]
-        has_reward &= pad_sequence(ends, batch_first=True) | scored.is_end
+    if density.at_turn_ends:
+        has_reward &= ends_turn | scored.is_end
     return torch.where(has_reward, density.rewards(scored), 0.0)
 
 
@@ -89,7 +99,7 @@ def last_step_terms(density: Density, score_states: StateScorer, given: Response
     """
     lengths = given.lengths
     due = lengths % density.every == 0
-    if density.turn_end_id is not None:
+    if density.at_turn_ends:
         due &= torch.stack([ids[-1] for ids in given.actions()]) == density.turn_end_id
     due |= given.terminated.cpu()
     last = torch.zeros(len(lengths), dtype=torch.float64)

@@ -33,7 +33,6 @@ from agents import (
     Reinforce,
     SimPO,
 )
-from agents.algorithm import StatefulAlgorithm
 from agents.policy import PolicyOutput
 from agents.rollouts.kl_reward import learned_kl
 from rlhf_env.rollout import Rollout
@@ -50,6 +49,7 @@ AGENTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "PPO": (PPO, {"gamma": 0.9, "gae_lambda": 0.8}),
     "PPO, discounted": (PPO, {"gamma": 0.9, "gradient_form": "discounted"}),
     "PPO, a discount per term": (PPO, {"gamma": {"score": 0.9, "kl": 0.7}, "gae_lambda": 0.8}),
+    "PPO, a discount per turn": (PPO, {"gamma": 0.8, "discount_unit": "turn"}),
     "PPO, lambda of the length": (PPO, {"length_adaptive_lambda": 0.5}),
     "PPO, critic's lambda": (PPO, {"gamma": 0.9, "critic_gae_lambda": 1.0}),
     "PPO, clipped values": (PPO, {"value_clip_range": 0.1, "whiten_rewards": True}),
@@ -59,10 +59,15 @@ AGENTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "KL penalty": (KLPenaltyPPO, {"gamma": 0.9}),
     "TRPO": (TRPO, {"gamma": 0.9}),
     "REINFORCE": (Reinforce, {"gamma": 0.9, "baseline": "batch_mean"}),
+    "REINFORCE, per turn": (Reinforce, {"gamma": 0.8, "discount_unit": "turn"}),
     "REINFORCE, plain": (Reinforce, {"gamma": 0.9, "baseline": "none", "aggregation": "sum"}),
     "REINFORCE, value": (Reinforce, {"gamma": 0.9, "baseline": "value"}),
     "REINFORCE, corrected": (Reinforce, {"importance": "sequence", "gamma": 0.9}),
     "RLOO": (RLOO, {"gamma": 0.9}),
+    "RLOO, to go, per turn": (
+        RLOO,
+        {"gamma": 0.8, "gradient_form": "standard", "discount_unit": "turn"},
+    ),
     "RLOO, to go": (RLOO, {"gamma": 0.9, "gradient_form": "standard"}),
     "RLOO, corrected": (RLOO, {"importance": "geometric", "importance_band": (0.5, 2.0)}),
     "GRPO": (GRPO, {"gamma": 0.9}),
@@ -136,6 +141,7 @@ def random_episodes(seed: int, macro: int) -> tuple[Rollout, dict[str, Tensor]]:
         kl_coef=torch.full((B,), 0.1),
         includes_policy_logprob=torch.ones(B, dtype=torch.bool),
         preference=random_preferences(draw),
+        ends_turn=is_action & (torch.rand(B, P + T, generator=draw) < 0.4),
     )
     rollout = rollout.replace(decision=decisions_of_size(rollout, macro))
     return rollout, {name: own[name] for name in OUTPUTS}
@@ -201,7 +207,7 @@ def learned_numbers(agent: Any, rollout: Rollout, own: Mapping[str, Tensor]) -> 
     rollout = learned_kl(rollout, kl.placement, kl.estimator, None)
     old: PolicyOutput = as_output(agent, rollout, -own["old"].abs(), own)
     algorithm: Any = agent.learner.algorithm
-    state = dict(algorithm.state()) if isinstance(algorithm, StatefulAlgorithm) else {}
+    state = dict(algorithm.state()) if hasattr(algorithm, "state") else {}
     targets = algorithm.targets(rollout, old, agent.base.mdp.reference)
     logprobs = (-own["new"].abs()).requires_grad_(True)
     values = own["value"].clone().requires_grad_(True)

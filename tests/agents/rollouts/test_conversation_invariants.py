@@ -112,7 +112,8 @@ def _paid(envs: Any, rollout: Rollout) -> Rollout:
 
 @pytest.fixture(scope="module")
 def agents() -> dict[str, Any]:
-    envs = gym.make_vec("RLHF-v0", num_envs=2, task=tiny_llama_task(horizon=T))
+    task = dataclasses.replace(tiny_llama_task(horizon=T), end_of_turn_id=COMMA)
+    envs = gym.make_vec("RLHF-v0", num_envs=2, task=task)
     # Densities add terms, for which a discount per term would need names.
     return {name: make(name, envs) for name in AGENTS if name != "PPO, a discount per term"}
 

@@ -16,7 +16,7 @@ from wrappers import vector
 @pytest.mark.parametrize("gamma", [0.5, {"score": 1.0, "kl": 1.0, "shaping": 0.5}])
 def test_another_discount_than_the_shaping_s_is_said(toy15: Task, gamma: Any) -> None:
     envs = vector.MacroAction(vector.PotentialShaping(make_envs(toy15), gamma=1.0), n=2)
-    text = r"PotentialShaping discounts by gamma = 1, the agent by 0.5: .* which policy is optimal"
+    text = r"PotentialShaping discounts by gamma = 1 per .* by 0.5 per .* which policy is optimal"
     with pytest.warns(UserWarning, match=text) as caught:
         PPO(envs, gamma=gamma)
     assert caught[0].filename == __file__
