@@ -24,10 +24,9 @@ from agents.rollouts.collect import base_environment, collect
 from agents.rollouts.decisions import sum_per_decision
 from agents.rollouts.kl_reward import learned_kl, with_provenance
 from agents.rollouts.sampling_plan import Stream
-from agents.rollouts.shaping import check_discount_unit, warn_of_other_discount
+from agents.rollouts.shaping import check_turn_settings, warn_of_other_discount
 from agents.samplers.protocol import Sampler
 from agents.samplers.sampling import EpisodeSampling, check_sampler_of
-from agents.settings.discount import discount_of
 from agents.training.checkpoints.persistence import Persistence
 from agents.training.kl_coefficient import KLCoefficient
 from agents.training.learner import Learner
@@ -82,7 +81,7 @@ class Agent(Persistence):
         check_sampler_of(self, sampler, self.config)
         self.envs = envs
         self.base = base_environment(envs)
-        check_discount_unit(self.base.task, discount_of(self.config)[1])
+        check_turn_settings(self.base.task, self.config)
         warn_of_other_discount(envs, self.config)
         self._kl = KLCoefficient(self.config, self.base)
         rule = self._own_algorithm() if algorithm is None else algorithm

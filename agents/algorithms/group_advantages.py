@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +10,12 @@ import torch
 from torch import Tensor
 
 from agents.algorithms.surrogate import DecisionBatch, check_squarable
+from agents.algorithms.turn_advantages import GroupFunction, turn_advantages
 from agents.policy import PolicyOutput
 from agents.rollouts.decisions import is_decision
 from agents.rollouts.discounting import returns_to_go
 from agents.settings.group import GroupConfig
 from rlhf_env.rollout import Rollout
-
-GroupFunction = Callable[[Tensor, Tensor], Tensor]
-"""From returns [B] and group numbers [B] to one number for each episode, [B]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +36,8 @@ def group_advantages(
 ) -> GroupTargets:
     """Compare the return of each episode with those of its group.
 
-    A_i = center(R)_i / scale(R)_i, given to the decisions as ``config.gradient_form`` says.
+    A_i = center(R)_i / scale(R)_i, given to the decisions as ``config.gradient_form`` says; or the
+    same turn by turn, as ``config.group_baseline`` does.
 
     Args:
         rollout: B terminated episodes.
@@ -57,13 +55,18 @@ def group_advantages(
     to_go = returns_to_go(rollout, mask, config.gamma, unit=config.discount_unit)
     returns = to_go[:, 0]
     divisor = torch.ones_like(returns) if scale is None else scale(returns, rollout.group)
-    per_episode = center(returns, rollout.group) / divisor
+    if config.group_baseline == "turn":
+        advantages = turn_advantages(rollout, config, center, scale)
+    else:
+        per_episode = center(returns, rollout.group) / divisor
+        form = config.gradient_form
+        advantages = decision_advantages(per_episode, to_go, mask, form, divisor)
     return GroupTargets.of(
         rollout,
         old,
         config,
         is_on_policy=config.is_single_step,
-        advantages=decision_advantages(per_episode, to_go, mask, config.gradient_form, divisor),
+        advantages=advantages,
         frac_reward_zero_std=are_equal(returns, rollout.group),
         **used,
     )

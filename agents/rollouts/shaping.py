@@ -13,13 +13,14 @@ from rlhf_env.task import Task
 _TERM = "shaping"
 
 
-def check_discount_unit(task: Task, unit: str) -> None:
-    """Raise ValueError if a discount is per turn in a task without turns."""
-    if unit == "turn" and not task.has_turns:
-        raise ValueError(
-            f'discount_unit="turn" needs a task with turns, got {task.name!r} without; give the '
-            'Task end_of_turn_id or respond, or take discount_unit="decision"'
-        )
+def check_turn_settings(task: Task, config: Any) -> None:
+    """Raise ValueError if a setting is about turns and the task has none."""
+    for name in ("discount_unit", "group_baseline"):
+        if getattr(config, name, None) == "turn" and not task.has_turns:
+            raise ValueError(
+                f'{name}="turn" needs a task with turns, got {task.name!r} without; give the Task '
+                f"end_of_turn_id or respond, or leave {name} out"
+            )
 
 
 def warn_of_other_discount(envs: Any, config: Any) -> None:

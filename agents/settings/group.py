@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agents.settings.clip import ClippedConfig
 from agents.settings.discount import check_gradient_form
 from rlhf_env.checks import check_choice, check_count
 
+GROUP_BASELINES = ("episode", "turn")
 RATIOS = ("decision", "episode")
 
 
@@ -23,6 +25,12 @@ class GroupConfig(ClippedConfig):
     group_size: int = 2
     """Responses to each drawn prompt, at least 2."""
 
+    group_baseline: str = "episode"
+    """What is compared within a group: the returns of whole "episode"s; or of each "turn" what it
+    was paid, with the same turn of the others (MT-GRPO, arXiv:2505.11821), which is biased where
+    the policy decides when to stop; see `agents.algorithms.turn_advantages`. Needs gamma 1, or
+    ``discount_unit="turn"``."""
+
     @property
     def can_bootstrap(self) -> bool:
         """False: without a critic a truncated return cannot be completed."""
@@ -33,6 +41,13 @@ class GroupConfig(ClippedConfig):
         super().__post_init__()
         check_gradient_form(self)
         check_count("group_size", self.group_size, minimum=2)
+        check_choice("group_baseline", self.group_baseline, GROUP_BASELINES)
+        is_per_decision = self.gamma != 1.0 and self.discount_unit == "decision"
+        if self.group_baseline == "turn" and (is_per_decision or isinstance(self.gamma, Mapping)):
+            raise ValueError(
+                f'group_baseline="turn" needs gamma=1 or one discount per turn, got {self.gamma} '
+                f'per {self.discount_unit}; set discount_unit="turn"'
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,11 @@ AGENTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "RLOO, to go": (RLOO, {"gamma": 0.9, "gradient_form": "standard"}),
     "RLOO, corrected": (RLOO, {"importance": "geometric", "importance_band": (0.5, 2.0)}),
     "GRPO": (GRPO, {"gamma": 0.9}),
+    "RLOO, turn by turn": (
+        RLOO,
+        {"gamma": 0.8, "discount_unit": "turn", "group_baseline": "turn"},
+    ),
+    "GRPO, turn by turn": (GRPO, {"group_baseline": "turn", "gradient_form": "standard"}),
     "GRPO, KL in the loss": (GRPO, {"kl_placement": "loss", "kl_estimator": "k3"}),
     "GRPO, finished only": (GRPO, {"skip_unfinished": True}),
     "Dr. GRPO": (DrGRPO, {}),
