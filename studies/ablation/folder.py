@@ -49,7 +49,7 @@ def grid_settings(axes: Axes, budget: Budget, digests: Mapping[str, str]) -> dic
     fields = {**dataclasses.asdict(axes), **dataclasses.asdict(budget)}
     del fields["model"], fields["own"], fields["family_options"]
     # Grids of other tasks have none of these, as in earlier versions.
-    for name in ("horizon", "preference_pairs"):
+    for name in ("horizon", "preference_pairs", "set"):
         if not getattr(axes, name):
             del fields[name]
     budgets = task_budgets(axes, budget)

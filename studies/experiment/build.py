@@ -17,6 +17,7 @@ from agents.settings import BUILT_IN_AGENTS
 from rlhf_env.task import Task
 from rlhf_env.tasks import family_and_horizon, family_options, load_task
 from studies.experiment.agent_names import custom_class, is_custom, settings_of
+from studies.experiment.further_settings import further_settings
 from studies.experiment.grid import Budget, RunSettings
 from studies.experiment.implicit_reward import with_implicit_reward
 from studies.experiment.inputs import TaskInputs, read_inputs
@@ -179,15 +180,16 @@ def make_agent(
         "seed": run.seed,
     }
     given = {name: value for name, value in offered.items() if value is not None}
+    more = {**further_settings(run.agent, run.set), **(more or {})}
     if is_custom(run.agent):
         custom = custom_class(run.agent)
         taken = settings_of(custom)
-        return custom(envs, **{k: v for k, v in given.items() if k in taken}, **(more or {}))
+        return custom(envs, **{k: v for k, v in given.items() if k in taken}, **more)
     known = BUILT_IN_AGENTS[run.agent]
     made: Callable[..., Any] = getattr(agents, known.class_name)
     # Of what a grid offers to all, such as a learning rate, an agent gets what it takes.
     given = {name: value for name, value in given.items() if name in known.settings}
-    return made(envs, **{**known.preset, **given, **(more or {})})
+    return made(envs, **{**known.preset, **given, **more})
 
 
 def learning_rate(run: RunSettings) -> float | None:

@@ -27,6 +27,12 @@ from studies.experiment.density_checks import (
     check_implicit,
     check_turns,
 )
+from studies.experiment.further_settings import (
+    assignments,
+    check_further,
+    further_settings,
+    takes,
+)
 from studies.experiment.grid import Axes, Budget, choices, count_runs, task_budgets
 from studies.experiment.names import (
     DENSITIES,
@@ -60,6 +66,8 @@ def check_grid(axes: Axes, budget: Budget) -> None:
         for size in filter(None, choices(axes, agent)["group_size"]):
             _check_divides(size, budget.episodes_per_update)
             check_group_size(agent, size)
+        for further in choices(axes, agent)["set"]:
+            check_further(agent, further, {"episodes_per_update": budget.episodes_per_update})
         known = BUILT_IN_AGENTS.get(agent)
         if known is not None and budget.episodes_per_update % known.minibatches:
             raise ValueError(
@@ -85,7 +93,7 @@ def check_axes(axes: Axes) -> None:
     for name in ("agent", "gamma", "density", "granularity", "gae_lambda", "group_size"):
         _check_values(name, getattr(axes, name), may_be_empty=False)
     may_be_empty = ("task", "horizon", "model", "kl_coef", "kl_placement", "kl_estimator")
-    for name in (*may_be_empty, "preference_pairs"):
+    for name in (*may_be_empty, "preference_pairs", "set"):
         _check_values(name, getattr(axes, name), may_be_empty=True)
     for name in ("gamma", "gae_lambda"):
         for value in getattr(axes, name):
@@ -130,6 +138,9 @@ def check_taken(axes: Axes, budget: Budget) -> None:
                 f"{name} must be a setting of one of the agents at least, got {axes.agent[0]!r}, "
                 "which has none; leave the option out"
             )
+    for further in axes.set:
+        if not any(takes(agent, assignments(further)) for agent in axes.agent):
+            further_settings(axes.agent[0], further)
     if axes.preference_pairs and not any(map(takes_preferences, axes.agent)):
         raise ValueError(
             "preference_pairs needs an agent that learns from given comparisons, got "

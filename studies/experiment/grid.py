@@ -17,6 +17,7 @@ import tyro
 
 from rlhf_env.tasks import family_and_horizon
 from studies.experiment.agent_names import AGENT_AXES, agent_fields, takes_preferences
+from studies.experiment.further_settings import assignments, takes
 from studies.experiment.names import tokens_between_payments
 from studies.experiment.task.family import FamilyOptions
 from studies.experiment.task.spec import OwnTask
@@ -33,6 +34,7 @@ VARIED = (
     "kl_estimator",
     "group_size",
     "preference_pairs",
+    "set",
 )
 
 
@@ -85,6 +87,11 @@ class Axes:
     ] = ()
     """Pairs of the reference's responses, labeled by the reward, from which the agents that can
     learn from given comparisons (dpo, ipo, kto, ...) do so."""
+    set: Annotated[
+        tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: the agents' own)")
+    ] = ()
+    """Further settings of agents, a combination each: default staleness=2 staleness=2,top_k=50; an
+    agent is run with those whose settings it has."""
     seeds: int = 5
     """Seeds per combination."""
     first_seed: int = 0
@@ -134,6 +141,7 @@ class RunSettings:
     kl_estimator: str | None = None
     # Not printed, so that the identifiers of runs without are what they were.
     preference_pairs: int | None = field(default=None, repr=False)
+    set: str | None = field(default=None, repr=False)
 
     @property
     def task_name(self) -> str:
@@ -164,6 +172,7 @@ class RunSettings:
         parts += [part for part in (self.kl_placement, self.kl_estimator) if part is not None]
         parts += [f"n{self.group_size}"] if self.group_size is not None else []
         parts += [f"p{self.preference_pairs}"] if self.preference_pairs is not None else []
+        parts += [self.set] if self.set is not None else []
         plain = "-".join([*parts, f"s{self.seed}"])
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", plain)
         exact = [self.gamma, self.gae_lambda, self.kl_coef]
@@ -173,6 +182,7 @@ class RunSettings:
         # The readable part may coincide for two runs then, the hash of the settings may not.
         every = repr(self) + (repr(options) if options.is_given else "")
         every += "" if self.preference_pairs is None else f"{self.preference_pairs} pairs"
+        every += self.set or ""
         digest = hashlib.sha256(every.encode()).hexdigest()[:8]
         return f"{safe[: MAX_ID - 9]}-{digest}"
 
@@ -184,8 +194,9 @@ class RunSettings:
         del budget["family_options"]
         if (options := self.budget.family_options).is_given:
             budget["family_options"] = options.to_json()
-        if self.preference_pairs is None:
-            del fields["preference_pairs"]
+        for name in ("preference_pairs", "set"):
+            if fields[name] is None:
+                del fields[name]
         return fields | {"budget": budget}
 
     @classmethod
@@ -219,6 +230,7 @@ def choices(axes: Axes, agent: str) -> dict[str, tuple[Any, ...]]:
     is_offline = bool(axes.preference_pairs) and takes_preferences(agent)
     lacking |= {"group_size"} if is_offline else {"preference_pairs"}
     varied = {name: (name not in lacking and getattr(axes, name)) or (None,) for name in VARIED}
+    varied["set"] = tuple(x for x in axes.set if takes(agent, assignments(x))) or (None,)
     return varied | {"density": axes.density[:1]} if is_offline else varied
 
 

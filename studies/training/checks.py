@@ -19,6 +19,7 @@ from studies.experiment.agent_names import (
 )
 from studies.experiment.checks import check_learning_rate, check_task, known_horizon
 from studies.experiment.density_checks import check_horizon, check_turns
+from studies.experiment.further_settings import assignments
 from studies.experiment.names import DENSITIES, GRANULARITIES, check_name
 from studies.experiment.numbers import number, whole_number
 from studies.experiment.task.checks import check_problem
@@ -124,8 +125,10 @@ def _check_preferences(learning: Learning) -> None:
 def _check_options(learning: Learning) -> None:
     """Refuse options that the agent does not have."""
     known = _known(learning)
-    for name, value in learning.agent_options.items():
-        if name not in known.settings:
+    assignments(",".join(learning.set) or None, (*OFFERED, *AGENT_OPTIONS))
+    for name in AGENT_OPTIONS:
+        value = getattr(learning, name)
+        if value is not None and name not in known.settings:
             raise ValueError(
                 f"--{name.replace('_', '-')} is not a setting of {learning.agent}, got {value}; "
                 "leave it out or choose another agent"

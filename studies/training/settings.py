@@ -11,6 +11,7 @@ from typing import Any
 import tyro
 
 from studies.experiment.agent_names import agent_fields
+from studies.experiment.further_settings import further_settings
 from studies.experiment.grid import Budget, RunSettings
 from studies.experiment.option_names import as_typed
 from studies.experiment.task.spec import Problem
@@ -83,6 +84,8 @@ class Learning:
     """Of the training passes: fp32 or bf16."""
     device: str = "auto"
     """Where everything runs: cpu, cuda, cuda:1, ...; auto takes a GPU if there is one."""
+    set: tuple[str, ...] = ()
+    """Further settings of the agent, such as staleness=2 top_k=50 (see docs/agents.md)."""
     density: str = "terminal"
     """When the score is paid: terminal, every_k or every_8, prefix_difference, potential; process,
     process_potential or process_raw at the ends of turns."""
@@ -98,9 +101,10 @@ class Learning:
 
     @property
     def agent_options(self) -> dict[str, Any]:
-        """Those of `AGENT_OPTIONS` that were given."""
+        """Those of `AGENT_OPTIONS` that were given, and the further settings."""
         given = {name: getattr(self, name) for name in AGENT_OPTIONS}
-        return {name: value for name, value in given.items() if value is not None}
+        given = {name: value for name, value in given.items() if value is not None}
+        return given | further_settings(self.agent, ",".join(self.set) or None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +164,10 @@ class Settings:
         learning = dataclasses.asdict(self.learning)
         for name in _PATHS:
             learning[name] = None if learning[name] is None else str(learning[name])
+        # Absent where there are none, as in the records of earlier versions.
+        learning |= {"set": list(self.learning.set)}
+        if not self.learning.set:
+            del learning["set"]
         fields = self.problem.to_json() | learning
         return fields | {"task": self.task_name, "samples": self.samples}
 
@@ -174,6 +182,7 @@ class Settings:
         learning = {name: fields[name] for name in names if name in fields}
         for name in _PATHS:
             learning[name] = Path(learning[name]) if learning.get(name) else None
+        learning["set"] = tuple(learning.get("set", ()))
         return cls(
             problem=Problem.from_json(fields),
             learning=Learning(**learning),

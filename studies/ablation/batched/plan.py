@@ -107,7 +107,7 @@ def check_all_batched(runs: Iterable[RunSettings]) -> None:
 
 def _kind(run: RunSettings) -> tuple[Any, ...]:
     """Return what runs that train together have in common."""
-    shared = run.group_size, run.kl_placement, run.kl_estimator, run.preference_pairs
+    shared = run.group_size, run.kl_placement, run.kl_estimator, run.preference_pairs, run.set
     return run.agent, run.budget, run.budget.family_options, *shared
 
 

@@ -25,6 +25,20 @@ def test_the_options_reach_the_agent_and_the_record(tmp_path: Path) -> None:
     assert train([*again, "--epochs", "3"]) == 2
 
 
+def test_settings_without_an_option_of_their_own_are_set_by_name(tmp_path: Path) -> None:
+    words = ["--set", "critic_warmup_updates=1", "dual_clip=3,critic_learning_rate=1e-3"]
+    out = train_on_toy15(tmp_path / "run", *words)
+    state = json.loads(next((out / "checkpoints").glob("*/state.json")).read_text())
+    asked = {"critic_warmup_updates": 1, "dual_clip": 3.0, "critic_learning_rate": 1e-3}
+    assert asked.items() <= state["config"].items()
+    again = ["--task", "toy15", *QUICK, "--out", str(out)]
+    assert train([*again, *words]) == 0
+    assert train([*again, *words, "whiten_advantages=false"]) == 2
+    assert train(again) == 2
+    fields = json.loads((out / "settings.json").read_text())
+    assert Settings.from_json(fields, out).learning.set == tuple(words[1:])
+
+
 def test_a_preset_of_the_agent_holds_where_nothing_is_given() -> None:
     settings = Settings(
         problem=Problem(task="toy15"), learning=Learning(agent="reinforce_none", epochs=2)
@@ -45,6 +59,10 @@ def test_a_preset_of_the_agent_holds_where_nothing_is_given() -> None:
         (["--minibatches", "3"], "--episodes-per-update must be a multiple of 3"),
         (["--agent", "trpo", "--precision", "bf16"], "use 'fp32'"),
         (["--device", "moon"], "device must be"),
+        (["--set", "stalenes=1"], "--set must name settings of ppo, got 'stalenes'; did you mean"),
+        (["--set", "staleness=-1"], "staleness must be an integer >= 0, got -1"),
+        (["--set", "epochs=2"], "--set must leave out epochs, which has an option of its own"),
+        (["--set", "gamma=0.9"], "use --gamma"),
     ],
 )
 def test_what_an_agent_lacks_or_cannot_use_is_refused(
