@@ -31,6 +31,7 @@ from studies.results.run_folder import (
 )
 from studies.training.assembly import Assembly
 from studies.training.settings import Settings
+from studies.training.watching import callback_of
 
 # Updates that an interruption may cost; they are done again, with the same result.
 CHECKPOINT_EVERY = 10
@@ -57,6 +58,7 @@ def run(settings: Settings, assembly: Assembly, asked: dict[str, object], consol
         console.print(evaluation_table({"before": before}))
         print_samples(console, [first])
         console.print()
+        callback = callback_of(settings, agent, before, CHECKPOINT_EVERY)
         train(
             agent,
             envs,
@@ -65,6 +67,7 @@ def run(settings: Settings, assembly: Assembly, asked: dict[str, object], consol
             log_dir=settings.out,
             checkpoint_every=CHECKPOINT_EVERY,
             track=settings.track,
+            callback=callback,
         )
         after = evaluated(agent, envs, learning.eval_episodes)
         last = records(task, agent, envs, prompts, "after")

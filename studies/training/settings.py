@@ -117,6 +117,11 @@ class Settings:
     """Folder for the results; an unfinished run of the same settings in it is continued."""
     samples: int = 4
     """Prompts whose responses are shown before and after training."""
+    keep_best: str | None = None
+    """Evaluate every ten updates and keep the checkpoint with the largest of this figure in the
+    folder best: gold, score, ... (none given: the last checkpoints only)."""
+    early_warning: bool = False
+    """Say when the metrics of training begin to look like reward hacking."""
     track: str = "tensorboard"
     """Where the run is logged beside its folder: wandb, trackio, mlflow (each an extra)."""
     threads: int | None = None

@@ -142,7 +142,8 @@ def test_a_density_is_refused_with_its_values_as_they_are(
     assert train(["--task", "toy15", "--density", "every_x", "--out", str(tmp_path / "o")]) == 2
     assert capsys.readouterr().err == (
         "train: --density must be one of terminal, every_k, prefix_difference, potential, "
-        "implicit, got 'every_x'; write every_ and a number, such as every_8\n"
+        "implicit, process, process_potential, process_raw, got 'every_x'; write every_ and a "
+        "number, such as every_8\n"
     )
 
 
