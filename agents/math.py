@@ -2,8 +2,9 @@
 
 Rows are episodes, columns are decisions (tokens, macro actions or whole responses): [B, D], padded
 on the right. ``mask`` is True where a decision was taken; values elsewhere never matter, not even
-NaN. Nothing here depends on a model, a configuration or a file. Every function raises a ValueError
-that names the shapes if they do not match.
+NaN. With a first axis more, [R, B, D], they are of R runs, and statistics are those of each run.
+Nothing here depends on a model, a configuration or a file. Every function raises a ValueError that
+names the shapes if they do not match.
 """
 
 from __future__ import annotations
@@ -17,15 +18,25 @@ from agents.math_checks import check_row_values, check_shapes
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return Σ x / n over the n True positions, a scalar; 0 where there are none."""
+    """Return Σ x / n over the n True positions, a scalar or [R] of R runs; 0 where n = 0."""
     check_shapes("masked_mean", values=values, mask=mask)
-    return values.masked_fill(~mask, 0.0).sum() / mask.sum().clamp(min=1)
+    return _total(values.masked_fill(~mask, 0.0)) / _total(mask).clamp(min=1)
+
+
+def _total(values: Tensor) -> Tensor:
+    """Return the sum of all, or [R] of those of each run."""
+    return values.sum() if values.dim() <= 2 else values.flatten(-2).sum(dim=-1)
+
+
+def spread(values: Tensor, mask: Tensor) -> Tensor:
+    """Return a number, or one for each of R runs, in a shape that broadcasts against the mask's."""
+    return values if mask.dim() <= 2 else values[..., None, None]
 
 
 def center(values: Tensor, mask: Tensor) -> Tensor:
     """Return x − mean(x) over the mask; 0 outside it."""
     check_shapes("center", values=values, mask=mask)
-    return (values - masked_mean(values, mask)).masked_fill(~mask, 0.0)
+    return (values - spread(masked_mean(values, mask), mask)).masked_fill(~mask, 0.0)
 
 
 def whiten(values: Tensor, mask: Tensor) -> Tensor:
@@ -38,7 +49,7 @@ def whiten(values: Tensor, mask: Tensor) -> Tensor:
     centered = center(values, mask)
     variance = masked_mean(centered.square(), mask)
     varies = variance > 1e-12 * masked_mean(values.square(), mask)
-    return torch.where(varies, centered * variance.rsqrt(), 0.0)
+    return torch.where(spread(varies, mask), centered * spread(variance.rsqrt(), mask), 0.0)
 
 
 def scale_to_unit_variance(values: Tensor, mask: Tensor) -> Tensor:
@@ -48,7 +59,7 @@ def scale_to_unit_variance(values: Tensor, mask: Tensor) -> Tensor:
     (arXiv:1909.08593).
     """
     whitened = whiten(values, mask)
-    return (whitened + masked_mean(values, mask)).masked_fill(~mask, 0.0)
+    return (whitened + spread(masked_mean(values, mask), mask)).masked_fill(~mask, 0.0)
 
 
 def discount_weights(mask: Tensor, gamma: float | Tensor) -> Tensor:
@@ -62,9 +73,9 @@ def discount_weights(mask: Tensor, gamma: float | Tensor) -> Tensor:
     check_shapes("discount_weights", 2, mask=mask)
     if isinstance(gamma, Tensor):
         check_shapes("discount_weights", 2, mask=mask, gamma=gamma)
-        before = torch.cat([torch.ones_like(gamma[:, :1]), gamma[:, :-1]], dim=1)
-        return torch.where(mask, before.cumprod(dim=1).float(), 0.0)
-    powers = gamma ** torch.arange(mask.shape[1], dtype=torch.float64, device=mask.device)
+        before = torch.cat([torch.ones_like(gamma[..., :1]), gamma[..., :-1]], dim=-1)
+        return torch.where(mask, before.cumprod(dim=-1).float(), 0.0)
+    powers = gamma ** torch.arange(mask.shape[-1], dtype=torch.float64, device=mask.device)
     return torch.where(mask, powers.float(), 0.0)
 
 
@@ -82,10 +93,10 @@ def discounted_returns(rewards: Tensor, mask: Tensor, gamma: float | Tensor) -> 
     discounts = _columns("discounted_returns", gamma, rewards)
     paid = rewards.masked_fill(~mask, 0.0)
     returns = torch.zeros_like(paid)
-    following = torch.zeros_like(paid[:, 0])
-    for t in reversed(range(paid.shape[1])):
-        following = torch.where(mask[:, t], paid[:, t] + discounts[t] * following, following)
-        returns[:, t] = following
+    following = torch.zeros_like(paid[..., 0])
+    for t in reversed(range(paid.shape[-1])):
+        following = torch.where(mask[..., t], paid[..., t] + discounts[t] * following, following)
+        returns[..., t] = following
     return returns.masked_fill(~mask, 0.0)
 
 
@@ -112,29 +123,29 @@ def gae(
             [B] one for each episode.
     """
     check_shapes("gae", 2, rewards=rewards, values=values, mask=mask)
-    check_row_values("gae", len(mask), bootstrap=bootstrap)
-    discounts = _columns("gae", gamma, rewards)
+    check_row_values("gae", *mask.shape[:-1], bootstrap=bootstrap)
     if isinstance(gae_lambda, Tensor):
-        check_row_values("gae", len(mask), gae_lambda=gae_lambda)
-        gae_lambda = gae_lambda.to(rewards.dtype)
+        check_row_values("gae", *mask.shape[:-1], gae_lambda=gae_lambda)
+        gae_lambda = gae_lambda.double()[..., None].expand(mask.shape)
+    discounts = _columns("gae", gamma, rewards)
+    decays = _columns("gae", gamma * gae_lambda, rewards)
     rewards, values = rewards.masked_fill(~mask, 0.0), values.masked_fill(~mask, 0.0)
     advantages = torch.zeros_like(rewards)
     next_value, following = bootstrap, torch.zeros_like(bootstrap)
-    for t in reversed(range(rewards.shape[1])):
-        delta = rewards[:, t] + discounts[t] * next_value - values[:, t]
-        carried = discounts[t] * gae_lambda * following
-        following = torch.where(mask[:, t], delta + carried, following)
-        next_value = torch.where(mask[:, t], values[:, t], next_value)
-        advantages[:, t] = following
+    for t in reversed(range(rewards.shape[-1])):
+        delta = rewards[..., t] + discounts[t] * next_value - values[..., t]
+        following = torch.where(mask[..., t], delta + decays[t] * following, following)
+        next_value = torch.where(mask[..., t], values[..., t], next_value)
+        advantages[..., t] = following
     return advantages.masked_fill(~mask, 0.0)
 
 
 def _columns(function: str, gamma: float | Tensor, rewards: Tensor) -> Sequence[float | Tensor]:
     """Return the discount of each column of [B, D]: one number, or [B]."""
     if not isinstance(gamma, Tensor):
-        return [gamma] * rewards.shape[1]
+        return [gamma] * rewards.shape[-1]
     check_shapes(function, 2, rewards=rewards, gamma=gamma)
-    return gamma.to(rewards.dtype).unbind(dim=1)
+    return gamma.to(rewards.dtype).unbind(dim=-1)
 
 
 def length_adaptive_lambda(mask: Tensor, alpha: float) -> Tensor:
@@ -148,7 +159,7 @@ def length_adaptive_lambda(mask: Tensor, alpha: float) -> Tensor:
         alpha: > 0.
     """
     check_shapes("length_adaptive_lambda", 2, mask=mask)
-    lengths = mask.sum(dim=1).clamp(min=1).double()
+    lengths = mask.sum(dim=-1).clamp(min=1).double()
     return (1.0 - 1.0 / (alpha * lengths)).clamp(min=0.0)
 
 
@@ -277,15 +288,15 @@ def clipped_value_loss(
     return torch.maximum(squared_value_loss(values, returns), squared_value_loss(near, returns))
 
 
-def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
-    """Return 1 − Var(G − V) / Var(G) over the mask; 0 where the returns do not vary.
+def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
+    """Return 1 − Var(G − V) / Var(G) over the mask, a scalar; 0 where the returns do not vary.
 
     1 for perfect predictions, 0 for a constant, negative for worse than a constant.
     """
     check_shapes("explained_variance", values=values, returns=returns, mask=mask)
     variance = masked_mean(center(returns, mask).square(), mask)
     residual = masked_mean(center(returns - values, mask).square(), mask)
-    return float(1 - residual / variance) if variance > 1e-12 else 0.0
+    return torch.where(variance > 1e-12, 1 - residual / variance, 0.0)
 
 
 def adaptive_kl_coef(

@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
-    """B finished episodes, padded on the right to L tokens.
+    """B finished episodes, padded on the right to L tokens; or R times B, with a first axis more.
 
     Index ``i`` of every [B, L] field belongs to the action that chose ``tokens[:, i]``. Where
     ``is_action`` is False (prompt and padding) the other fields hold 0 (``decision``: -1).
@@ -93,11 +93,13 @@ class Rollout:
             if (field := getattr(self, name)) is not None:
                 per_episode[name] = field
         for name, field in per_episode.items():
-            if field.shape != shape[:1]:
-                raise ValueError(f"{name} must be [B] = {list(shape[:1])}, got {list(field.shape)}")
+            if field.shape != shape[:-1]:
+                raise ValueError(
+                    f"{name} must be [B] = {list(shape[:-1])}, got {list(field.shape)}"
+                )
         if self.preference is not None:
             _check_preference(self.preference, shape[0])
-        if not self.is_action.any(dim=1).all():
+        if not self.is_action.any(dim=-1).all():
             raise ValueError("every episode must hold at least one action, got a row with none")
 
     def __len__(self) -> int:

@@ -123,7 +123,7 @@ def critic_advantages(
         advantages=advantages,
         returns=returns,
         values=values,
-        explained_variance=torch.full((len(rollout),), predicted, device=mask.device),
+        explained_variance=predicted[..., None].expand(mask.shape[:-1]),
     )
 
 

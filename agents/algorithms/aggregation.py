@@ -7,8 +7,13 @@ from torch import Tensor
 
 
 def mean_over_decisions(mask: Tensor) -> Tensor:
-    """Return the [B] weights under which the mean over episodes is the mean over decisions."""
-    return (mask.shape[0] / mask.sum()).expand(mask.shape[0])
+    """Return the [B] weights under which the mean over episodes is the mean over decisions.
+
+    Args:
+        mask: [B, D] bool, where there is a decision; [R, B, D] gives the weights of each run.
+    """
+    count = mask.flatten(-2).sum(dim=-1, keepdim=True).clamp(min=1)
+    return (mask.shape[-2] / count).expand(mask.shape[:-1])
 
 
 def aggregation_weights(
@@ -27,15 +32,13 @@ def aggregation_weights(
         is_used: [B] bool, the episodes that count; 0 for the others. All when None.
         horizon: T, for "constant".
     """
-    used = torch.ones_like(mask[:, 0]) if is_used is None else is_used
-    if not used.any():
-        return torch.zeros(len(mask), device=mask.device)
+    used = torch.ones_like(mask[..., 0]) if is_used is None else is_used
     if aggregation == "decision_mean":
-        return used * mean_over_decisions(mask & used[:, None])
-    share = used * (len(mask) / used.sum())
+        return used * mean_over_decisions(mask & used[..., None])
+    share = used * (mask.shape[-2] / used.sum(dim=-1, keepdim=True).clamp(min=1))
     if aggregation == "sum":
         return share
     if aggregation == "episode_mean":
-        return share / mask.sum(dim=1)
+        return share / mask.sum(dim=-1)
     assert horizon is not None
     return share / horizon

@@ -53,12 +53,13 @@ def group_advantages(
     check_squarable(rollout)
     mask = is_decision(rollout)
     to_go = returns_to_go(rollout, mask, config.gamma, unit=config.discount_unit)
-    returns = to_go[:, 0]
-    divisor = torch.ones_like(returns) if scale is None else scale(returns, rollout.group)
+    returns, group = to_go[..., 0].flatten(), rollout.group.flatten()
+    scales = torch.ones_like(returns) if scale is None else scale(returns, group)
+    divisor = scales.view(mask.shape[:-1])
     if config.group_baseline == "turn":
         advantages = turn_advantages(rollout, config, center, scale)
     else:
-        per_episode = center(returns, rollout.group) / divisor
+        per_episode = center(returns, group).view(mask.shape[:-1]) / divisor
         form = config.gradient_form
         advantages = decision_advantages(per_episode, to_go, mask, form, divisor)
     return GroupTargets.of(
@@ -67,7 +68,7 @@ def group_advantages(
         config,
         is_on_policy=config.is_single_step,
         advantages=advantages,
-        frac_reward_zero_std=are_equal(returns, rollout.group),
+        frac_reward_zero_std=are_equal(returns, group).view(mask.shape[:-1]),
         **used,
     )
 
@@ -86,9 +87,9 @@ def decision_advantages(
         scale: [B] what advantages were divided by.
     """
     if form == "discounted":
-        return per_episode[:, None].expand(mask.shape).masked_fill(~mask, 0.0)
-    paid_before = (to_go[:, :1] - to_go) / scale[:, None]
-    return (per_episode[:, None] - paid_before).masked_fill(~mask, 0.0)
+        return per_episode[..., None].expand(mask.shape).masked_fill(~mask, 0.0)
+    paid_before = (to_go[..., :1] - to_go) / scale[..., None]
+    return (per_episode[..., None] - paid_before).masked_fill(~mask, 0.0)
 
 
 def finished_responses(rollout: Rollout, eos_id: int) -> Tensor:

@@ -23,7 +23,7 @@ from agents.algorithms.actor_critic import (
 )
 from agents.algorithms.group_advantages import check_terminated
 from agents.algorithms.surrogate import policy_loss
-from agents.math import discounted_returns, masked_mean
+from agents.math import discounted_returns, masked_mean, spread
 from agents.policy import Policy, PolicyOutput
 from agents.rollouts.collect import collect
 from agents.rollouts.decisions import is_decision
@@ -100,7 +100,7 @@ class ReinforceAlgorithm:
             config,
             is_on_policy=config.is_single_step,
             **vars(estimate),
-            baseline_tokens=torch.full((len(rollout),), float(decoded), device=mask.device),
+            baseline_tokens=torch.full(mask.shape[:-1], float(decoded), device=mask.device),
         )
 
     def loss(
@@ -175,4 +175,4 @@ class Reinforce(Agent):
 def _mean_return(term: DiscountedTerm, mask: Tensor) -> Tensor:
     """Return [B, D] the mean over all decisions of the return from each on."""
     returns = discounted_returns(term.rewards, mask, term.gamma)
-    return masked_mean(returns, mask).expand(mask.shape)
+    return spread(masked_mean(returns, mask), mask).expand(mask.shape)

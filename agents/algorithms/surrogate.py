@@ -109,7 +109,7 @@ class DecisionBatch:
         if config.corrects_sampler:
             sampled = sum_per_decision(rollout.logprobs, rollout)
             importance = importance_weights(acted, sampled, mask, config)
-        kl_coef = torch.zeros(len(rollout), device=mask.device)
+        kl_coef = torch.zeros(mask.shape[:-1], device=mask.device)
         if config.kl.is_in_loss and rollout.kl_coef is not None:
             kl_coef = rollout.kl_coef
         return cls(
@@ -154,7 +154,7 @@ def check_squarable(rollout: Rollout) -> None:
     Raises:
         ValueError: if the rewards of an episode add up to more than 1e15 in size.
     """
-    largest = float(rollout.rewards.abs().sum(dim=1).max())
+    largest = float(rollout.rewards.abs().sum(dim=-1).max())
     if largest > _LARGEST_RETURN:
         raise ValueError(
             f"the rewards of an episode must add up to at most {_LARGEST_RETURN:g} in size, "

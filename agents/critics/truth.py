@@ -76,7 +76,7 @@ def critic_errors(agent: Agent, rollout: Rollout, old: PolicyOutput) -> dict[str
     return {
         "critic_bias": float(masked_mean(error, mask)),
         "critic_rmse": float(masked_mean(error.square(), mask).sqrt()),
-        "critic_explained_variance": explained_variance(values, exact, mask),
+        "critic_explained_variance": float(explained_variance(values, exact, mask)),
     }
 
 

@@ -58,6 +58,11 @@ def covariances(logprobs: Tensor, advantages: Tensor, mask: Tensor) -> Tensor:
     return center(logprobs, mask) * center(advantages, mask)
 
 
+def mean_covariance(parts: Tensor, mask: Tensor) -> Tensor:
+    """Return the covariance, float64, of the parts [B, D] of `covariances`; [R] of R runs."""
+    return parts.flatten(-2).sum(dim=-1).double() / mask.flatten(-2).sum(dim=-1)
+
+
 def drawn_to_leave_out(
     parts: Tensor,
     mask: Tensor,
@@ -144,8 +149,7 @@ def with_selection(
         return targets, {}
     mask = targets.mask
     parts = covariances(logprobs, targets.advantages, mask)
-    count = int(mask.sum())
-    figures = {"advantage_covariance": float(parts.sum()) / count}
+    figures = {"advantage_covariance": float(mean_covariance(parts, mask))}
     if not chooses:
         return targets, figures
     if config.clip_cov_fraction is not None:
@@ -160,4 +164,4 @@ def with_selection(
         selected = float(is_chosen.sum())
         weights = is_chosen.to(parts.dtype) * config.kl_cov_coef
         changed = dataclasses.replace(targets, restraint=weights)  # type: ignore[type-var]
-    return changed, figures | {"selected_fraction": selected / count}
+    return changed, figures | {"selected_fraction": selected / int(mask.sum())}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from agents.agent import Agent
 from agents.algorithm import check_finite, checked_loss, take_rows
@@ -178,24 +176,6 @@ def longest_first(is_action: Tensor, rows: Tensor) -> Tensor:
     lengths = is_action.shape[1] - is_action.flip(1).int().argmax(dim=1)
     order = lengths[rows].sort(dim=1, descending=True).indices
     return rows.gather(1, order)
-
-
-def joined_targets(parts: Sequence[Any]) -> Any:
-    """Return the targets of several rollouts as one, filled up with 0 where they are narrower."""
-
-    def joined(values: Sequence[Any]) -> Any:
-        if values[0] is None:
-            return None
-        if isinstance(values[0], Mapping):
-            return {name: joined([value[name] for value in values]) for name in values[0]}
-        if values[0].dim() == 1:
-            return torch.cat(list(values))
-        width = max(value.shape[1] for value in values)
-        return torch.cat([pad(value, (0, width - value.shape[1])) for value in values])
-
-    names = [field.name for field in dataclasses.fields(parts[0])]
-    columns = {name: joined([getattr(part, name) for part in parts]) for name in names}
-    return dataclasses.replace(parts[0], **columns)
 
 
 def _per_run(name: str, values: Tensor, runs: int) -> Tensor:

@@ -14,11 +14,12 @@ from agents.evaluation.metrics import metrics_by_run
 from agents.policy import PolicyOutput, detached
 from agents.rollouts.kl_reward import learned_kl
 from agents.rollouts.sampling_plan import Stream
-from agents.stacked.learner import StackedLearner, joined_targets, longest_first
+from agents.stacked.learner import StackedLearner, longest_first
 from agents.stacked.payment import Cashier
 from agents.stacked.policy import StackedPolicy
-from agents.stacked.rollouts import collect_stacked, episodes_of, outputs_of
+from agents.stacked.rollouts import collect_stacked, episodes_of
 from agents.stacked.stackable import stack_key, why_not_stackable
+from agents.stacked.targets import StackedTargets, stacked_targets
 from rlhf_env.rollout import Rollout
 
 
@@ -96,7 +97,7 @@ class Stack:
             learned = learned_kl(rollout, self._config.kl_placement, self._config.kl_estimator)
             found = self._targets(learned, old)
             if found is not None:
-                return self._learn(rollout, learned, old, *found)
+                return self._learn(rollout, learned, old, found)
         return {}
 
     def _learn(
@@ -104,14 +105,11 @@ class Stack:
         rollout: Rollout,
         learned: Rollout,
         old: PolicyOutput,
-        targets: Any,
-        known: list[dict[str, float]],
+        aims: StackedTargets,
     ) -> dict[str, Tensor]:
         runs = len(self.present)
         figures = metrics_by_run(rollout, self.present[0].base.task, runs)
-        figures |= self.learner.update(learned, old, targets)
-        for name in known[0]:
-            figures[name] = torch.tensor([each[name] for each in known], dtype=torch.float64)
+        figures |= self.learner.update(learned, old, aims.targets) | aims.figures
         figures["return"] = learned.rewards.sum(dim=1).view(runs, -1).mean(dim=1).double()
         coefs = [agent.kl_coef for agent in self.present]
         figures["kl_coef"] = torch.tensor(coefs, dtype=torch.float64)
@@ -152,25 +150,14 @@ class Stack:
         found = self.policy.evaluate(rollout.tokens[order], rollout.is_action[order])
         return take_rows(detached(found), order.argsort())
 
-    def _targets(
-        self, rollout: Rollout, old: PolicyOutput
-    ) -> tuple[Any, list[dict[str, float]]] | None:
-        """Return what each agent's learning rule aims at, R · n rows, and what it says of it.
+    def _targets(self, rollout: Rollout, old: PolicyOutput) -> StackedTargets | None:
+        """Return what each agent's learning rule aims at, and what it says of it.
 
         None if an agent failed; it is left out then, and the update has to be begun anew.
         """
-        runs, parts, known, failures = len(self.present), [], [], {}
-        for run, agent in enumerate(self.present):
-            own = episodes_of(rollout, run, runs, self.cashiers[run].terms)
-            outputs = outputs_of(old, run, runs, own.tokens.shape[1])
-            try:
-                found, figures = agent.targets(own, outputs)
-            except ValueError as error:
-                failures[run] = error
-                continue
-            parts.append(found)
-            known.append(figures)
-        if not failures:
-            return joined_targets(parts), known
-        self._without(failures, {})
+        terms = [cashier.terms for cashier in self.cashiers]
+        found = stacked_targets(self.present, rollout, old, terms)
+        if isinstance(found, StackedTargets):
+            return found
+        self._without(found, {})
         return None
