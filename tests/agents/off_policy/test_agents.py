@@ -17,6 +17,8 @@ from tests.toys import tiny_llama_task
 from wrappers.vector import EveryK, MacroAction, PotentialShaping, SequenceBandit
 
 NAMES = ("pcl", "trajectory_balance", "tbrm", "reval", "shiq")
+# One of all sub-paths, and one of logits.
+QUICK = ("pcl", "shiq")
 
 
 def agent_of(name: str, envs: Any, **settings: Any) -> Any:
@@ -135,7 +137,10 @@ def test_adapters_learn(name: str) -> None:
     ],
     ids=["token", "macro", "turn", "bandit", "every_k", "potential"],
 )
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES],
+)
 def test_conversations_at_every_granularity_and_density(name: str, wrap: Any) -> None:
     agent = agent_of(name, wrap(make_envs(talk_task(), 8)))
     for _ in range(2):

@@ -21,17 +21,21 @@ from agents import (
     IPO,
     KTO,
     ORPO,
+    PCL,
     PPO,
     RDPO,
     RLOO,
     SPPO,
+    TBRM,
     TDPO,
     TRPO,
     DrGRPO,
     KLPenaltyPPO,
     LiPO,
     Reinforce,
+    ReVal,
     SimPO,
+    TrajectoryBalance,
 )
 from agents.policy import PolicyOutput
 from agents.rollouts.kl_reward import learned_kl
@@ -95,6 +99,12 @@ AGENTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "KTO": (KTO, {}),
     "BCO": (BCO, {}),
     "DRO": (DRO, {}),
+    "PCL": (PCL, {"gamma": 0.9}),
+    "PCL, paths of two": (PCL, {"gamma": 0.9, "path_length": 2}),
+    "trajectory balance": (TrajectoryBalance, {"gamma": 0.9}),
+    "trajectory balance, learned": (TrajectoryBalance, {"log_z": "learned"}),
+    "TBRM": (TBRM, {"gamma": 0.9}),
+    "ReVal": (ReVal, {}),
 }
 
 COUNTS = st.lists(
@@ -195,7 +205,11 @@ def inserted(
 def as_output(agent: Any, rollout: Rollout, logprobs: Tensor, own: Mapping[str, Tensor]) -> Any:
     names, asked = agent.policy.value_names, agent.policy.measures.names
     blank = agent.policy.sampler_only(rollout)
-    measured = {"reference_kl": own["reference_kl"].abs(), "log_collision": -own["entropy"].abs()}
+    measured = {
+        "reference_kl": own["reference_kl"].abs(),
+        "log_collision": -own["entropy"].abs(),
+        "log_normalizer": own["reference_kl"],
+    }
     return dataclasses.replace(
         blank,
         **{name: value for name, value in measured.items() if name in asked},
