@@ -3,6 +3,10 @@
 α = 1 − D_o/D_e, observed over expected disagreement: 1 for judgements that all agree, 0 for those
 that agree as by chance (Krippendorff 2018, Content Analysis, chapter 12). It takes any number of
 annotators, and items that not all of them judged. Computed by the package krippendorff.
+
+Where the votes are those of two people, Cohen's kappa is there too, 1 − (1 − p_o)/(1 − p_e) with
+the chance agreement p_e of these two (Cohen 1960); of ranks and ratings the kappa weighted by
+squared distance (Cohen 1968). Computed by scikit-learn.
 """
 
 from __future__ import annotations
@@ -39,6 +43,8 @@ class Agreement:
     """None where all said the same of everything, of which nothing can be concluded."""
     items: int
     """On how many items two annotators or more voted."""
+    kappa: float | None = None
+    """Cohen's; None unless the votes are of two annotators, and where alpha is None."""
 
 
 def agreements(items: Sequence[Item], judgements: Iterable[Click]) -> list[Agreement]:
@@ -56,7 +62,7 @@ def agreements(items: Sequence[Item], judgements: Iterable[Click]) -> list[Agree
         if len(votes[item.number]) > 1:
             several[item.ask].append((item, votes[item.number]))
     return [
-        Agreement(ask=ask, alpha=_alpha(ask, voted), items=len(voted))
+        Agreement(ask=ask, alpha=_alpha(ask, voted), items=len(voted), kappa=_kappa(ask, voted))
         for ask, voted in several.items()
     ]
 
@@ -76,6 +82,25 @@ def _alpha(ask: str, voted: Iterable[tuple[Item, list[Click]]]) -> float | None:
             value_counts=counts, value_domain=names, level_of_measurement=LEVELS[ask]
         )
     )
+
+
+def _kappa(ask: str, voted: Sequence[tuple[Item, list[Click]]]) -> float | None:
+    if len({click.annotator for _, clicks in voted for click in clicks}) != 2:
+        return None
+    with importing("label"):
+        from sklearn.metrics import cohen_kappa_score
+
+    by_name = [(item, sorted(clicks, key=lambda click: click.annotator)) for item, clicks in voted]
+    pairs: list[Sequence[Any]] = [pair for each in by_name for pair in _units(*each)]
+    one, other = zip(*pairs, strict=True)
+    said = sorted({*one, *other})
+    if len(said) < 2:
+        return None
+    if LEVELS[ask] == "nominal":
+        return float(cohen_kappa_score(one, other, labels=said))
+    # Weights follow the places of the labels, so that those which nobody chose count as well.
+    labels = list(range(said[0], said[-1] + 1))
+    return float(cohen_kappa_score(one, other, labels=labels, weights="quadratic"))
 
 
 def _units(item: Item, clicks: Sequence[Click]) -> Iterator[Sequence[Hashable]]:

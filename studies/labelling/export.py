@@ -149,6 +149,9 @@ def _summary(labels: SavedLabels) -> dict[str, Any]:
         "krippendorff_alpha": {
             found.ask: {"alpha": found.alpha, "items": found.items} for found in progress.agreement
         },
+        "cohen_kappa": {
+            found.ask: found.kappa for found in progress.agreement if found.kappa is not None
+        },
     }
 
 

@@ -41,6 +41,9 @@ def test_comparisons(tmp_path: Path) -> None:
     # By hand: of 8 values 3 are a, 3 b, 2 ties; 2 of the 8 disagree with the other of their unit;
     # D_e = (9·2 + 6·4)/(8·7) = 42/56; α = 1 − (2/8)/(42/56) = 2/3.
     assert found.alpha == pytest.approx(2 / 3)
+    # By hand: p_o = 3/4; Ada said a, b, tie 2, 1, 1 times, Bob 1, 2, 1: p_e = 5/16; κ = 7/11.
+    assert found.kappa == pytest.approx(7 / 11)
+    assert json.loads(exported(store)["summary.json"])["cohen_kappa"] == {"compare": found.kappa}
     assert in_one_line(store) == "5 of 5 labeled, alpha 0.67"
 
 
@@ -55,6 +58,20 @@ def test_ratings_are_ordinal(tmp_path: Path) -> None:
     (found,) = progress_of(store).agreement
     expected = krippendorff.alpha(reliability_data=table, level_of_measurement="ordinal")
     assert found.alpha == pytest.approx(expected, abs=1e-12)
+    # Of three people.
+    assert found.kappa is None
+
+
+def test_kappa_of_ratings_goes_by_squared_distance(tmp_path: Path) -> None:
+    rows = [{"prompt": "p", "response": f"r{n}"} for n in range(3)]
+    store = new_store(tmp_path / "out", rows, ask="rate", annotators_per_item=2)
+    for annotator, ratings in (("Bob", (1, 5, 5)), ("Ada", (1, 3, 5))):
+        for number, rating in enumerate(ratings, start=1):
+            judge(store, number, annotator, choice="rated", rating=rating)
+    (found,) = progress_of(store).agreement
+    # By hand: squares of 0, 4, 0 observed, a mean of 60/9 expected; κ = 1 − (4/3)/(60/9). Nobody
+    # said 2 or 4.
+    assert found.kappa == pytest.approx(0.8)
 
 
 def test_rankings_count_each_response(tmp_path: Path) -> None:
@@ -94,5 +111,6 @@ def test_nothing_is_claimed_where_all_said_the_same_of_everything(tmp_path: Path
             judge(store, number, name, choice="a")
     (found,) = progress_of(store).agreement
     assert found.alpha is None
+    assert found.kappa is None
     assert in_one_line(store) == "2 of 2 labeled"
     assert agreements(store.items(), store.judgements()[:1]) == []
