@@ -19,7 +19,8 @@ from rlhf_env.engine.scoring import score_rollout
 from wrappers.every_k import score_differences
 from wrappers.reward_terms.density import Density, ScoredPrefixes
 from wrappers.reward_terms.density_wrapper import DensityWrapper, VectorDensityWrapper
-from wrappers.reward_terms.prefix_scores import PrefixScorer
+from wrappers.reward_terms.prefix_scores import StateScorer
+from wrappers.reward_terms.reward_term import Responses
 from wrappers.stack.order import VIEW, check_order, wrapper_name
 
 
@@ -63,11 +64,11 @@ class ImplicitReward(DensityWrapper, RecordConstructorArgs):
             ValueError: if beta is not positive, the model cannot be used, or the order of wrappers
                 makes no sense.
         """
-        density, potential = implicit_reward(self, env, policy, beta, keep_total)
+        density, states = implicit_reward(self, env, policy, beta, keep_total)
         RecordConstructorArgs.__init__(
             self, _disable_deepcopy=True, policy=policy, beta=beta, keep_total=keep_total
         )
-        super().__init__(env, density, potential)
+        super().__init__(env, density, states=states)
 
 
 class VectorImplicitReward(VectorDensityWrapper, RecordConstructorArgs):
@@ -104,17 +105,17 @@ class VectorImplicitReward(VectorDensityWrapper, RecordConstructorArgs):
             ValueError: if beta is not positive, the model cannot be used, or the order of wrappers
                 makes no sense.
         """
-        density, potential = implicit_reward(self, env, policy, beta, keep_total)
+        density, states = implicit_reward(self, env, policy, beta, keep_total)
         RecordConstructorArgs.__init__(
             self, _disable_deepcopy=True, policy=policy, beta=beta, keep_total=keep_total
         )
-        super().__init__(env, density, potential)
+        super().__init__(env, density, states=states)
 
 
 def implicit_reward(
     wrapper: Any, env: Any, policy: nn.Module, beta: float, keep_total: bool
-) -> tuple[Density, PrefixScorer]:
-    """Return the density around ``env``, and the function that scores its prefixes.
+) -> tuple[Density, StateScorer]:
+    """Return the density around ``env``, and the function that scores its states.
 
     Raises:
         ValueError: as the wrapper.
@@ -136,23 +137,23 @@ def potential_rise(scored: ScoredPrefixes) -> Tensor:
 def summed_log_ratios(
     policy: LanguageModel,
     reference: LanguageModel,
-    prompts: list[Tensor],
-    responses: list[Tensor],
+    given: Responses,
     *,
     beta: float,
     temperature: float = 1.0,
 ) -> list[Tensor]:
-    """Return beta · Σ log pi / pi_ref over the first 0, 1, … tokens: B vectors [len + 1]."""
-    texts = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
+    """Return beta · Σ log pi / pi_ref over the first 0, 1, … actions: B vectors [actions + 1]."""
+    texts = [torch.cat(pair) for pair in zip(given.prompts, given.responses, strict=True)]
     tokens = pad_sequence(texts, batch_first=True).to(reference.device)
-    starts = torch.tensor([len(ids) for ids in prompts], device=tokens.device)[:, None]
-    ends = torch.tensor([len(ids) for ids in texts], device=tokens.device)[:, None]
-    position = torch.arange(tokens.shape[1], device=tokens.device)
-    is_action = (position >= starts) & (position < ends)
+    chosen = [
+        torch.cat([torch.zeros(len(prompt), dtype=torch.bool), own.cpu()])
+        for prompt, own in zip(given.prompts, given.is_action, strict=True)
+    ]
+    is_action = pad_sequence(chosen, batch_first=True).to(tokens.device)
     new, old = (
         score_rollout(model, tokens, is_action, temperature).double()
         for model in (policy, reference)
     )
-    terms = beta * (new - old)
-    rows = (row[wanted] for row, wanted in zip(terms, is_action, strict=True))
+    terms = (beta * (new - old)).cpu()
+    rows = (row[wanted] for row, wanted in zip(terms, is_action.cpu(), strict=True))
     return [torch.cat([row.new_zeros(1), row.cumsum(dim=0)]) for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,9 +93,15 @@ def decision_advantages(
     return (per_episode[..., None] - paid_before).masked_fill(~mask, 0.0)
 
 
-def finished_responses(rollout: Rollout, eos_id: int) -> Tensor:
-    """Return [B] bool, True where a response ends with EOS (DAPO's overlong filtering)."""
-    finished = rollout.tokens[rollout.last_action] == eos_id
+def finished_responses(rollout: Rollout, ending_ids: Sequence[int]) -> Tensor:
+    """Return [B] bool, True where a response is not cut off (DAPO's overlong filtering).
+
+    Args:
+        rollout: B episodes.
+        ending_ids: the tokens that finish one.
+    """
+    last = rollout.tokens[rollout.last_action]
+    finished = torch.isin(last, torch.tensor(ending_ids, device=last.device))
     if not finished.any():
         warnings.warn(
             "no response of this rollout is finished, so skip_unfinished leaves nothing to "

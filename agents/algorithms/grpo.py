@@ -39,6 +39,9 @@ class GRPOAlgorithm:
     eos_id: int
     """What a finished response ends with."""
 
+    turn_end_id: int | None = None
+    """What finishes a conversation too, where nothing is answered; None in single turns."""
+
     @property
     def reads_old(self) -> bool:
         """Whether the update leaves the policy that acted; see `Algorithm`."""
@@ -56,7 +59,8 @@ class GRPOAlgorithm:
         check_terminated(rollout, "GRPO")
         config = self.config
         scale = group_deviation if config.scale_by_std else None
-        is_used = finished_responses(rollout, self.eos_id) if config.skip_unfinished else None
+        endings = [self.eos_id] if self.turn_end_id is None else [self.eos_id, self.turn_end_id]
+        is_used = finished_responses(rollout, endings) if config.skip_unfinished else None
         return group_advantages(
             rollout, old, config, group_centered, scale, horizon=self.horizon, is_used=is_used
         )
@@ -91,7 +95,12 @@ class GRPO(Agent):
 
     def _own_algorithm(self) -> GRPOAlgorithm:
         mdp = self.base.mdp
-        return GRPOAlgorithm(config=self.config, horizon=mdp.max_new_tokens, eos_id=mdp.task.eos_id)
+        return GRPOAlgorithm(
+            config=self.config,
+            horizon=mdp.max_new_tokens,
+            eos_id=mdp.task.eos_id,
+            turn_end_id=None if mdp.task.respond is None else mdp.task.turn_end_id,
+        )
 
 
 class DrGRPO(GRPO):

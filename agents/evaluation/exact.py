@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from agents.policy import Policy
+from rlhf_env.conversation import KnownRespond
 from rlhf_env.exact import regret, solve
 from rlhf_env.exact.automaton import automaton_of
 from rlhf_env.exact.response_tree import num_responses
@@ -40,6 +41,8 @@ def exact_metrics(rollout: Rollout, task: Task, policy: Policy, kl_coef: float) 
 def _is_solvable(task: Task) -> bool:
     if automaton_of(task) is not None:
         return True
+    if task.respond is not None and not isinstance(task.respond, KnownRespond):
+        return False
     # Counting the responses of a real vocabulary would itself be slow.
     is_short = task.max_new_tokens <= 12
     return is_short and num_responses(task.vocab_size, task.max_new_tokens) <= _FEW_RESPONSES

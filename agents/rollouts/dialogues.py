@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from gymnasium.utils import seeding
 from torch import Tensor
 
 from agents.policy import Policy
 from agents.rollouts.sampling_plan import SamplingPlan
+from rlhf_env.engine.engine import Engine
 from rlhf_env.mdp.dialogue import Dialogue
 from rlhf_env.vector_env import RLHFVectorEnv
 
@@ -38,7 +43,7 @@ def decode_dialogues(
         dialogue.start(row, len(prompt), seeding.np_random(seed)[0])
     started = min(base.num_envs, count)
     episode = torch.arange(started, device=mdp.device)
-    with policy.lm.engine.assume_frozen():
+    with policy.lm.engine.assume_frozen(), extending(policy.lm.engine):
         while len(episode):
             lengths, step = dialogue.lengths[episode], dialogue.actions[episode]
             uniforms = plan.uniforms_at(episode, step)
@@ -55,6 +60,21 @@ def decode_dialogues(
                 episode[row] = episode[last].clone()
                 episode = episode[:last]
     return dialogue, logprobs
+
+
+@contextmanager
+def extending(engine: Any) -> Iterator[None]:
+    """Let an engine continue texts by what the environment said, rather than begin anew.
+
+    Args:
+        engine: an `Engine`; others, which mix or distort one, begin anew.
+    """
+    before = engine.extends if isinstance(engine, Engine) else False
+    engine.extends = True
+    try:
+        yield
+    finally:
+        engine.extends = before
 
 
 def _take(dialogue: Dialogue, episode: Tensor, chosen: Tensor) -> Tensor:

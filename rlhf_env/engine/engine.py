@@ -38,9 +38,14 @@ class Engine:
 
     Each row is compared with the contents of its slot. One more token is decoded; any other text is
     prefilled from its start, once for all rows that share it, so that the answer does not depend,
-    not even in its last bit, on the slot's earlier contents. Models without a usable key/value
+    not even in its last bit, on the slot's earlier contents. In conversations (`extends`) a text
+    that has grown by several tokens is continued where it ended. Models without a usable key/value
     cache are run on the whole text, with one warning and the same numbers.
     """
+
+    extends: bool = False
+    """Whether texts that have grown by several tokens at once are run from there on; the answer
+    then depends in its last bits on how a text has grown."""
 
     def __init__(self, model: nn.Module, vocab_size: int) -> None:
         """Make an engine.
@@ -135,16 +140,20 @@ class Engine:
     @torch.inference_mode()
     def _cached(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         memory = self._remember(tokens)
-        known = memory.cached_lengths(tokens, lengths)
+        known = memory.cached_lengths(tokens, lengths, extends=self.extends)
         missing = lengths - known
-        decode, prefill = missing == 1, (missing > 1).nonzero().flatten()
+        decode, is_long = missing == 1, missing > 1
+        prefill = (is_long & (known == 0)).nonzero().flatten()
+        extend = (is_long & (known > 0)).nonzero().flatten()
         # Should the model raise, the rows it was about to overwrite are no longer valid.
         memory.lengths = known.clone()
         if decode.any():
             self._decode(memory, decode, tokens, lengths)
+        if len(extend):
+            self._prefill(memory, extend, tokens, lengths, known)
         if len(prefill):
             first, same = distinct_texts(tokens[prefill], lengths[prefill])
-            self._prefill(memory, prefill[first], tokens, lengths)
+            self._prefill(memory, prefill[first], tokens, lengths, known)
             memory.copy_rows(prefill[first][same], prefill)
         return memory.logits
 
@@ -170,12 +179,14 @@ class Engine:
         logits = self._run(memory, rows, tokens, positions, is_new[rows, None])
         memory.store(rows, is_new[rows], logits, tokens, lengths)
 
-    def _prefill(self, memory: _Memory, rows: Tensor, tokens: Tensor, lengths: Tensor) -> None:
-        """Run the model on some rows from the start of their texts."""
-        width = int(lengths[rows].max())
+    def _prefill(
+        self, memory: _Memory, rows: Tensor, tokens: Tensor, lengths: Tensor, known: Tensor
+    ) -> None:
+        """Run the model on what is not known of some rows' texts."""
+        width = int((lengths - known)[rows].max())
         # Right-aligned, so that the last column is every row's last token: one projection each.
         positions = lengths[rows, None] - width + torch.arange(width, device=tokens.device)
-        is_new = positions >= 0
+        is_new = positions >= known[rows, None]
         logits = self._run(memory, rows, tokens, positions.clamp(min=0), is_new)
         memory.store(rows, is_new[:, -1], logits, tokens, lengths)
 
@@ -256,15 +267,18 @@ class _Memory:
             and (is_trusting or self.weights.matches(model))
         )
 
-    def cached_lengths(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+    def cached_lengths(self, tokens: Tensor, lengths: Tensor, *, extends: bool) -> Tensor:
         """[N] how many leading tokens of each row need no computation.
 
-        All of them where a row asks again, all but one where it has grown by a token, else none.
+        All of them where a row asks again, all but one where it has grown by a token, or all but
+        the new ones if ``extends``; else none.
         """
         columns = torch.arange(tokens.shape[1], device=tokens.device)
         differs = (tokens != self.tokens) & (columns < self.lengths[:, None])
         grown = lengths - self.lengths
-        continues = ~differs.any(1) & ((grown == 0) | (grown == 1))
+        continues = ~differs.any(1) & (grown >= 0)
+        if not extends:
+            continues &= grown <= 1
         return torch.where(continues, self.lengths, 0)
 
     def store(

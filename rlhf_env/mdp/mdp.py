@@ -57,6 +57,7 @@ class TokenMDP:
         self.prompt_index = torch.zeros(num_rows, dtype=torch.int64, device=device)
         self.is_open = torch.zeros(num_rows, dtype=torch.bool, device=device)
         talks = task.respond is not None
+        self.reference.engine.extends = talks
         self.dialogue = Dialogue(task, self.max_new_tokens, self.tokens) if talks else None
 
     @property

@@ -14,6 +14,7 @@ from agents import Agent, collect
 from rlhf_env import Task
 from rlhf_env.exact import evaluate, regret, solve
 from rlhf_env.exact.automaton import ChoosesByState, automaton_of
+from rlhf_env.exact.dialogue_tree import enumerate_dialogue
 from rlhf_env.exact.enumerated import TokenProbabilities
 from rlhf_env.exact.response_tree import check_enumerable
 from studies.statistics.arrival import gained_share
@@ -150,14 +151,17 @@ def _reference_objective(task: Task, kl_coef: float) -> float:
 
 
 def is_enumerable(task: Task) -> bool:
-    """Return True where all responses can be listed."""
-    if task.respond is not None:
+    """Return True where all responses, or all that can be said, can be listed."""
+    if len(task.prompts) != 1:
         return False
     try:
-        check_enumerable(task.vocab_size, task.max_new_tokens)
+        if task.respond is None:
+            check_enumerable(task.vocab_size, task.max_new_tokens)
+        else:
+            enumerate_dialogue(task, 0)
     except ValueError:
         return False
-    return len(task.prompts) == 1
+    return True
 
 
 def exact_frontier(task: Task) -> list[dict[str, float]]:

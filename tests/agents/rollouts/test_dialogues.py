@@ -22,6 +22,8 @@ from rlhf_env.exact import evaluate, regret, solve
 from rlhf_env.rollout import Rollout
 from tests.dialogues import COMMA, talk_task
 from tests.rlhf_env.exact.test_dialogue_tree import risk
+from tests.toys import EOS
+from tests.wrappers.stacks import moved_reference
 from wrappers.record_episodes import read_episodes, replay
 
 FIELDS = ("tokens", "is_action", "decision", "terminated", "group")
@@ -36,6 +38,7 @@ WRAPPERS: dict[str, Callable[[Any], Any]] = {
     "length": lambda envs: vector.LengthPenalty(envs, coef=0.1, free_tokens=3),
     "repetition": lambda envs: vector.RepetitionPenalty(envs, coef=0.1, n=2),
     "last id": lambda envs: vector.TokenReward(envs, lambda p, r: 0.01 * float(r[-1]) + len(r)),
+    "implicit": lambda envs: vector.ImplicitReward(envs, moved_reference(envs), beta=0.5),
     "normalized": lambda envs: vector.NormalizeScore(envs, episodes=16, seed=0),
 }
 
@@ -180,6 +183,55 @@ def test_learning_approaches_the_optimum_of_a_game() -> None:
     rollout = collect(envs, agent.policy, 2000, seed=0)
     gap, error = regret(task, rollout, agent, 0.3)
     assert abs(gap - (optimum - after)) < 4 * error
+
+
+def test_the_implicit_reward_is_of_the_agents_tokens() -> None:
+    """Against the two models' log-probabilities of each action in all that was said."""
+    envs = conversation()
+    policy = moved_reference(envs)
+    wrapped = vector.ImplicitReward(envs, policy, beta=0.5, keep_total=False)
+    rollout = collect(wrapped, policy_of(envs), 8, seed=0)
+    reference = envs.unwrapped.task.reference
+    for row in range(len(rollout)):
+        said = rollout.tokens[row : row + 1, : int(rollout.lengths[row])]
+        new, old = (
+            model(input_ids=said).logits[0, :-1].log_softmax(-1) for model in (policy, reference)
+        )
+        ratio = (new - old).gather(1, said[0, 1:, None])[:, 0]
+        own = rollout.is_action[row, 1 : said.shape[1]]
+        paid = rollout.reward_terms["score"][row, 1 : said.shape[1]]
+        assert torch.allclose(paid[own], 0.5 * ratio[own], atol=1e-4)
+
+
+def test_a_turn_that_is_not_answered_is_finished() -> None:
+    """What skip_unfinished leaves out is what the limit cut, and nothing else."""
+    envs = conversation(horizon=4, max_turns=2)
+    agent = GRPO(envs, skip_unfinished=True, group_size=4, episodes_per_update=16)
+    rollout = collect(envs, policy_of(envs), 16, seed=0, group_size=4)
+    old = agent.policy.evaluate_rollout(rollout)
+    targets = agent.learner.algorithm.targets(rollout, old, agent.base.mdp.reference)
+    last = rollout.tokens[rollout.last_action]
+    assert torch.equal(targets.weight > 0, (last == COMMA) | (last == EOS))
+    assert (targets.weight > 0)[last == COMMA].sum() > 2
+    assert (targets.weight == 0).any()
+
+
+def test_what_the_environment_says_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The policy runs on every token of a conversation once, its prompt included."""
+    envs = conversation()
+    policy, ran = policy_of(envs), []
+    engine = policy.lm.engine
+    run = engine._run
+
+    def counted(memory: Any, rows: Any, tokens: Any, positions: Any, is_new: Tensor) -> Tensor:
+        ran.append(int(is_new.sum()))
+        return run(memory, rows, tokens, positions, is_new)
+
+    monkeypatch.setattr(engine, "_run", counted)
+    rollout = collect(envs, policy, 4, seed=0)
+    # All but the last action are read, and equal prompts in one go.
+    assert sum(ran) <= int((rollout.lengths - 1).sum())
+    assert sum(ran) > int((rollout.lengths - rollout.prompt_lengths - 1).sum())
 
 
 def test_discount_counts_decisions_and_not_what_the_environment_says() -> None:

@@ -302,3 +302,37 @@ def test_a_table_is_no_decoder_and_nobody_is_warned() -> None:
         logits = engine(torch.tensor([[0, 1, 1, 0]]), torch.tensor([3]))
     # cos(1 + 2 + 2v + 6), the reference after (1, 1)
     torch.testing.assert_close(logits, torch.tensor([[-0.9111303, 0.0044257, 0.9074468]]))
+
+
+@pytest.mark.parametrize("build", MODELS.values(), ids=MODELS.keys())
+def test_extended_texts_cost_their_new_tokens_and_answer_like_whole_ones(
+    build: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows grow by other numbers of tokens, by one, not at all, or begin anew."""
+    model, draw = build(), torch.Generator().manual_seed(0)
+    engine = Engine(model, V)
+    engine.extends = True
+    widths: list[int] = []
+    run = engine._run
+    monkeypatch.setattr(
+        engine,
+        "_run",
+        lambda memory, rows, tokens, positions, is_new: (
+            widths.append(int(is_new.sum())) or run(memory, rows, tokens, positions, is_new)
+        ),
+    )
+    tokens = torch.randint(V, (5, 40), generator=draw)
+    lengths = torch.tensor([3, 5, 4, 6, 2])
+    engine(tokens, lengths)
+    for growth in ([4, 1, 0, 7, 2], [0, 0, 3, 0, 0], [1, 1, 1, 1, 1], [2, 5, 1, 4, 3]):
+        widths.clear()
+        lengths = lengths + torch.tensor(growth)
+        answer = engine(tokens, lengths)
+        assert torch.allclose(answer, logits_of(model, tokens, lengths), atol=1e-5)
+        assert sum(widths) == sum(growth)
+    # Another text in a slot is read from its start.
+    tokens[1, 0] = (tokens[1, 0] + 1) % V
+    widths.clear()
+    answer = engine(tokens, lengths + 1)
+    assert torch.allclose(answer, logits_of(model, tokens, lengths + 1), atol=1e-5)
+    assert sum(widths) == 4 + int(lengths[1]) + 1

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
 from agents import PPO
 from agents.settings import BUILT_IN_AGENTS
-from rlhf_env import load_task
+from rlhf_env import exact, load_task
 from rlhf_env.task import Task
 from studies.ablation.exact_curve import ExactCurve, exact_frontier
 from studies.ablation.execute import execute
@@ -16,6 +17,8 @@ from studies.experiment.agent_names import agent_fields
 from studies.experiment.build import make_envs, make_task
 from studies.experiment.checks import check_grid
 from studies.experiment.grid import Axes, Budget, RunSettings
+from tests.dialogues import silent
+from tests.rlhf_env.exact.test_dialogue_tree import risk
 
 
 def make_run(**changes: object) -> RunSettings:
@@ -71,6 +74,18 @@ def test_turns_are_paid_inside_the_granularity_and_shaped_outside(
     envs = make_envs(make_run(density=density, granularity="turn"), lines())
     assert [type(envs).__name__, type(envs.env).__name__] == wrappers
     assert getattr(envs, "shaping_gamma", None) == (0.9 if "potential" in density else None)
+
+
+def test_a_game_that_can_be_enumerated_has_a_curve_of_its_regret():
+    task = risk()
+    found = ExactCurve.of(task, 0.3, updates=1)
+    assert found.landmarks["optimum"] == pytest.approx(exact.solve(task, 0.3).objective)
+    envs = gym.make_vec("RLHF-v0", num_envs=4, task=task, kl_coef=0.3)
+    measured = found.measure(PPO(envs, episodes_per_update=4))
+    assert measured["objective"] == pytest.approx(found.reference, abs=1e-6)
+    assert measured["regret"] > 0.1
+    opaque = dataclasses.replace(task, respond=silent)
+    assert ExactCurve.of(opaque, 0.3, updates=1).task is None
 
 
 @pytest.mark.parametrize(
