@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.replay.priorities import PRIORITIES
+from agents.replay.priorities import WEIGHTS
 from agents.replay.recorded import Recorded
 from agents.replay.rows import copied, narrowed
 from agents.rollouts.sampling_plan import Stream
 from agents.settings.agent import check_seed
+from agents.settings.replay import PRIORITIES
 from rlhf_env.checks import check_choice, check_count, check_positive
 from rlhf_env.rollout import Rollout, join
 
@@ -60,7 +61,7 @@ class Replay(Recorded):
             capacity: the most episodes it keeps; the oldest groups leave first.
             ratio: old episodes for each fresh one in an update; ``math.inf`` learns from old
                 episodes alone, and samples none.
-            priority: of `agents.replay.priorities.PRIORITIES`: "uniform", "recent" or "advantage".
+            priority: "uniform", "recent" or "advantage".
             max_age: updates after which an episode is dropped; None keeps it.
             seed: of the draws; the agent's when None.
 
@@ -70,7 +71,7 @@ class Replay(Recorded):
         check_count("capacity", capacity)
         if ratio != math.inf:
             check_positive("ratio", ratio)
-        check_choice("priority", priority, tuple(PRIORITIES))
+        check_choice("priority", priority, PRIORITIES)
         if max_age is not None:
             check_count("max_age", max_age)
         if seed is not None:
@@ -173,7 +174,7 @@ class Replay(Recorded):
         unit = self._episodes.group if groups else torch.arange(len(ages))
         members = unit.unique(return_inverse=True)[1]
         sizes = members.bincount()
-        weights = PRIORITIES[self.priority](self._episodes, ages)
+        weights = WEIGHTS[self.priority](self._episodes, ages)
         means = torch.zeros(len(sizes)).double().index_add_(0, members, weights) / sizes
         own = seed if self.seed is None else self.seed
         generator = np.random.default_rng([own, Stream.REPLAY, update, again])

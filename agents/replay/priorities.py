@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from agents.settings.replay import PRIORITIES
 from rlhf_env.rollout import Rollout
 
 # So that every episode can be drawn: a share of the mean priority that all of them get.
@@ -50,9 +51,7 @@ def advantage(rollout: Rollout, ages: Tensor) -> Tensor:
     return distances + _FLOOR * distances.mean() if distances.any() else torch.ones_like(distances)
 
 
-PRIORITIES: dict[str, Callable[[Rollout, Tensor], Tensor]] = {
-    "uniform": uniform,
-    "recent": recent,
-    "advantage": advantage,
-}
-"""From the stored episodes and their ages [B] to a positive weight of each, [B] float64."""
+WEIGHTS: dict[str, Callable[[Rollout, Tensor], Tensor]] = dict(
+    zip(PRIORITIES, (uniform, recent, advantage), strict=True)
+)
+"""By name: from the stored episodes and their ages [B] to a positive weight of each, [B]."""

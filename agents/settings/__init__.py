@@ -13,6 +13,7 @@ from agents.settings.group import (
     RLOOConfig,
 )
 from agents.settings.kl import KL_ESTIMATORS, KL_PLACEMENTS, KL_TARGET_UNITS, KLControl
+from agents.settings.policy_gradient import IMPORTANCE
 from agents.settings.ppo import KLPenaltyPPOConfig, PPOConfig
 from agents.settings.preference import PreferenceConfig
 from agents.settings.preference_methods import (
@@ -41,6 +42,7 @@ __all__ = [
     "BASELINES",
     "BUILT_IN_AGENTS",
     "GRADIENT_FORMS",
+    "IMPORTANCE",
     "KL_ESTIMATORS",
     "KL_PLACEMENTS",
     "KL_TARGET_UNITS",

@@ -11,6 +11,7 @@ from typing import Any
 
 from agents.processes.exchange import check_same
 from agents.processes.group import count, is_first
+from agents.replay.rows import fields_of
 from agents.training.checkpoints.checkpoint import SavedAgent
 from agents.training.checkpoints.weights_digest import weights_digest
 
@@ -48,6 +49,10 @@ def check_same_start(agent: Any) -> None:
     check_same("the reference model", weights_digest(reference.named_parameters()), fix)
     check_same("the policy", weights_digest(agent.policy.named_parameters()), fix)
     check_same("the number of updates done", agent.updates, fix)
+    if (replay := getattr(agent, "replay", None)) is not None:
+        stored = {} if replay.episodes is None else fields_of(replay.episodes)
+        check_same("the replay's settings", repr(replay.settings), fix)
+        check_same("the replay's episodes", weights_digest(stored.items()), fix)
 
 
 @contextmanager

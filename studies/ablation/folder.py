@@ -22,7 +22,8 @@ from typing import Any
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from rlhf_env.files import remove_partial_files, write_atomically
-from studies.experiment.grid import Axes, Budget, task_budgets
+from studies.experiment.axes import Axes
+from studies.experiment.grid import NEWER, Budget, task_budgets
 from studies.results.folder import (
     ABLATE,
     RECORDS,
@@ -49,7 +50,7 @@ def grid_settings(axes: Axes, budget: Budget, digests: Mapping[str, str]) -> dic
     fields = {**dataclasses.asdict(axes), **dataclasses.asdict(budget)}
     del fields["model"], fields["own"], fields["family_options"]
     # Grids of other tasks have none of these, as in earlier versions.
-    for name in ("horizon", "preference_pairs", "set"):
+    for name in ("horizon", *NEWER):
         if not getattr(axes, name):
             del fields[name]
     budgets = task_budgets(axes, budget)

@@ -10,8 +10,9 @@ import tyro
 
 from studies.execution.cores import available_cores, threads_per_job
 from studies.execution.fork_server import start
+from studies.experiment.axes import Axes
 from studies.experiment.checks import check_grid, check_jobs
-from studies.experiment.grid import Axes, Budget
+from studies.experiment.grid import Budget
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,17 @@ from rlhf_env.checks import did_you_mean
 from studies.experiment.references import import_object
 
 # Settings that a grid can vary and not every agent has.
-AGENT_AXES = frozenset({"gamma", "gae_lambda", "group_size", "kl_placement", "kl_estimator"})
+AGENT_AXES = frozenset(
+    {
+        "gamma",
+        "gae_lambda",
+        "group_size",
+        "kl_placement",
+        "kl_estimator",
+        "importance",
+        "staleness",
+    }
+)
 REQUIRED = ("gamma", "seed")
 # What a grid hands to a constructor that takes it.
 OFFERED = (
@@ -26,6 +36,8 @@ OFFERED = (
     "episodes_per_update",
     "learning_rate",
 )
+# Options of their own that ``--set`` reaches too.
+SAMPLING = ("importance", "staleness")
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _BY_PLACE = (
     inspect.Parameter.POSITIONAL_ONLY,
@@ -49,7 +61,7 @@ def agent_fields(agent: str) -> frozenset[str]:
         ValueError: if there is no such agent.
     """
     if is_custom(agent):
-        return settings_of(custom_class(agent)) & AGENT_AXES
+        return settings_of(custom_class(agent), (*OFFERED, *SAMPLING)) & AGENT_AXES
     if agent not in BUILT_IN_AGENTS:
         names = list(BUILT_IN_AGENTS)
         raise ValueError(
@@ -84,6 +96,32 @@ def takes_preferences(agent: str) -> bool:
         config = getattr(custom_class(agent), "config_class", None)
         return getattr(config, "takes_preferences", False)
     return BUILT_IN_AGENTS[agent].takes_preferences
+
+
+def takes_replay(agent: str) -> bool:
+    """Return whether this agent may learn from old episodes, if need be with ``importance``.
+
+    Args:
+        agent: a built-in name, or ``module:Class``, whose constructor answers.
+    """
+    if is_custom(agent):
+        return "replay" in settings_of(custom_class(agent), ("replay",))
+    return "importance" in agent_fields(agent) or learns_off_policy(agent, None)
+
+
+def learns_off_policy(agent: str, importance: str | None) -> bool:
+    """Return whether an agent may learn from old episodes as it is; one's own says so itself.
+
+    Args:
+        agent: its name.
+        importance: its correction; its own when None.
+    """
+    if is_custom(agent):
+        return True
+    known = BUILT_IN_AGENTS[agent]
+    given = {} if importance is None else {"importance": importance}
+    config = known.config_class(**{**known.preset, **given})
+    return getattr(config, "learns_off_policy", False)
 
 
 def custom_class(agent: str) -> Callable[..., Any]:

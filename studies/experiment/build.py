@@ -16,12 +16,19 @@ import rlhf_env  # noqa: F401  (registers RLHF-v0)
 from agents.settings import BUILT_IN_AGENTS
 from rlhf_env.task import Task
 from rlhf_env.tasks import family_and_horizon, family_options, load_task
-from studies.experiment.agent_names import custom_class, is_custom, settings_of
+from studies.experiment.agent_names import (
+    OFFERED,
+    SAMPLING,
+    custom_class,
+    is_custom,
+    settings_of,
+)
 from studies.experiment.further_settings import further_settings
 from studies.experiment.grid import Budget, RunSettings
 from studies.experiment.implicit_reward import with_implicit_reward
 from studies.experiment.inputs import TaskInputs, read_inputs
 from studies.experiment.names import entropy_threshold, tokens_per_action
+from studies.experiment.old_episodes import old_episodes
 from studies.experiment.references import import_object
 from studies.experiment.task.custom import learn_reward, load_custom_task
 from studies.experiment.task.family import FamilyOptions
@@ -175,15 +182,17 @@ def make_agent(
         "kl_coef": run.kl_coef,
         "kl_placement": run.kl_placement,
         "kl_estimator": run.kl_estimator,
+        "importance": run.importance,
+        "staleness": run.staleness,
         "episodes_per_update": run.budget.episodes_per_update,
         "learning_rate": learning_rate(run),
         "seed": run.seed,
     }
     given = {name: value for name, value in offered.items() if value is not None}
-    more = {**further_settings(run.agent, run.set), **(more or {})}
+    more = {**old_episodes(run), **further_settings(run.agent, run.set), **(more or {})}
     if is_custom(run.agent):
         custom = custom_class(run.agent)
-        taken = settings_of(custom)
+        taken = settings_of(custom, (*OFFERED, *SAMPLING))
         return custom(envs, **{k: v for k, v in given.items() if k in taken}, **more)
     known = BUILT_IN_AGENTS[run.agent]
     made: Callable[..., Any] = getattr(agents, known.class_name)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from agents.settings import BUILT_IN_AGENTS, KL_ESTIMATORS, KL_PLACEMENTS
+from agents.settings import BUILT_IN_AGENTS, IMPORTANCE, KL_ESTIMATORS, KL_PLACEMENTS
 from rlhf_env.checks import did_you_mean
 from rlhf_env.defaults import HORIZONS, MAX_NEW_TOKENS
 from rlhf_env.tasks import family_and_horizon, is_task_name, task_families, task_names
@@ -21,6 +21,7 @@ from studies.experiment.agent_names import (
     settings_of,
     takes_preferences,
 )
+from studies.experiment.axes import Axes
 from studies.experiment.density_checks import (
     check_densities,
     check_horizon,
@@ -33,13 +34,14 @@ from studies.experiment.further_settings import (
     further_settings,
     takes,
 )
-from studies.experiment.grid import Axes, Budget, choices, count_runs, task_budgets
+from studies.experiment.grid import NEWER, Budget, choices, count_runs, task_budgets
 from studies.experiment.names import (
     DENSITIES,
     GRANULARITIES,
     check_name,
 )
 from studies.experiment.numbers import number, whole_number
+from studies.experiment.old_episodes import check_old_episodes
 from studies.experiment.references import import_object
 from studies.experiment.task.checks import check_custom_task
 from studies.experiment.task.family_checks import check_families, check_needs_no_horizon
@@ -93,7 +95,7 @@ def check_axes(axes: Axes) -> None:
     for name in ("agent", "gamma", "density", "granularity", "gae_lambda", "group_size"):
         _check_values(name, getattr(axes, name), may_be_empty=False)
     may_be_empty = ("task", "horizon", "model", "kl_coef", "kl_placement", "kl_estimator")
-    for name in (*may_be_empty, "preference_pairs", "set"):
+    for name in (*may_be_empty, *NEWER):
         _check_values(name, getattr(axes, name), may_be_empty=True)
     for name in ("gamma", "gae_lambda"):
         for value in getattr(axes, name):
@@ -112,6 +114,12 @@ def check_axes(axes: Axes) -> None:
         whole_number("group_size", size, 2, MAX_COUNT)
     for count in axes.preference_pairs:
         whole_number("preference_pairs", count, 2, MAX_PAIRS)
+    for importance in axes.importance:
+        check_name("importance", importance, IMPORTANCE)
+    for updates in axes.staleness:
+        whole_number("staleness", updates, 0, MAX_COUNT)
+    for ratio in axes.replay_ratio:
+        number("replay_ratio", ratio, 0.0)
     whole_number("seeds", axes.seeds, 1, MAX_SEED)
     whole_number("first_seed", axes.first_seed, 0, MAX_SEED - axes.seeds + 1)
 
@@ -132,7 +140,7 @@ def check_taken(axes: Axes, budget: Budget) -> None:
     """
     for agent in filter(is_custom, axes.agent):
         check_learning_rate(agent, budget.learning_rate)
-    for name in ("kl_placement", "kl_estimator"):
+    for name in ("kl_placement", "kl_estimator", "importance", "staleness"):
         if getattr(axes, name) and not any(name in agent_fields(agent) for agent in axes.agent):
             raise ValueError(
                 f"{name} must be a setting of one of the agents at least, got {axes.agent[0]!r}, "
@@ -141,6 +149,7 @@ def check_taken(axes: Axes, budget: Budget) -> None:
     for further in axes.set:
         if not any(takes(agent, assignments(further)) for agent in axes.agent):
             further_settings(axes.agent[0], further)
+    check_old_episodes(axes)
     if axes.preference_pairs and not any(map(takes_preferences, axes.agent)):
         raise ValueError(
             "preference_pairs needs an agent that learns from given comparisons, got "

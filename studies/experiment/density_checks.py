@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from rlhf_env.tasks import family_and_horizon
 from studies.experiment.agent_names import is_custom
-from studies.experiment.grid import Axes, Budget
+from studies.experiment.axes import Axes
+from studies.experiment.grid import Budget
 from studies.experiment.names import OF_TURNS, tokens_between_payments, tokens_per_action
 
 # Built-in tasks that are not divided into turns or lines.

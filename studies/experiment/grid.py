@@ -1,4 +1,4 @@
-"""The grid of an ablation: the axes, the budget, and the list of runs they multiply to.
+"""The grid of an ablation: the budget, and the list of runs that the axes multiply to.
 
 Nothing is run here and no file is touched.
 """
@@ -11,12 +11,18 @@ import itertools
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 
 from rlhf_env.tasks import family_and_horizon
-from studies.experiment.agent_names import AGENT_AXES, agent_fields, takes_preferences
+from studies.experiment.agent_names import (
+    AGENT_AXES,
+    agent_fields,
+    takes_preferences,
+    takes_replay,
+)
+from studies.experiment.axes import Axes
 from studies.experiment.further_settings import assignments, takes
 from studies.experiment.names import tokens_between_payments
 from studies.experiment.task.family import FamilyOptions
@@ -35,67 +41,13 @@ VARIED = (
     "group_size",
     "preference_pairs",
     "set",
+    "importance",
+    "staleness",
+    "replay_ratio",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Axes:
-    """What is varied: every combination that makes sense is run once per seed."""
-
-    agent: tuple[str, ...] = ("ppo", "grpo")
-    """Agents: ppo, grpo, ..., or module:Class of your own."""
-    task: Annotated[
-        tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: toy15 if there is no model)")
-    ] = ()
-    """Built-in tasks (toy15, reviews, delay-64), or module:function that returns a Task; with
-    --horizon families (brackets, chain, delay, lock, needles)."""
-    horizon: Annotated[
-        tuple[int, ...], tyro.conf.arg(help_behavior_hint="(default: the tasks' own)")
-    ] = ()
-    """Longest responses in tokens: each family is run at each of them."""
-    model: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: none)")] = ()
-    """Folders or hub ids of language models, each a task with --prompts, and --ratings or
-    --reward."""
-    gamma: tuple[float, ...] = (0.9, 1.0)
-    """Discount factors per decision, in [0, 1]."""
-    density: tuple[str, ...] = ("terminal", "every_k", "potential")
-    """When the score is paid: terminal, every_k (see --every-k), every_N, prefix_difference (which
-    is every_1), potential, implicit (what a token is worth to the exact optimum); process,
-    process_potential, process_raw (by the task's step scores at the ends of turns or lines)."""
-    granularity: tuple[str, ...] = ("token", "bandit")
-    """What one decision is: token; macro_N (N tokens), macro_punctuation (a clause),
-    macro_space_led (about a word), macro_entropy_H (up to where the reference's next token is in
-    doubt by H nats or more); turn (of a conversation, or a line); bandit (the whole response)."""
-    gae_lambda: tuple[float, ...] = (0.95,)
-    """GAE's lambda in [0, 1], for the agents that have one."""
-    kl_coef: Annotated[
-        tuple[float, ...], tyro.conf.arg(help_behavior_hint="(default: the task's own)")
-    ] = ()
-    """Weights of the KL penalty, >= 0."""
-    kl_placement: Annotated[
-        tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: the agent's own)")
-    ] = ()
-    """Where the KL penalty is paid: reward, loss."""
-    kl_estimator: Annotated[
-        tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: the agent's own)")
-    ] = ()
-    """By what the KL is estimated from the tokens chosen: k1, k2, k3."""
-    group_size: tuple[int, ...] = (4,)
-    """Responses per prompt, for the agents that compare within groups."""
-    preference_pairs: Annotated[
-        tuple[int, ...], tyro.conf.arg(help_behavior_hint="(default: none, they learn online)")
-    ] = ()
-    """Pairs of the reference's responses, labeled by the reward, from which the agents that can
-    learn from given comparisons (dpo, ipo, kto, ...) do so."""
-    set: Annotated[
-        tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: the agents' own)")
-    ] = ()
-    """Further settings of agents, a combination each: default staleness=2 staleness=2,top_k=50; an
-    agent is run with those whose settings it has."""
-    seeds: int = 5
-    """Seeds per combination."""
-    first_seed: int = 0
-    """The first of them; the others follow."""
+# Those that earlier versions had not. They are neither printed nor kept where they are None, so
+# that identifiers and records without them are what they were.
+NEWER = ("preference_pairs", "set", "importance", "staleness", "replay_ratio")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,9 +91,12 @@ class RunSettings:
     budget: Budget
     kl_placement: str | None = None
     kl_estimator: str | None = None
-    # Not printed, so that the identifiers of runs without are what they were.
+    # See `NEWER`.
     preference_pairs: int | None = field(default=None, repr=False)
     set: str | None = field(default=None, repr=False)
+    importance: str | None = field(default=None, repr=False)
+    staleness: int | None = field(default=None, repr=False)
+    replay_ratio: float | None = field(default=None, repr=False)
 
     @property
     def task_name(self) -> str:
@@ -173,9 +128,12 @@ class RunSettings:
         parts += [f"n{self.group_size}"] if self.group_size is not None else []
         parts += [f"p{self.preference_pairs}"] if self.preference_pairs is not None else []
         parts += [self.set] if self.set is not None else []
+        parts += [self.importance] if self.importance is not None else []
+        parts += [f"d{self.staleness}"] if self.staleness is not None else []
+        parts += [f"r{self.replay_ratio:g}"] if self.replay_ratio is not None else []
         plain = "-".join([*parts, f"s{self.seed}"])
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", plain)
-        exact = [self.gamma, self.gae_lambda, self.kl_coef]
+        exact = [self.gamma, self.gae_lambda, self.kl_coef, self.replay_ratio]
         shortened = any(x is not None and float(f"{x:g}") != x for x in exact)
         if safe == plain and len(safe) <= MAX_ID and not shortened:
             return safe
@@ -183,6 +141,8 @@ class RunSettings:
         every = repr(self) + (repr(options) if options.is_given else "")
         every += "" if self.preference_pairs is None else f"{self.preference_pairs} pairs"
         every += self.set or ""
+        newer = {name: getattr(self, name) for name in NEWER[2:]}
+        every += "".join(f"{name}={value}" for name, value in newer.items() if value is not None)
         digest = hashlib.sha256(every.encode()).hexdigest()[:8]
         return f"{safe[: MAX_ID - 9]}-{digest}"
 
@@ -194,10 +154,8 @@ class RunSettings:
         del budget["family_options"]
         if (options := self.budget.family_options).is_given:
             budget["family_options"] = options.to_json()
-        for name in ("preference_pairs", "set"):
-            if fields[name] is None:
-                del fields[name]
-        return fields | {"budget": budget}
+        given = {k: v for k, v in fields.items() if k not in NEWER or v is not None}
+        return given | {"budget": budget}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> RunSettings:
@@ -229,6 +187,7 @@ def choices(axes: Axes, agent: str) -> dict[str, tuple[Any, ...]]:
     lacking = AGENT_AXES - agent_fields(agent)
     is_offline = bool(axes.preference_pairs) and takes_preferences(agent)
     lacking |= {"group_size"} if is_offline else {"preference_pairs"}
+    lacking |= set() if takes_replay(agent) else {"replay_ratio"}
     varied = {name: (name not in lacking and getattr(axes, name)) or (None,) for name in VARIED}
     varied["set"] = tuple(x for x in axes.set if takes(agent, assignments(x))) or (None,)
     return varied | {"density": axes.density[:1]} if is_offline else varied

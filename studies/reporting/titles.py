@@ -7,6 +7,9 @@ SYMBOLS = {
     "kl_coef": "β",
     "group_size": "G",
     "preference_pairs": "pairs",
+    "importance": "importance",
+    "staleness": "staleness",
+    "replay_ratio": "replay",
 }
 # In sentences, and where there is room.
 TITLES = {

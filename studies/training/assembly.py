@@ -26,6 +26,7 @@ from studies.experiment.inputs import TaskInputs
 from studies.experiment.task.custom import learn_reward, load_custom_task
 from studies.training.checks import check_lengths
 from studies.training.preferences import TrainingPreferences
+from studies.training.replay import replay_argument
 from studies.training.settings import Settings
 
 
@@ -85,6 +86,7 @@ def assemble(
         options |= preferences.arguments(settings.out)
     envs = make_envs(settings.run, task, device)
     with noting(console):
+        options |= replay_argument(settings.learning, envs)
         agent = made_agent(settings, envs, options)
     set_threads(settings.threads, sum(p.numel() for p in task.reference.parameters()))
     check_divisible(agent)

@@ -23,6 +23,7 @@ from studies.experiment.further_settings import assignments
 from studies.experiment.names import DENSITIES, GRANULARITIES, check_name
 from studies.experiment.numbers import number, whole_number
 from studies.experiment.task.checks import check_problem
+from studies.training.replay import check_replay
 from studies.training.settings import AGENT_OPTIONS, Learning, Settings
 
 MAX_SEED = 2**63 - 1
@@ -97,7 +98,8 @@ def check_learning(learning: Learning) -> None:
     _check_minibatches(learning)
     if learning.group_size is not None:
         _check_group(learning.group_size, learning.episodes_per_update)
-    _check_together(learning)
+    config = _check_together(learning)
+    check_replay(learning, config)
 
 
 def _check_preferences(learning: Learning) -> None:
@@ -163,16 +165,19 @@ def _known(learning: Learning) -> _Known:
     )
 
 
-def _check_together(learning: Learning) -> None:
-    """Let the agent's own settings check the options' values, without torch."""
+def _check_together(learning: Learning) -> Any:
+    """Let the agent's own settings check the options' values, without torch; return them."""
     known = _known(learning)
     if known.config_class is None:
-        return
+        return None
     shared = {"episodes_per_update": learning.episodes_per_update}
     shared |= {} if learning.group_size is None else {"group_size": learning.group_size}
     shared |= {"gamma": learning.gamma}
+    for name in ("importance", "staleness"):
+        value = getattr(learning, name)
+        shared |= {} if value is None else {name: value}
     given = {name: value for name, value in shared.items() if name in known.settings}
-    known.config_class(**{**known.preset, **given, **learning.agent_options})
+    return known.config_class(**{**known.preset, **given, **learning.agent_options})
 
 
 def _check_minibatches(learning: Learning) -> None:

@@ -17,6 +17,7 @@ from studies.training import session
 from studies.training.assembly import assemble
 from studies.training.finished import show_finished
 from studies.training.preferences import training_preferences
+from studies.training.replay import replay_digests
 from studies.training.rollout_workers import rollout_workers
 from studies.training.settings import Settings
 
@@ -40,6 +41,7 @@ def _run(settings: Settings) -> None:
     inputs = together(lambda: inputs_of(settings))
     preferences = together(lambda: training_preferences(settings.learning))
     digests = (inputs.digests if inputs else {}) | (preferences.digests if preferences else {})
+    digests |= together(lambda: replay_digests(settings.learning))
     asked = settings.to_json() | {"digests": digests}
     console = Console(highlight=False, soft_wrap=True, quiet=not is_first())
     if on_first(lambda: is_finished(settings, asked, console)):

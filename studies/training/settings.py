@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -32,7 +32,7 @@ AGENT_OPTIONS = (
 )
 
 
-_PATHS = ("preferences", "held_out")
+_PATHS = ("preferences", "held_out", "from_file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,23 @@ class Learning:
     """Where the KL penalty is paid: reward, loss (none given: the agent's own)."""
     kl_estimator: str | None = None
     """By what the KL is estimated from the tokens chosen: k1, k2, k3 (none given: the agent's)."""
+    importance: str | None = None
+    """How an agent that follows a policy gradient weighs episodes of other policies: none, token,
+    sequence, geometric (none given: the agent's own)."""
+    staleness: int | None = None
+    """How many updates old the weights are that sample (none given: 0)."""
+    replay_ratio: float | None = None
+    """Old episodes for each fresh one in an update (none given: only fresh ones, or with --from
+    only old ones)."""
+    replay_capacity: int | None = None
+    """The most old episodes that are kept (none given: 4096, or all of --from)."""
+    replay_priority: str | None = None
+    """Which are drawn more often: uniform, recent, advantage (none given: uniform)."""
+    replay_max_age: int | None = None
+    """Updates after which an old episode is dropped (none given: never)."""
+    from_file: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """File of recorded episodes to learn from, as RecordEpisodes writes it; without --replay-ratio
+    from them alone."""
     epochs: int | None = None
     """Passes over each rollout (none given: the agent's own, as for all that follow)."""
     minibatches: int | None = None
@@ -152,6 +169,8 @@ class Settings:
             group_size=learning.group_size,
             kl_placement=learning.kl_placement,
             kl_estimator=learning.kl_estimator,
+            importance=learning.importance,
+            staleness=learning.staleness,
             seed=learning.seed,
             budget=Budget(
                 task=self.task_name or "",

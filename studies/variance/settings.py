@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlhf_env.defaults import HORIZONS
+from studies.experiment.axes import Axes
 from studies.experiment.checks import check_grid, check_jobs, check_out
 from studies.experiment.density_checks import check_horizon
-from studies.experiment.grid import Axes, Budget, RunSettings
+from studies.experiment.grid import Budget, RunSettings
 from studies.experiment.numbers import whole_number
 
 

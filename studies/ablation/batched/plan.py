@@ -15,7 +15,7 @@ from studies.ablation.batched.execute import Batch
 from studies.experiment.agent_names import is_custom
 from studies.experiment.build import make_agent, make_envs, run_task
 from studies.experiment.checks import known_horizon
-from studies.experiment.grid import RunSettings
+from studies.experiment.grid import NEWER, RunSettings
 
 # More would make the arithmetic no cheaper, and an interrupted grid repeats what is unfinished.
 LARGEST_BATCH = 128
@@ -107,7 +107,8 @@ def check_all_batched(runs: Iterable[RunSettings]) -> None:
 
 def _kind(run: RunSettings) -> tuple[Any, ...]:
     """Return what runs that train together have in common."""
-    shared = run.group_size, run.kl_placement, run.kl_estimator, run.preference_pairs, run.set
+    shared = run.group_size, run.kl_placement, run.kl_estimator
+    shared += tuple(getattr(run, name) for name in NEWER)
     return run.agent, run.budget, run.budget.family_options, *shared
 
 

@@ -7,7 +7,8 @@ import math
 from rlhf_env.checks import did_you_mean
 from rlhf_env.defaults import POLICIES
 from rlhf_env.tasks import family_and_horizon, task_families
-from studies.experiment.grid import Axes, Budget, task_budgets
+from studies.experiment.axes import Axes
+from studies.experiment.grid import Budget, task_budgets
 from studies.experiment.names import check_name
 from studies.experiment.numbers import whole_number
 from studies.experiment.task.family import FamilyOptions, as_number

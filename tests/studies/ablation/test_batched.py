@@ -20,7 +20,8 @@ from studies.ablation.batched.execute import Batch, execute_batch
 from studies.ablation.batched.plan import plan_batches, why_alone
 from studies.ablation.execute import execute
 from studies.cli.commands.ablate import main
-from studies.experiment.grid import Axes, Budget, RunSettings, grid
+from studies.experiment.axes import Axes
+from studies.experiment.grid import Budget, RunSettings, grid
 from studies.experiment.task.family import FamilyOptions
 from studies.results.folder import RECORDS
 from tests.studies.toy_grids import rows

@@ -6,8 +6,9 @@ import pytest
 
 from studies.ablation.execute import execute
 from studies.experiment.agent_names import AGENT_AXES, OFFERED, agent_fields, settings_of
+from studies.experiment.axes import Axes
 from studies.experiment.checks import check_grid
-from studies.experiment.grid import Axes, Budget
+from studies.experiment.grid import Budget
 from tests.studies.experiment.test_build import make_run
 from tests.studies.own_agents import OpenPPO, Uniform
 

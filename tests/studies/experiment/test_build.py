@@ -14,9 +14,10 @@ from rlhf_env.task import Task
 from studies.ablation.exact_curve import ExactCurve, exact_frontier
 from studies.ablation.execute import execute
 from studies.experiment.agent_names import agent_fields
+from studies.experiment.axes import Axes
 from studies.experiment.build import make_envs, make_task
 from studies.experiment.checks import check_grid
-from studies.experiment.grid import Axes, Budget, RunSettings
+from studies.experiment.grid import Budget, RunSettings
 from tests.dialogues import silent
 from tests.rlhf_env.exact.test_dialogue_tree import risk
 

@@ -10,9 +10,10 @@ import pytest
 
 from studies.ablation.folder import grid_settings
 from studies.ablation.missing_runs import command
+from studies.experiment.axes import Axes
 from studies.experiment.build import check_family_tasks, learning_rate, run_task
 from studies.experiment.checks import check_grid, known_horizon
-from studies.experiment.grid import Axes, Budget, RunSettings, grid, task_budgets
+from studies.experiment.grid import Budget, RunSettings, grid, task_budgets
 from studies.experiment.task.family import FamilyOptions
 from tests.studies.experiment.test_grid import make_run
 

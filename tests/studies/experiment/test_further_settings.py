@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from studies.experiment.axes import Axes
 from studies.experiment.build import make_agent, make_envs, make_task
 from studies.experiment.checks import check_grid
 from studies.experiment.further_settings import further_settings
-from studies.experiment.grid import Axes, Budget, RunSettings, grid
+from studies.experiment.grid import Budget, RunSettings, grid
 
 # What a value is typed as, and what the agent gets.
 TYPED: dict[str, tuple[str, str, Any]] = {

@@ -17,8 +17,9 @@ from studies.experiment.agent_names import (
     settings_of,
     takes_preferences,
 )
+from studies.experiment.axes import Axes
 from studies.experiment.checks import check_grid
-from studies.experiment.grid import Axes, Budget, RunSettings, count_runs, grid
+from studies.experiment.grid import Budget, RunSettings, count_runs, grid
 from studies.experiment.names import entropy_threshold, tokens_per_action
 from studies.experiment.references import import_object
 from studies.experiment.task.spec import OwnTask

@@ -9,8 +9,9 @@ import torch
 
 from rlhf_env import exact
 from rlhf_env.task import Task
+from studies.experiment.axes import Axes
 from studies.experiment.checks import check_grid
-from studies.experiment.grid import Axes, Budget
+from studies.experiment.grid import Budget
 from studies.experiment.implicit_reward import optimal_policy
 
 

@@ -16,7 +16,8 @@ import pytest
 from studies.ablation.missing_runs import as_record
 from studies.cli.commands.report import main
 from studies.execution.pool import Outcome
-from studies.experiment.grid import Axes, Budget, grid
+from studies.experiment.axes import Axes
+from studies.experiment.grid import Budget, grid
 from studies.reporting.report import make_report
 from studies.reporting.samples import as_sample, read_samples, shade
 from studies.results.csv_files import read_csv, write_csv

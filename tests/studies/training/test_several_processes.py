@@ -102,6 +102,15 @@ def test_a_run_goes_on_under_any_number_of_processes(alone: Path, tmp_path: Path
     assert_same_run(alone, tmp_path / "out")
 
 
+def test_old_episodes_are_the_same_in_any_number_of_processes(tmp_path: Path) -> None:
+    more = ["--importance", "sequence", "--replay-ratio", "2", "--replay-capacity", "60"]
+    train(1, tmp_path / "alone", 12, *more)
+    for processes, updates in ((2, 5), (1, 8), (2, 12)):
+        train(processes, tmp_path / "out", updates, *more)
+    assert_same_run(tmp_path / "alone", tmp_path / "out")
+    assert rows(tmp_path / "out")[-1]["replay_size"] == 60
+
+
 def test_accelerate_launches_it_too(alone: Path, tmp_path: Path) -> None:
     launch = [str(Path(sys.executable).with_name("accelerate")), "launch", "--num_processes", "2"]
     words = [*launch, "--main_process_port", "0", *command(1, tmp_path / "out", 36)[1:]]
