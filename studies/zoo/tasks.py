@@ -50,3 +50,30 @@ def words_task() -> Task:
         policy="table",
         name="words",
     )
+
+
+def ladder_task() -> Task:
+    """Return "ladder": eight prompts that begin on the rungs 0 to 7 of one ladder of eight.
+
+    On rung m token m % 6 + 1 leads to the next, others change nothing; the score is 1 at the top.
+    The reference errs twice as often as it climbs, and stops at the top. So the prompts differ
+    in difficulty, and what is learned about the last rungs serves them all.
+    """
+    rungs, vocabulary = 8, 8
+    states = np.arange(rungs + 1)
+    moves = np.repeat(states[:, None], vocabulary, axis=1)
+    moves[states[:-1], states[:-1] % 6 + 1] += 1
+    logits = np.full(moves.shape, 0.0)
+    logits[states[:-1], states[:-1] % 6 + 1] = 1.0
+    logits[:, 0] = -3.0
+    logits[rungs, 0] = 5.0
+    return automaton_task(
+        moves,
+        logits,
+        (states == rungs).astype(np.float64),
+        16,
+        start=list(range(rungs)),
+        kl_coef=0.0,
+        policy="table",
+        name="ladder",
+    )

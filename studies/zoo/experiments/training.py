@@ -8,13 +8,14 @@ from typing import Any
 
 from gymnasium.vector import VectorEnv
 
-from agents import Agent, train
+from agents import Agent, Replay, train
 from agents.rollouts.collect import base_environment
 from agents.stacked.evaluation import evaluate_stack
 from agents.stacked.stack import Stack
 from agents.stacked.stackable import PER_RUN, why_not_stackable
 from studies.ablation.batched.exact_curves import ExactCurves
 from studies.ablation.exact_curve import ExactCurve
+from studies.ablation.offline_data import offline_data
 from studies.experiment.acting import evaluated
 from studies.experiment.build import make_agent, make_envs, run_task
 from studies.experiment.grid import Budget, RunSettings
@@ -43,6 +44,10 @@ class Arm:
     """Other updates than those of the experiment."""
     wrap: Callable[[Envs], Envs] | None = None
     """What is put around the environment."""
+    replay: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of `agents.Replay`; none is used without."""
+    pairs: int | None = None
+    """Comparisons of the reference's responses to learn from, for agents that can."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +119,8 @@ class Training:
         fixed = {k: v for k, v in chosen.settings.items() if k not in PER_RUN}
         # A critic has an output for each discount, so those by term are apart.
         fixed["gamma"] = isinstance(chosen.settings.get("gamma"), Mapping)
-        return repr((chosen.agent, chosen.task, chosen.updates, sorted(fixed.items())))
+        data = chosen.pairs, sorted(chosen.replay.items())
+        return repr((chosen.agent, chosen.task, chosen.updates, data, sorted(fixed.items())))
 
     def _settings(self, point: Point) -> RunSettings:
         arm = self.arms[point.arm]
@@ -137,6 +143,7 @@ class Training:
             group_size=None,
             seed=point.seed,
             budget=budget,
+            preference_pairs=arm.pairs,
         )
 
     def _made(self, point: Point, known: dict[Any, Envs] | None = None) -> Agent:
@@ -148,7 +155,10 @@ class Training:
         if key not in known:
             envs = make_envs(run, run_task(run))
             known[key] = envs if arm.wrap is None else arm.wrap(envs)
-        return make_agent(replace(run, gamma=None), known[key], arm.settings)
+        more = {**arm.settings, **offline_data(run)}
+        if arm.replay:
+            more["replay"] = Replay(**arm.replay)
+        return make_agent(replace(run, gamma=None), known[key], more)
 
     def _alone(self, point: Point) -> RunResult:
         agent, run = self._made(point), self._settings(point)

@@ -47,4 +47,8 @@ CLAIM = Claim(
             rule=Exceeds(size=0.02),
         ),
     ),
+    guess="A table learns its critic in a few updates, so bootstrapping pays soon; a language "
+    "model that begins near a good policy has little to gain from it. Towards λ = 0 the claim "
+    "holds: the score is no lower, but most of the gain in J is lost, as an untrained critic "
+    "misleads the first updates.",
 )

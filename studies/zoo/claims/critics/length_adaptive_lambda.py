@@ -46,4 +46,6 @@ CLAIM = Claim(
             rule=Exceeds(size=0.02),
         ),
     ),
+    guess="λ = 0.84 fixed is as good: what helps on responses of equal length is the smaller λ, "
+    "and not that it follows the length. Where lengths differ widely the rule could do more.",
 )

@@ -46,4 +46,7 @@ CLAIM = Claim(
             rule=Exceeds(size=0.01),
         ),
     ),
+    guess="Here long responses are as often right as short ones, so weighing them by length "
+    "changes little. The authors' point is long bad responses, whose tokens a mean per response "
+    "hardly punishes.",
 )

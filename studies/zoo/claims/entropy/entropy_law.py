@@ -74,4 +74,7 @@ CLAIM = Claim(
             rule=Exceeds(size=0.4),
         ),
     ),
+    guess="R² is 0.89, so the law is a fair description. Nothing is spent early: the policy starts "
+    "from a nearly uniform reference with much to learn, not from a model that has most of it "
+    "already.",
 )

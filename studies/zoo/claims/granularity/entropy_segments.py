@@ -54,4 +54,6 @@ CLAIM = Claim(
             rule=Exceeds(size=0.05),
         ),
     ),
+    guess="The score is paid when a word is finished and the critic carries it over three certain "
+    "letters, so the two have the same signal; the certain letters hardly change in either.",
 )

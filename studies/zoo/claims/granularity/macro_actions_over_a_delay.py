@@ -39,4 +39,7 @@ CLAIM = Claim(
             rule=Exceeds(size=0.05),
         ),
     ),
+    guess="The bound is that of λ: 0.95 to the power of 64 is 0.04, so tokens are not lost yet. "
+    "Macro actions start faster and end lower: the seven tokens beside the first are rewarded with "
+    "it.",
 )

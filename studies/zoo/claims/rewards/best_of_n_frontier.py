@@ -66,4 +66,7 @@ CLAIM = Claim(
         )
         for arm in _N
     ),
+    guess="It is nearly optimal in the limit: of the possible gain 10 % are lost at n = 4, 7 % at "
+    "16 and 5 % at 64. The bound of 5 % that was fixed here is stricter than the authors' figures "
+    "ask for.",
 )

@@ -73,4 +73,6 @@ CLAIM = Claim(
             rule=Exceeds(size=0.05),
         ),
     ),
+    guess="Length went down by a token as claimed. What is good here needs length (every point "
+    "takes two tokens), so a head that may not follow length loses some of what is good, too.",
 )
