@@ -13,6 +13,7 @@ from agents.critics.agent import ActorCritic
 from agents.policy import Policy
 from agents.rollouts.collect import rollout_transforms
 from agents.stacked.modules import unstackable_module
+from agents.settings.off_policy import OffPolicyConfig
 from agents.training.learner import Learner
 from rlhf_env.tasks.automaton_lm import AutomatonLM
 from rlhf_env.tasks.table_lm import TableLM
@@ -119,6 +120,8 @@ def _of_settings(agent: Agent) -> str | None:
     if agent.replay is not None:
         return "it learns from old episodes too"
     config = agent.config
+    if isinstance(config, OffPolicyConfig):
+        return "its loss, not only what it aims at, depends on the run's discount"
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if field.name == "dynamic_sampling":

@@ -8,7 +8,21 @@ import gymnasium as gym
 import pytest
 import torch
 
-from agents import DAPO, GRPO, GSPO, PPO, RLOO, TRPO, DrGRPO, Reinforce, train
+from agents import (
+    DAPO,
+    GRPO,
+    GSPO,
+    OREO,
+    PCL,
+    PPO,
+    RLOO,
+    TRPO,
+    AStarPO,
+    DrGRPO,
+    Reinforce,
+    TrajectoryBalance,
+    train,
+)
 from agents.agent import Agent
 from agents.stacked.evaluation import evaluate_stack
 from agents.stacked.stack import Stack
@@ -198,6 +212,10 @@ def test_agents_of_different_kinds_are_refused() -> None:
         (PPO, {"critic": "separate"}, "critic is 'separate'"),
         (PPO, {"precision": "bf16"}, "precision is 'bf16'"),
         (PPO, {"importance": "token", "staleness": 1}, "is"),
+        (PCL, {}, "its loss"),
+        (TrajectoryBalance, {}, "its loss"),
+        (OREO, {}, "its loss"),
+        (AStarPO, {}, "its loss"),
     ],
 )
 def test_what_cannot_be_stacked_is_named(
