@@ -12,8 +12,8 @@ from agents.algorithms.grpo import GRPO
 from agents.critics.agent import ActorCritic
 from agents.policy import Policy
 from agents.rollouts.collect import rollout_transforms
-from agents.stacked.modules import unstackable_module
 from agents.settings.off_policy import OffPolicyConfig
+from agents.stacked.modules import unstackable_module
 from agents.training.learner import Learner
 from rlhf_env.tasks.automaton_lm import AutomatonLM
 from rlhf_env.tasks.table_lm import TableLM
