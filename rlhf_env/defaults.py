@@ -21,7 +21,17 @@ DISCOUNT_UNITS = ("decision", "turn")
 """What a discount is per: every decision, or every turn of the agent, within which nothing is
 discounted."""
 
-HORIZONS = {"reviews": 40, "toy15": 3}
+HORIZONS = {
+    "countdown": 24,
+    "countdown-4": 30,
+    "countdown-small": 18,
+    "guess": 9,
+    **{f"guess-{turns}": 2 * turns - 1 for turns in range(2, 9)},
+    "reverse": 16,
+    "reverse-small": 4,
+    "reviews": 40,
+    "toy15": 3,
+}
 """T of each built-in task, in tokens."""
 
 ENSEMBLE_RULES = ("mean", "worst", "uncertainty")

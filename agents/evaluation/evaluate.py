@@ -10,6 +10,7 @@ from gymnasium.vector import VectorEnv
 
 from agents.evaluation.exact import exact_metrics
 from agents.evaluation.metrics import distinct_ngrams, rollout_metrics
+from agents.evaluation.pass_at_k import pass_metrics
 from agents.policy import Policy
 from agents.rollouts.collect import base_environment, collect
 from agents.rollouts.kl_reward import add_policy_logprob
@@ -45,7 +46,8 @@ def evaluate(
         The keys of `agents.evaluation.metrics.rollout_metrics`; ``kl_exact`` (nats per sequence,
         over the whole vocabulary at every visited state), ``entropy`` (nats per token),
         ``distinct_1``, ``distinct_2``; ``win_rate`` against the reference's responses to the same
-        prompts, by the gold reward where there is one, ties counting half; ``reference_score`` and
+        prompts, by the gold reward where there is one, ties counting half; where the reward says
+        what is solved, those of `agents.evaluation.pass_at_k.pass_metrics`; ``reference_score`` and
         ``reference_score_sd`` of those responses, and ``reference_gold``; where the exact optimum
         is known, those of `agents.evaluation.exact.exact_metrics`.
     """
@@ -73,6 +75,7 @@ def evaluation_figures(
     described = policy.evaluate_episodes(rollout.tokens, rollout.is_action)
     return {
         **rollout_metrics(rollout, task),
+        **pass_metrics(rollout, task),
         **against_reference(rollout, other, task),
         "kl_exact": mean_exact_kl(policy, base.mdp.reference, rollout),
         "entropy": float(described.entropy.sum() / rollout.is_action.sum()),

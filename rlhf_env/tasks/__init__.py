@@ -9,6 +9,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rlhf_env.checks import did_you_mean
@@ -58,7 +59,47 @@ def _reviews() -> Task:
     return reviews_task()
 
 
-_FACTORIES: dict[str, Callable[[], Task]] = {"reviews": _reviews, "toy15": _toy15}
+def _countdown(numbers: int) -> Task:
+    from rlhf_env.tasks.games.countdown import countdown_task
+
+    return countdown_task(numbers)
+
+
+def _countdown_small() -> Task:
+    from rlhf_env.tasks.games.countdown.small import countdown_small_task
+
+    return countdown_small_task()
+
+
+def _guess(turns: int) -> Task:
+    from rlhf_env.tasks.games.guess import guess_task
+
+    return guess_task(turns)
+
+
+def _reverse() -> Task:
+    from rlhf_env.tasks.games.reverse import reverse_task
+
+    return reverse_task()
+
+
+def _reverse_small() -> Task:
+    from rlhf_env.tasks.games.reverse import reverse_small_task
+
+    return reverse_small_task()
+
+
+_FACTORIES: dict[str, Callable[[], Task]] = {
+    "countdown": partial(_countdown, 3),
+    "countdown-4": partial(_countdown, 4),
+    "countdown-small": _countdown_small,
+    "guess": partial(_guess, 5),
+    **{f"guess-{turns}": partial(_guess, turns) for turns in range(2, 9)},
+    "reverse": _reverse,
+    "reverse-small": _reverse_small,
+    "reviews": _reviews,
+    "toy15": _toy15,
+}
 
 
 def task_names() -> list[str]:

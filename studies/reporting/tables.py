@@ -18,6 +18,8 @@ METRICS = {
     "regret": "regret",
     "score": "score",
     "gold": "gold",
+    "pass_at_1": "pass@1",
+    "pass_at_4": "pass@4",
     "kl": "KL (nats)",
     "win_rate": "win rate",
     "response_length": "length (tokens)",

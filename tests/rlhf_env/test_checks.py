@@ -71,8 +71,8 @@ def test_defaults_are_those_of_a_task() -> None:
 
 
 def test_horizons_are_those_of_the_built_in_tasks() -> None:
-    assert sorted(defaults.HORIZONS) == ["reviews", "toy15"]
-    assert load_task("toy15").max_new_tokens == defaults.HORIZONS["toy15"]
+    made = {name: load_task(name).max_new_tokens for name in defaults.HORIZONS}
+    assert made == defaults.HORIZONS
 
 
 def test_a_command_line_needs_no_torch() -> None:

@@ -1,0 +1,1 @@
+"""Games with computed rewards and small language models: countdown, guess and reverse."""
