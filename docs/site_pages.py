@@ -42,7 +42,13 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
     "Concepts": ("docs/concepts", "docs/mdp", "docs/granularity-and-density", "docs/glossary"),
     "Reference": (
         *("docs/agents", "docs/rollouts", "docs/wrappers", "docs/rewards", "docs/clients"),
-        *("docs/exact-gradients", "docs/reviews", "docs/horizon-tasks", "docs/critics"),
+        *(
+            "docs/exact-gradients",
+            "docs/reviews",
+            "docs/games",
+            "docs/horizon-tasks",
+            "docs/critics",
+        ),
         "docs/entropy",
     ),
     "API": tuple(f"docs/api/{name}" for name in API),
