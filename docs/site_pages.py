@@ -16,6 +16,7 @@ API = {
     "rlhf_env.testing": "Conformance checks for what you plug in.",
     "wrappers": "Wrappers of single environments.",
     "wrappers.vector": "Wrappers of vector environments.",
+    "wrappers.turns": "A view of whole turns as texts.",
     "wrappers.reward_terms": "The parts of a reward wrapper.",
     "agents": "Agents, algorithms and the training loop.",
     "agents.callbacks": "What may be done after every update.",
