@@ -35,7 +35,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
     "How to": (
         *("docs/ablations", "docs/report", "docs/train-your-model", "docs/export"),
         *("docs/scale", "docs/several-processes", "docs/external-sampler", "docs/conformance"),
-        *("docs/conversations", "docs/turns-and-exchange", "docs/value-based"),
+        *("docs/conversations", "docs/turns-and-exchange", "docs/value-based", "docs/replay"),
         *("docs/evaluate-and-compare", "docs/custom-agents", "docs/custom-tasks"),
         *("docs/write-a-wrapper", "docs/preference", "docs/self-play", "docs/train-a-reward"),
         *("docs/evaluate-a-reward", "docs/label", "docs/rounds", "docs/reward-mitigations"),
