@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 
 from rlhf_env.extras import importing
 
-with importing("rewards"):
-    from scipy import stats
-
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 LEVEL = 0.95
@@ -136,8 +133,11 @@ def wilson(wins: float, count: int) -> Estimate:
         wins: how many of them, ties counting half.
         count: how many there are.
     """
+    with importing("rewards"):
+        from scipy.stats import binomtest
+
     low, high = (
-        stats.binomtest(whole, count).proportion_ci(LEVEL, method="wilson")
+        binomtest(whole, count).proportion_ci(LEVEL, method="wilson")
         for whole in (math.floor(wins + ROUNDING), math.ceil(wins - ROUNDING))
     )
     return Estimate(value=wins / count, low=float(low.low), high=float(high.high), count=count)
@@ -151,10 +151,13 @@ def _bootstrap(
     batch: int | None,
     paired: bool,
 ):
+    with importing("rewards"):
+        from scipy.stats import DegenerateDataWarning, bootstrap
+
     # The caller handles resamples that give no number, without a warning for each.
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        return stats.bootstrap(
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        return bootstrap(
             tuple(data),
             statistic,
             paired=paired,

@@ -19,6 +19,7 @@ INSIDE = {
     "rlhf_env.tasks:_toy15": "the names of tasks are known without torch",
     "rlhf_env.tasks:_reviews": "the names of tasks are known without torch",
     "rlhf_env.tasks:_factories": "the names of tasks are known without torch",
+    "studies.ablation.command:_report": "a grid without a report needs no matplotlib",
     "studies.experiment.task.custom:learn_reward": "only ratings need scikit-learn",
 }
 PURE = ("agents/math.py", "agents/math/*.py", "rlhf_env/kl.py")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from studies.ablation.batched.outcomes import Spread, batched_outcomes
@@ -21,7 +22,6 @@ from studies.experiment.build import check_family_tasks, run_task
 from studies.experiment.custom_checks import check_custom_parts
 from studies.experiment.grid import RunSettings, grid, task_budgets
 from studies.experiment.inputs import read_inputs
-from studies.reporting.report import make_report
 from studies.reporting.tables import as_text
 from studies.results.csv_files import read_csv
 from studies.results.folder import RESULTS, why_not
@@ -126,7 +126,7 @@ def ablate(settings: Settings, executor: Executor) -> int:
     write_frontier(settings.out, frontiers(records))
     print(as_text(read_csv(settings.out / RESULTS)))
     print("\nIn brackets: 95 % bootstrap intervals of the interquartile mean over seeds.")
-    for path in (settings.out / RESULTS, *(make_report(settings.out) if settings.report else ())):
+    for path in (settings.out / RESULTS, *_report(settings)):
         print(path)
     failed = sum(record.status == "failed" for record in records)
     if failed:
@@ -137,6 +137,15 @@ def ablate(settings: Settings, executor: Executor) -> int:
             file=sys.stderr,
         )
     return 1 if failed else 0
+
+
+def _report(settings: Settings) -> list[Path]:
+    """Make the report, if it is wanted, and return its files."""
+    if not settings.report:
+        return []
+    from studies.reporting.report import make_report
+
+    return make_report(settings.out)
 
 
 def frontiers(records: list[Record]) -> list[dict[str, Any]]:
