@@ -15,10 +15,11 @@ from agents import GRPO, Agent, Replay, collect
 from agents.replay.rows import fields_of
 from rlhf_env.episodes import read_episodes
 from tests.agents.runs import weights
+from tests.dialogues import talk_task
 from wrappers.vector import MacroAction, RecordEpisodes
 
 
-def make_envs(task: str = "toy15", **options: Any) -> Any:
+def make_envs(task: Any = "toy15", **options: Any) -> Any:
     return gym.make_vec("RLHF-v0", num_envs=4, task=task, **options)
 
 
@@ -46,8 +47,10 @@ def edited(path: Path, folder: Path, line: int = 2, **changes: Any) -> Path:
     return copy
 
 
-@pytest.mark.parametrize("task", ["toy15", "reviews"])
-def test_a_recorded_file_is_the_rollout_that_was_recorded(task: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "task", ["toy15", "reviews", talk_task(max_turns=4)], ids=["bandit", "text", "talk"]
+)
+def test_a_recorded_file_is_the_rollout_that_was_recorded(task: Any, tmp_path: Path) -> None:
     path = tmp_path / "episodes.jsonl"
     agent = GRPO(make_envs(task), episodes_per_update=8, group_size=4)
     made = collect(RecordEpisodes(make_envs(task), path), agent.policy, 8, seed=3, group_size=4)
