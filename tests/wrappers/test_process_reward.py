@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import pytest
 import torch
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_checker import check_env as check_sb3_env
 from torch import Tensor
 
 import wrappers
 import wrappers.vector as vector
-from agents import collect
+from agents import PPO, collect
 from rlhf_env.conversation import StepScores
 from rlhf_env.env import RLHFEnv
 from rlhf_env.task import Task
+from rlhf_env.testing.as_one import AsOne
 from tests.agents.rollouts.test_dialogues import assert_same, policy_of
 from tests.dialogues import COMMA, talk_task
 from tests.toys import EOS, tiny_llama_task
@@ -211,3 +216,40 @@ def test_scores_that_cannot_be_used(toy15: Task, answer: Tensor, message: str) -
     env.step(1)
     with pytest.raises(ValueError, match=message):
         env.step(2)
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_the_checkers_pass(name: str, lines: Task) -> None:
+    for task in (lines, talk()):
+        check_env(AsOne(DENSITIES[name](wrappers, gym.make("RLHF-v0", task=task))))
+        check_sb3_env(DENSITIES[name](wrappers, gym.make("RLHF-v0", task=task)), warn=True)
+
+
+@pytest.mark.parametrize("name", ["process", "process_raw", "process_potential, discounted"])
+@pytest.mark.parametrize("granularity", ["token", "turn"])
+def test_a_run_that_was_stopped_goes_on_bit_by_bit(
+    name: str, granularity: str, tmp_path: Path
+) -> None:
+    runs = []
+    for stop in (None, 1):
+        agents = []
+        for _ in range(2):
+            envs = gym.make_vec("RLHF-v0", num_envs=4, task=talk())
+            if name.startswith("process_potential"):
+                envs = vector.MacroAction(envs, boundary="turn") if granularity == "turn" else envs
+                envs = DENSITIES[name](vector, envs)
+            else:
+                envs = DENSITIES[name](vector, envs)
+                envs = vector.MacroAction(envs, boundary="turn") if granularity == "turn" else envs
+            agents.append(PPO(envs, gamma=0.9, episodes_per_update=8, learning_rate=1e-3, seed=1))
+        folder = tmp_path / str(stop)
+        if stop:
+            agents[0].learn(8 * stop, log_dir=folder, progress=False)
+        agents[1].learn(8 * 3, log_dir=folder, progress=False)
+        weights = [each.detach().flatten() for each in agents[1].policy.parameters()]
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        kept = [{k: v for k, v in json.loads(each).items() if "second" not in k} for each in lines]
+        runs.append((torch.cat(weights), kept))
+    assert torch.equal(runs[0][0], runs[1][0])
+    assert runs[0][1] == runs[1][1]
+    assert len(runs[0][1]) == 3
