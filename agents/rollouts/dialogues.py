@@ -43,7 +43,8 @@ def decode_dialogues(
         dialogue.start(row, len(prompt), seeding.np_random(seed)[0])
     started = min(base.num_envs, count)
     episode = torch.arange(started, device=mdp.device)
-    with policy.lm.engine.assume_frozen(), extending(policy.lm.engine):
+    engine = policy.lm.engine
+    with engine.assume_frozen(), extending(engine):
         while len(episode):
             lengths, step = dialogue.lengths[episode], dialogue.actions[episode]
             uniforms = plan.uniforms_at(episode, step)
@@ -52,11 +53,13 @@ def decode_dialogues(
             has_ended = _take(dialogue, episode, chosen)
             for row in has_ended.nonzero().flatten().flip(0).tolist():
                 if started < count:
+                    if isinstance(engine, Engine):
+                        engine.forget_row(row)
                     episode[row] = started
                     started += 1
                     continue
                 last = len(episode) - 1
-                policy.lm.engine.copy_row(last, row)
+                engine.copy_row(last, row)
                 episode[row] = episode[last].clone()
                 episode = episode[:last]
     return dialogue, logprobs

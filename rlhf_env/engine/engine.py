@@ -118,6 +118,12 @@ class Engine:
             rows = torch.tensor([[source], [target]], device=self._memory.tokens.device)
             self._memory.copy_rows(*rows)
 
+    @torch.inference_mode()
+    def forget_row(self, row: int) -> None:
+        """Forget one row's text: what follows is another one, however it begins."""
+        if self._memory is not None and row < len(self._memory.lengths):
+            self._memory.lengths[row] = 0
+
     @contextmanager
     def assume_frozen(self) -> Iterator[None]:
         """Do not look for changed weights: the caller guarantees that they stay fixed."""

@@ -109,6 +109,7 @@ class TokenMDP:
         self.prompt_index[row] = prompt_index
         self.is_open[row] = True
         if self.dialogue is not None:
+            self.reference.engine.forget_row(row)
             self.dialogue.start(row, len(prompt), generator)
 
     def step(self, actions: Tensor, logprobs: Tensor | None, rows: Tensor) -> StepResult:

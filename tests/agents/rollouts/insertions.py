@@ -18,8 +18,10 @@ from agents import (
     DRO,
     GRPO,
     GSPO,
+    ILQL,
     IPO,
     KTO,
+    OREO,
     ORPO,
     PCL,
     PPO,
@@ -29,18 +31,23 @@ from agents import (
     TBRM,
     TDPO,
     TRPO,
+    AStarPO,
     DrGRPO,
     KLPenaltyPPO,
     LiPO,
     Reinforce,
     ReVal,
+    ShiQ,
     SimPO,
+    SoftQ,
     TrajectoryBalance,
 )
 from agents.policy import PolicyOutput
 from agents.rollouts.kl_reward import learned_kl
 from rlhf_env.rollout import Rollout
-from tests.toys import EOS
+from rlhf_env.task import Task
+from tests.dialogues import COMMA
+from tests.toys import EOS, tiny_llama_task
 from wrappers.macro.span import decisions_of_size
 
 B, T, P = 8, 6, 2
@@ -99,6 +106,11 @@ AGENTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "KTO": (KTO, {}),
     "BCO": (BCO, {}),
     "DRO": (DRO, {}),
+    "ShiQ": (ShiQ, {}),
+    "OREO": (OREO, {}),
+    "A*-PO": (AStarPO, {}),
+    "Soft Q": (SoftQ, {}),
+    "ILQL": (ILQL, {}),
     "PCL": (PCL, {"gamma": 0.9}),
     "PCL, paths of two": (PCL, {"gamma": 0.9, "path_length": 2}),
     "trajectory balance": (TrajectoryBalance, {"gamma": 0.9}),
@@ -111,6 +123,13 @@ COUNTS = st.lists(
     st.lists(st.integers(0, 5), min_size=T - 1, max_size=T - 1), min_size=B, max_size=B
 )
 """How many tokens of the environment come before each action but the first, in each episode."""
+
+
+def indifferent_task() -> Task:
+    """A reference to which all texts are one, as what is said to a model may change its logits."""
+    task = dataclasses.replace(tiny_llama_task(horizon=T), end_of_turn_id=COMMA)
+    torch.nn.init.zeros_(task.reference.lm_head.weight)  # type: ignore[union-attr,arg-type]
+    return task
 
 
 def make(name: str, envs: Any, **more: Any) -> Any:

@@ -29,6 +29,7 @@ from tests.agents.rollouts.insertions import (
     COUNTS,
     B,
     T,
+    indifferent_task,
     inserted,
     learned_numbers,
     make,
@@ -112,8 +113,7 @@ def _paid(envs: Any, rollout: Rollout) -> Rollout:
 
 @pytest.fixture(scope="module")
 def agents() -> dict[str, Any]:
-    task = dataclasses.replace(tiny_llama_task(horizon=T), end_of_turn_id=COMMA)
-    envs = gym.make_vec("RLHF-v0", num_envs=2, task=task)
+    envs = gym.make_vec("RLHF-v0", num_envs=2, task=indifferent_task())
     # Densities add terms, for which a discount per term would need names.
     return {name: make(name, envs) for name in AGENTS if name != "PPO, a discount per term"}
 

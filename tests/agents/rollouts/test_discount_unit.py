@@ -11,7 +11,7 @@ import torch
 
 import wrappers
 import wrappers.vector as vector
-from agents import DPO, GRPO, PPO, RLOO, TRPO, Reinforce, collect
+from agents import DPO, GRPO, ILQL, OREO, PCL, PPO, RLOO, TRPO, Reinforce, collect
 from agents.math import discount_weights, discounted_returns, gae
 from agents.rollouts.decisions import is_decision
 from agents.rollouts.discounting import discounted_terms, returns_to_go, turns_ended
@@ -147,8 +147,9 @@ def test_a_discount_of_no_turns_is_refused(toy15: Task) -> None:
     with pytest.raises(ValueError, match='discount_unit="turn" needs episodes of a task'):
         turns_ended(rollout)
     # Of agents that discount by decision alone.
-    with pytest.raises(ValueError, match="discount_unit"):
-        DPO(talk(), discount_unit="turn")
+    for off_policy in (DPO, PCL, OREO, ILQL):
+        with pytest.raises(ValueError, match="discount_unit"):
+            off_policy(talk(), discount_unit="turn")
 
 
 def test_shaping_with_another_unit_is_said() -> None:

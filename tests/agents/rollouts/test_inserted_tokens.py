@@ -8,7 +8,6 @@ trainers are planted, and the comparison finds each.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,21 +24,19 @@ from tests.agents.rollouts.insertions import (
     COUNTS,
     B,
     T,
+    indifferent_task,
     inserted,
     learned_numbers,
     make,
     random_episodes,
 )
-from tests.dialogues import COMMA
-from tests.toys import tiny_llama_task
 
 MOST_EXAMPLES = settings(max_examples=12, deadline=None)
 
 
 @pytest.fixture(scope="module")
 def agents() -> dict[str, Any]:
-    task = dataclasses.replace(tiny_llama_task(horizon=T), end_of_turn_id=COMMA)
-    envs = gym.make_vec("RLHF-v0", num_envs=2, task=task)
+    envs = gym.make_vec("RLHF-v0", num_envs=2, task=indifferent_task())
     return {name: make(name, envs) for name in AGENTS}
 
 

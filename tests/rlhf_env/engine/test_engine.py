@@ -336,3 +336,15 @@ def test_extended_texts_cost_their_new_tokens_and_answer_like_whole_ones(
     answer = engine(tokens, lengths + 1)
     assert torch.allclose(answer, logits_of(model, tokens, lengths + 1), atol=1e-5)
     assert sum(widths) == 4 + int(lengths[1]) + 1
+
+
+def test_a_forgotten_text_leaves_no_trace() -> None:
+    """A text that begins like the one before it is read as if there had been none."""
+    tokens, lengths = torch.randint(V, (2, L)), torch.tensor([5, 5])
+    fresh, used = Engine(tiny_llama(), V), Engine(tiny_llama(), V)
+    fresh.extends = used.extends = True
+    for length in (2, 3):
+        used(tokens, torch.tensor([length, length]))
+    for row in range(2):
+        used.forget_row(row)
+    assert torch.equal(used(tokens, lengths), fresh(tokens, lengths))
