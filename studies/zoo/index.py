@@ -24,6 +24,8 @@ A miniature decides about a direction where the mechanism is present, not about 
 the interval of the deciding contrast is on the claim's side, and the estimate as large as was asked
 for. *Weaker*: on its side, but smaller. *Reversed*: on the other side. *Undecided*: the interval
 leaves it open. A claim of several contrasts has the worst of their verdicts."""
+# Of themes that are not written as they are called.
+_TITLES = {"dapo": "DAPO", "off policy": "Off-policy learning and choice of prompts"}
 _FOOT = """\
 Estimates are interquartile means over seeds of differences seed by seed, with 95 % bootstrap
 intervals."""
@@ -55,7 +57,7 @@ def _lines(findings: Sequence[Finding], folder: str) -> Iterator[str]:
     for one in findings:
         if one.entry.theme != theme:
             theme = one.entry.theme
-            yield from ("", f"## {theme.capitalize()}", "")
+            yield from ("", f"## {_TITLES.get(theme, theme.capitalize())}", "")
             yield "| claim | verdict | truth | what decides | estimate | source |"
             yield "| --- | --- | --- | --- | --- | --- |"
         yield _row(one, folder)

@@ -62,4 +62,7 @@ CLAIM = Claim(
             rule=Exceeds(size=0.01),
         ),
     ),
+    guess="Entropy was kept, as claimed; the score was not higher, because this lock needs no "
+    "exploration after the first finds: all arms open it, and holding back the largest covariances "
+    "slows the last steps to certainty.",
 )

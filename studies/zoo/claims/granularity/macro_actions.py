@@ -40,4 +40,7 @@ CLAIM = Claim(
             rule=Exceeds(size=0.02),
         ),
     ),
+    guess="On chain every token is right or wrong by itself, so four of them under one advantage "
+    "share praise and blame. The authors' macro actions are phrases, whose tokens belong together; "
+    "and their gain is largest where the critic is weak.",
 )

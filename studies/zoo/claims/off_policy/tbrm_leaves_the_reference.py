@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import gymnasium as gym
+import torch
+from torch import Tensor
 
 import agents
 from agents.exact_gradients import exact_gradients
 from rlhf_env.exact import evaluate
+from rlhf_env.tasks import load_task
 from studies.zoo.claim import Claim, Contrast
 from studies.zoo.experiments.computed import Computed
-from studies.zoo.experiments.learned_rewards import with_score
 from studies.zoo.verdict import Exceeds, Within
 
 _UPDATES, _EPISODES = 200, 64
 
 
+def _nothing(prompts: list[Tensor], responses: list[Tensor]) -> Tensor:
+    return torch.zeros(len(responses), dtype=torch.float64)
+
+
 def _compute(arm: str, seed: int) -> dict[str, float]:
-    task = with_score(lambda ids: 0.0)
+    task = dataclasses.replace(load_task("toy15"), reward=_nothing)
     envs: Any = gym.make_vec("RLHF-v0", num_envs=_EPISODES, task=task, kl_coef=0.5)
     settings = {"episodes_per_update": _EPISODES, "learning_rate": 0.02, "seed": seed}
     agent = getattr(agents, arm)(envs, **settings)
@@ -38,7 +45,7 @@ CLAIM = Claim(
     "ReVal, "
     "whose value is counted from the reference's, has.",
     reported="proposition 1 of ReVal, as noted; not read at the source",
-    setting="1,093 responses that are all paid 0, beta 0.5; 200 updates of 64 responses, step size "
+    setting="toy15 with every response paid 0, beta 0.5; 200 updates of 64 responses, step size "
     "0.02. A policy that has the reference as its optimum has no gradient there, and ends there.",
     truth="exact expected gradients at the reference, and exact KLs",
     experiment=Computed(
