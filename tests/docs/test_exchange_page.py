@@ -13,7 +13,7 @@ from tests.toys import tiny_llama
 
 PAGE = Path(__file__).parents[2] / "docs" / "turns-and-exchange.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-VIEW, SERVER, CLIENT, THEIRS, TRAINER, QUESTIONS = EXAMPLES
+VIEW, GAME, SERVER, CLIENT, THEIRS, TRAINER, QUESTIONS = EXAMPLES
 
 
 def run(example: str, names: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -26,6 +26,10 @@ def test_the_view_of_turns() -> None:
     names = run(VIEW)
     assert names["info"]["finish_reason"] == "eos"
     assert names["env"].unwrapped.task.decode(names["info"]["tokens"]) == "the soup was great"
+
+
+def test_a_game() -> None:
+    assert run(GAME, run(VIEW))["reward"] == 1.0
 
 
 def test_openenv_both_ways() -> None:

@@ -101,6 +101,25 @@ def test_lines_of_one_response_are_turns() -> None:
     assert [step[1] for step in (first, second, third)] == [0.0, 0.0, pytest.approx(2.2)]
 
 
+def test_the_games_are_played_by_turns() -> None:
+    env = gym.make("RLHF-Turn-v0", task="countdown", kl_coef=0.0)
+    env.reset(options={"prompt": "2 3 5 = 4 :"})
+    lines = [env.step(line) for line in ("2 + 5 = 7 \n", "7 - 3 = 4</s>")]
+    assert [float(line[1]) for line in lines] == [0.0, 1.0]
+    assert [line[2] for line in lines] == [False, True]
+    env = gym.make("RLHF-Turn-v0", task="guess-2", kl_coef=0.0)
+    answers = set()
+    for seed in range(8):
+        env.reset(seed=seed, options={"prompt": "1 3"})
+        answer, reward, over, _, _ = env.step("2")
+        if answer:
+            assert (reward, over) == (0.0, False)
+            _, reward, over, _, _ = env.step("3" if answer == "higher" else "1")
+        assert (reward, over) == (1.0, True)
+        answers.add(answer)
+    assert answers == {"", "higher", "lower"}
+
+
 def test_a_turn_that_does_not_fit_is_cut_off_at_the_horizon() -> None:
     env = TurnText(RLHFEnv(talk_task(horizon=4)))
     env.reset(seed=1)
@@ -171,8 +190,11 @@ def test_an_episode_that_is_over_needs_a_reset(toy15: Task) -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: "toy15", lambda: "reviews", talk_task, lambda: talk_task(end_of_turn_id=None)],
-    ids=["toy15", "reviews", "talk", "talk by EOS"],
+    [
+        *(lambda: "toy15", lambda: "reviews", lambda: "countdown", lambda: "guess-3"),
+        *(talk_task, lambda: talk_task(end_of_turn_id=None)),
+    ],
+    ids=["toy15", "reviews", "countdown", "guess-3", "talk", "talk by EOS"],
 )
 def test_gymnasium_checker_passes(make: Callable[[], Any]) -> None:
     env = gym.make("RLHF-Turn-v0", task=make(), kl_coef=0.0)
