@@ -11,6 +11,7 @@ import gymnasium as gym
 import pytest
 import torch
 
+import agents
 from agents import GRPO, Agent, Replay, collect
 from agents.replay.rows import fields_of
 from rlhf_env.episodes import read_episodes
@@ -162,6 +163,29 @@ def test_missing_log_probabilities_are_fine_elsewhere(silent: Path, tmp_path: Pa
     replay.write_episodes(tmp_path / "copy.jsonl", make_envs())
     told = [episode.logprobs is None for episode in read_episodes(tmp_path / "copy.jsonl")]
     assert told == [number == 2 for number in range(32)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PCL", "TrajectoryBalance", "TBRM", "ReVal", "ShiQ"),
+        *("OREO", "AStarPO", "SoftQ", "ILQL"),
+    ],
+)
+def test_agents_of_values_learn_from_a_file_without_log_probabilities(
+    name: str, silent: Path
+) -> None:
+    kind = getattr(agents, name)
+    size = kind.config_class().group_size
+    replay = Replay.from_episodes(silent, make_envs(), group_size=size)
+    agent = kind(make_envs(), episodes_per_update=32, replay=replay)
+    before = weights(agent)
+    (row,) = agent.learn(32, progress=False)
+    unknown = {key for key, value in row.items() if not math.isfinite(value)}
+    assert unknown == {"kl", "kl_k3", "return"}
+    after = weights(agent)
+    assert all(w.isfinite().all() for w in after)
+    assert not all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def test_recorded_scores_can_be_kept(recorded: Path, tmp_path: Path) -> None:

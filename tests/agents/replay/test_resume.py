@@ -182,3 +182,20 @@ def test_an_empty_buffer_and_an_offline_one_are_saved_too(tmp_path: Path) -> Non
     assert len(loaded.replay) == 0
     assert "replay.safetensors" in (tmp_path / "saved" / "README.md").read_text()
     json.loads((tmp_path / "saved" / "state.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_an_offline_run_goes_on_with_the_episodes_of_its_checkpoint(
+    whole: tuple[Agent, Path], tmp_path: Path
+) -> None:
+    def offline(*, is_filled: bool) -> Agent:
+        replay = Replay(capacity=24, ratio=math.inf)
+        if is_filled and whole[0].replay is not None:
+            replay.put(whole[0].replay.episodes, whole[0].replay.born * 0)
+        return make_agent(replay)
+
+    uninterrupted = offline(is_filled=True)
+    uninterrupted.learn(64, log_dir=tmp_path / "whole", progress=False)
+    offline(is_filled=True).learn(40, log_dir=tmp_path / "parts", progress=False)
+    resumed = offline(is_filled=False)
+    resumed.learn(64, log_dir=tmp_path / "parts", progress=False)
+    assert_same_run((uninterrupted, tmp_path / "whole"), (resumed, tmp_path / "parts"))
