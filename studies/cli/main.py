@@ -32,6 +32,7 @@ SUBCOMMANDS = {
     "critics": ("critics", "measure what an untrained critic does to the first updates"),
     "credit": ("credit", "grade how well credit assignments find the causal tokens"),
     "scaling": ("scaling", "fit how the episodes needed grow with the horizon"),
+    "value-learning": ("value_learning", "measure where value-based methods end up, and how soon"),
     "zoo": ("zoo", "measure published claims again, each with a verdict"),
     "reward-report": ("reward_report", "report how well reward models agree with people"),
 }

@@ -21,6 +21,7 @@ INTERRUPTED = {
     "train": "what is saved is kept, the same command continues from there",
     "train_reward": "nothing was written",
     "estimators": "the same command starts again",
+    "value_learning": "the same command starts again",
     "variance": "the same command starts again",
     "zoo": "finished rows are kept, the same command continues from there",
 }

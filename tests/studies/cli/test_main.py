@@ -63,7 +63,8 @@ def test_nothing_named_is_the_help_and_a_failure(
             "xyz",
             "rlhf-env: there is no subcommand 'xyz'; choose from train, ablate, report, evaluate, "
             "compare, export, check, train-reward, label, rounds, overoptimization, early-warning, "
-            "preference, variance, estimators, critics, credit, scaling, zoo, reward-report\n",
+            "preference, variance, estimators, critics, credit, scaling, value-learning, zoo, "
+            "reward-report\n",
         ),
     ],
 )
