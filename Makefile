@@ -17,7 +17,8 @@ LOWEST_TESTS := tests/rlhf_env/test_checkers.py tests/rlhf_env/test_vector_env.p
 # Tests that `make test` skips for want of a library, or of the real data in ../shared/data.
 ALL_TESTS := tests/peers tests/clients tests/studies/execution/test_real_ray.py tests/agents/processes \
 	tests/rlhf_env/rewards/feedback tests/rlhf_env/rewards/test_lexicon.py \
-	tests/rlhf_env/rewards/test_text_regression.py tests/studies/training/test_command.py
+	tests/rlhf_env/rewards/test_text_regression.py tests/studies/training/test_command.py \
+	tests/agents/replay/test_minari.py
 
 .PHONY: demo docs test test-slow test-lowest test-all test-rllib test-exchange lint format setup clean
 
