@@ -18,7 +18,7 @@ from rlhf_env.text.prompt_rows import PromptRow
 from rlhf_env.text.prompts import read_prompt_rows
 from rlhf_env.text.rows import MissingColumnError
 from rlhf_env.text.text_ids import is_chat
-from studies.experiment.references import import_from_file, import_object
+from studies.experiment.references import existing_file, import_from_file, import_object
 from studies.experiment.task.spec import OwnTask
 from studies.experiment.trained_reward import folder_digest, is_folder, reward_folder
 
@@ -138,20 +138,6 @@ def first_sentences(text: str, count: int) -> str:
     start = len(text) - len(text.lstrip())
     ends = [match.end() for match in SENTENCE_END.finditer(text)]
     return text[start : ends[count - 1]] if len(ends) >= count else text.strip()
-
-
-def existing_file(path: Path | None, option: str) -> Path:
-    """Return a path that is a file with something in it.
-
-    Raises:
-        ValueError: if it is not.
-    """
-    if path is None or not path.is_file():
-        what = "a folder" if path is not None and path.is_dir() else "no file"
-        raise ValueError(f"{option} must be an existing file, got {str(path)!r}, which is {what}")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{option} must be a file with rows in it, got the empty {str(path)!r}")
-    return path
 
 
 def import_reward(reference: str, columns: Collection[str] = ()) -> TextFunction:

@@ -1,4 +1,4 @@
-"""Classes and functions that a command line names, as ``module:name``."""
+"""What a command line names: classes and functions, as ``module:name``, and files."""
 
 from __future__ import annotations
 
@@ -78,3 +78,17 @@ def import_from_file(reference: str, what: str) -> Callable[..., Any]:
         hint = did_you_mean(name, names)
         raise ValueError(f"{expected}: the file has no function {name!r}{hint}")
     return found
+
+
+def existing_file(path: Path | None, option: str) -> Path:
+    """Return a path that is a file with something in it.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if path is None or not path.is_file():
+        what = "a folder" if path is not None and path.is_dir() else "no file"
+        raise ValueError(f"{option} must be an existing file, got {str(path)!r}, which is {what}")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{option} must be a file with rows in it, got the empty {str(path)!r}")
+    return path

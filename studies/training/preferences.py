@@ -9,7 +9,7 @@ from typing import Any
 from rlhf_env.files import sha256
 from rlhf_env.rewards.feedback.data import PreferenceData
 from rlhf_env.rewards.feedback.files import read_preferences
-from studies.experiment.inputs import existing_file
+from studies.experiment.references import existing_file
 from studies.training.settings import Learning
 
 REFERENCE = "reference.safetensors"

@@ -11,9 +11,9 @@ from agents.settings.replay import PRIORITIES
 from rlhf_env.checks import check_choice
 from rlhf_env.files import sha256
 from studies.experiment.agent_names import custom_class, is_custom, takes_replay
-from studies.experiment.inputs import existing_file
 from studies.experiment.numbers import number, whole_number
 from studies.experiment.old_episodes import CAPACITY, check_named_once, not_corrected
+from studies.experiment.references import existing_file
 from studies.training.settings import Learning
 
 if TYPE_CHECKING:
