@@ -19,7 +19,14 @@ INSIDE = {
     "rlhf_env.tasks:_toy15": "the names of tasks are known without torch",
     "rlhf_env.tasks:_reviews": "the names of tasks are known without torch",
     "rlhf_env.tasks:_factories": "the names of tasks are known without torch",
+    "rlhf_env.tasks:_countdown": "the names of tasks are known without torch",
+    "rlhf_env.tasks:_countdown_small": "the names of tasks are known without torch",
+    "rlhf_env.tasks:_guess": "the names of tasks are known without torch",
+    "rlhf_env.tasks:_reverse": "the names of tasks are known without torch",
+    "rlhf_env.tasks:_reverse_small": "the names of tasks are known without torch",
     "studies.ablation.command:_report": "a grid without a report needs no matplotlib",
+    "studies.experiment.old_episodes:old_episodes": "options are checked without torch",
+    "studies.training.replay:replay_argument": "options are checked without torch",
     "studies.experiment.task.custom:learn_reward": "only ratings need scikit-learn",
 }
 PURE = ("agents/math.py", "agents/math/*.py", "rlhf_env/kl.py")
