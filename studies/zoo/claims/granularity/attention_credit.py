@@ -95,4 +95,9 @@ CLAIM = Claim(
             rule=NotBelow(margin=0.02),
         ),
     ),
+    guess="Every response is paid its score in all either way, but attention gives the shares to "
+    "the wrong tokens: on needles the attention of a small reward model finds the causal token "
+    "hardly better than chance (see the study of credit), and a share paid to a distractor is "
+    "noise. The authors' models are pretrained, and their critic is no table that learns within a "
+    "few updates.",
 )

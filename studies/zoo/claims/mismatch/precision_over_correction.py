@@ -56,4 +56,6 @@ CLAIM = Claim(
             rule=Exceeds(size=0.01),
         ),
     ),
+    guess="Held, and more: under this mismatch no correction is better than none, as truncated "
+    "products of ratios throw most of the gradient away.",
 )

@@ -75,4 +75,7 @@ CLAIM = Claim(
             rule=Within(margin=1e-3),
         ),
     ),
+    guess="Both sides have a point: at the start TBRM has a gradient and moves, ReVal has none; "
+    "but at the end TBRM is at the reference again. With free logits its least loss is 0 there, "
+    "with a normalizer of 1; what drifts is the way and not the optimum.",
 )
