@@ -57,26 +57,26 @@ METHODS: Mapping[str, Method] = {
 """What is compared on data that do not change."""
 
 BREAKS: Mapping[str, Method] = {
-    "OREO, kl_reg 0.01": Method(agent="oreo", settings={"kl_reg": 0.01}),
-    "OREO, kl_reg 0.1": Method(agent="oreo", settings={"kl_reg": 0.1}),
-    "A*-PO, V* of 8": Method(agent="a_star_po", settings={"value_samples": 8}),
-    "A*-PO, V* of 1": Method(agent="a_star_po", settings={"value_samples": 1}),
+    "OREO, kl_reg 0.01": Method(agent="oreo", settings={"kl_reg": 0.01}, reaches=False),
+    "OREO, kl_reg 0.1": Method(agent="oreo", settings={"kl_reg": 0.1}, reaches=False),
+    "A*-PO, V* of 8": Method(agent="a_star_po", settings={"value_samples": 8}, reaches=False),
+    "A*-PO, V* of 1": Method(agent="a_star_po", settings={"value_samples": 1}, reaches=False),
     "A*-PO, β₁ 1": Method(
-        agent="a_star_po", settings={"value_samples": 4096, "value_kl_coef": 1.0}
+        agent="a_star_po", settings={"value_samples": 4096, "value_kl_coef": 1.0}, reaches=False
     ),
     "A*-PO, β₁ 0.1": Method(
-        agent="a_star_po", settings={"value_samples": 4096, "value_kl_coef": 0.1}
+        agent="a_star_po", settings={"value_samples": 4096, "value_kl_coef": 0.1}, reaches=False
     ),
     "ILQL, τ 0.5, no CQL": Method(
-        agent="ilql", settings={"expectile": 0.5, "conservative_coef": 0.0}
+        agent="ilql", settings={"expectile": 0.5, "conservative_coef": 0.0}, reaches=False
     ),
     "ILQL, τ 0.9, no CQL": Method(
-        agent="ilql", settings={"expectile": 0.9, "conservative_coef": 0.0}
+        agent="ilql", settings={"expectile": 0.9, "conservative_coef": 0.0}, reaches=False
     ),
     "ILQL, τ 0.99, no CQL": Method(
-        agent="ilql", settings={"expectile": 0.99, "conservative_coef": 0.0}
+        agent="ilql", settings={"expectile": 0.99, "conservative_coef": 0.0}, reaches=False
     ),
-    "ILQL, τ 0.7, CQL 1": Method(agent="ilql", settings={"conservative_coef": 1.0}),
+    "ILQL, τ 0.7, CQL 1": Method(agent="ilql", settings={"conservative_coef": 1.0}, reaches=False),
     "SoftQ, target a copy": Method(agent="soft_q", settings={"target_rate": 1.0}),
     "SoftQ, target 0.01": Method(agent="soft_q", settings={"target_rate": 0.01}),
 }

@@ -1,4 +1,4 @@
-"""The path agents reach the optimum of "toy15", from their own episodes and from random ones."""
+"""Agents of any episodes reach the optimum of "toy15", from their own and from random ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,20 @@ from typing import Any
 import pytest
 import torch
 
-from agents import GRPO, PCL, TBRM, Agent, Replay, ReVal, ShiQ, TrajectoryBalance, collect
+from agents import (
+    GRPO,
+    OREO,
+    PCL,
+    TBRM,
+    Agent,
+    AStarPO,
+    Replay,
+    ReVal,
+    ShiQ,
+    SoftQ,
+    TrajectoryBalance,
+    collect,
+)
 from agents.policy import Policy
 from rlhf_env.exact import evaluate
 from rlhf_env.rollout import Rollout
@@ -27,6 +40,9 @@ AGENTS: dict[str, tuple[type[Agent], dict[str, Any]]] = {
     "tbrm": (TBRM, {}),
     "reval": (ReVal, {}),
     "shiq": (ShiQ, {}),
+    "oreo": (OREO, {}),
+    "a_star_po": (AStarPO, {"value_samples": 4096}),
+    "soft_q": (SoftQ, {"target_rate": 0.3}),
 }
 
 

@@ -91,6 +91,14 @@ def test_tables() -> None:
     assert page_tables(rows) == f"{fixed_table(fixed)}\n\n{data_table(uniform)}"
 
 
+@pytest.mark.parametrize(
+    "path", sorted((FOLDER / "value-based").glob("*.csv")), ids=lambda p: p.stem
+)
+def test_the_page_shows_the_rows(path: Path) -> None:
+    page = (FOLDER / "value-based.md").read_text(encoding="utf-8")
+    assert page_tables(pd.read_csv(path)) in page
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["--parts", "breaks", "--updates", "1", "--jobs", "1", "--out", str(tmp_path)]
     assert main(asked) == 0
