@@ -48,8 +48,8 @@ def _lines(findings: Sequence[Finding], folder: str) -> Iterator[str]:
     yield ""
     counted = ", ".join(f"{counts[name]} {name}" for name in VERDICTS)
     yield (
-        f"**{len(findings)} claims: {counted}.** {truths} are decided by truth: exact regret, "
-        "exact gradients or exact optima. Those have a ✓."
+        f"**{len(findings)} claims: {counted}.** In {truths} a deciding contrast is of the truth: "
+        "exact regret, exact gradients or exact optima. Those have a ✓."
     )
     yield ""
     yield f"![The deciding contrast of every claim]({folder}/zoo.png)"

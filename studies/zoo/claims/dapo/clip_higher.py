@@ -54,7 +54,6 @@ CLAIM = Claim(
             rule=Exceeds(size=0.01),
         ),
     ),
-    guess="The score rose as claimed, and the entropy did not: it is the sooner end of the clip on "
-    "the winning tokens that helps here, and by the end all arms open the lock and have spent the "
-    "same.",
+    guess="The score rose as claimed, and the entropy did not. The wider clip lets winning tokens rise "
+    "farther in an update, and in the end all arms open the lock and have spent the same.",
 )
