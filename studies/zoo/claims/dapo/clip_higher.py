@@ -54,6 +54,7 @@ CLAIM = Claim(
             rule=Exceeds(size=0.01),
         ),
     ),
-    guess="The score rose as claimed, and the entropy did not. The wider clip lets winning tokens rise "
+    guess="The score rose as claimed, and the entropy did not. The wider clip lets winning tokens "
+    "rise "
     "farther in an update, and in the end all arms open the lock and have spent the same.",
 )
