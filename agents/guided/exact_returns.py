@@ -62,10 +62,11 @@ class ExactReturns:
         """Return a value of every token in every state, [S, V], from the ends on."""
         tables = []
         for tree, logprobs in self._trees:
+            undiscounted = np.ones(tree.vocab_size)
             values = np.empty(tree.num_states)
             table = np.empty((tree.num_states, tree.vocab_size))
             for level, states in reversed(list(enumerate(tree.levels))):
-                table[states] = tree.action_values(level, tree.scores, values, 1.0)
+                table[states] = tree.action_values(level, tree.scores, values, undiscounted)
                 values[states] = backed_up(table[states], logprobs[states])
             tables.append(table)
         return torch.from_numpy(np.concatenate(tables))
