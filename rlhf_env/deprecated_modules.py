@@ -38,6 +38,7 @@ MOVED = {
     "agents.kl_reward": "agents.rollouts.kl_reward",
     "agents.learner": "agents.training.learner",
     "agents.lora": "agents.training.lora",
+    "agents.math_checks": "agents.math.checks",
     "agents.metrics": "agents.evaluation.metrics",
     "agents.order_statistics": "agents.algorithms.best_of_n_estimators",
     "agents.ppo": "agents.algorithms.ppo",

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from agents.math_checks import check_shapes
+from agents.math.checks import check_shapes
 
 # exp of it is finite in float32, and far outside any band.
 _LARGEST_LOG = 20.0

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from agents.math import center
-from agents.math_checks import check_shapes
+from agents.math.checks import check_shapes
 from agents.settings.entropy import EntropyConfig
 
 

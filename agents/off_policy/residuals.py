@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from agents.math_checks import check_row_values, check_shapes
+from agents.math.checks import check_row_values, check_shapes
 
 
 def trajectory_residuals(

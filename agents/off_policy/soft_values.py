@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.math_checks import check_row_values, check_shapes
+from agents.math.checks import check_row_values, check_shapes
 from rlhf_env.checks import check_number
 
 
