@@ -32,7 +32,9 @@ class LogitValueTargets(PaidDecisions):
 
 
 class TBRMAlgorithm:
-    """[log(pi/pi_ref)(y|x) − r/beta + V(s_1)]², V = log Σ_a exp(logits)   (arXiv:2505.15311).
+    """[log(pi/pi_ref)(y|x) − r/beta + V(s_1)]², V = log Σ_a exp(logits).
+
+    (arXiv:2505.15311, in the form of arXiv:2603.23355, section 4.1.)
 
     Logits that are no Q values yet have a V that is not 0: the policy of least loss is pi*, but
     from pi_ref the first steps move the normalizer, and the policy with it, whatever is paid.

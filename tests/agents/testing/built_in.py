@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 # One of each kind of learner.
-QUICK = ("ppo", "grpo", "trpo", "reinforce", "dpo", "kto", "nash_md", "best_of_n")
+QUICK = ("ppo", "grpo", "trpo", "reinforce", "dpo", "kto", "nash_md", "reval", "best_of_n")
 
 
 def quick_first(names: Iterable[str]) -> list[Any]:
