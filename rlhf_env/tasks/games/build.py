@@ -59,7 +59,7 @@ RECIPES = {
         words=len(COUNTDOWN_WORDS),
         stages=(
             Stage(texts=_countdown(1.0), training=_training(2400)),
-            Stage(texts=_countdown(0.1), training=_training(400, 2e-3)),
+            Stage(texts=_countdown(0.06), training=_training(400, 2e-3)),
         ),
     ),
     "guess": Recipe(words=len(GUESS_WORDS), stages=(Stage(texts=games, training=_training(1000)),)),

@@ -1,7 +1,7 @@
 """What the language model of countdown reads before it is asked: attempts, few of them solutions.
 
-An attempt does correct operations on numbers at hand that are chosen blindly. Where it fails it may
-ramble on, and now and then its arithmetic is wrong.
+An attempt does correct operations on numbers at hand that are chosen blindly. It may stop early,
+or ramble on where it fails, and now and then its arithmetic is wrong.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ class Habits:
 
     solving: float
     """The share of texts whose lines do reach the target."""
+    stopping: float = 0.3
+    """The chance to give up after a line that is not the last, in a text that does not solve."""
     rambling: float = 0.4
     """The chance to go on after a wrong last line, and after each line that follows it."""
     slip: float = 0.03
@@ -77,6 +79,8 @@ def attempt(puzzle: Puzzle, habits: Habits, draw: random.Random) -> list[Line]:
     while len(pool) > 1:
         line, pool = _blind_line(pool, habits, draw)
         lines.append(line)
+        if len(pool) > 1 and draw.random() < habits.stopping:
+            return lines
     if pool == (puzzle.target,):
         return lines
     while len(lines) < MOST_LINES and draw.random() < habits.rambling:
