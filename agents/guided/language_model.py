@@ -110,6 +110,10 @@ class GuidedEngine(Engine):
         """Copy one row's cache to another."""
         self.engine.copy_row(source, target)
 
+    def forget_row(self, row: int) -> None:
+        """Forget one row's text."""
+        self.engine.forget_row(row)
+
     @contextmanager
     def assume_frozen(self) -> Iterator[None]:
         """Do not look for changed weights."""

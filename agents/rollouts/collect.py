@@ -246,6 +246,7 @@ def finish(base: RLHFVectorEnv, policy: Policy, begun: Begun, plan: SamplingPlan
             # From the last row on, so that a row that gives up its place moves none of the others.
             for row in has_ended.nonzero().flatten().flip(0).tolist():
                 if started < count:
+                    policy.lm.engine.forget_row(row)
                     episode[row], row_tokens[row] = started, tokens[started]
                     started += 1
                     continue

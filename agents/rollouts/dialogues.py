@@ -53,8 +53,7 @@ def decode_dialogues(
             has_ended = _take(dialogue, episode, chosen)
             for row in has_ended.nonzero().flatten().flip(0).tolist():
                 if started < count:
-                    if isinstance(engine, Engine):
-                        engine.forget_row(row)
+                    engine.forget_row(row)
                     episode[row] = started
                     started += 1
                     continue

@@ -126,6 +126,11 @@ class MixtureEngine(Engine):
         for engine in self.engines:
             engine.copy_row(source, target)
 
+    def forget_row(self, row: int) -> None:
+        """Forget one row's text in both."""
+        for engine in self.engines:
+            engine.forget_row(row)
+
     @contextmanager
     def assume_frozen(self) -> Iterator[None]:
         """Do not look for changed weights in either."""

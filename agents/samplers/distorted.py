@@ -80,6 +80,10 @@ class DistortedEngine(Engine):
         """Copy one row's cache to another."""
         self.engine.copy_row(source, target)
 
+    def forget_row(self, row: int) -> None:
+        """Forget one row's text."""
+        self.engine.forget_row(row)
+
     @contextmanager
     def assume_frozen(self) -> Iterator[None]:
         """Do not look for changed weights."""

@@ -108,8 +108,8 @@ class TokenMDP:
         self.prompt_lengths[row] = self.lengths[row] = len(prompt)
         self.prompt_index[row] = prompt_index
         self.is_open[row] = True
+        self.reference.engine.forget_row(row)
         if self.dialogue is not None:
-            self.reference.engine.forget_row(row)
             self.dialogue.start(row, len(prompt), generator)
 
     def step(self, actions: Tensor, logprobs: Tensor | None, rows: Tensor) -> StepResult:

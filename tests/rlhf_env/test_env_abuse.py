@@ -196,7 +196,8 @@ class TestRewardFunctions:
 def test_what_is_no_task(task: Any) -> None:
     for made in (gym.make, gym.make_vec):
         with pytest.raises(
-            ValueError, match=r"task must be a Task or one of the names \['reviews', 'toy15'.*, got"
+            ValueError,
+            match=r"task must be a Task or one of the names \[.*'reviews', 'toy15'\], got",
         ):
             made("RLHF-v0", task=task)
 

@@ -133,7 +133,7 @@ def test_the_greedy_response_is_paid_through_the_same_wrappers() -> None:
         found = agent.greedy_responses(rollout)
         assert torch.equal(found.episodes.tokens, expected.episodes.tokens)
         assert not torch.allclose(found.episodes.rewards, expected.episodes.rewards)
-        totals = [answers.returns(1.0)["return"] for answers in (found, expected)]
+        totals = [answers.returns(1.0, "decision")["return"] for answers in (found, expected)]
         assert torch.allclose(*totals, atol=1e-4)
 
 

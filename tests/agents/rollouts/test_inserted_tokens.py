@@ -54,7 +54,9 @@ def test_inserted_tokens_change_nothing(
     assert one.keys() == other.keys() >= {"losses"}
     assert any(key.startswith("gradient") for key in one)
     for key, value in one.items():
-        assert torch.allclose(value.double(), other[key].double(), atol=1e-6), key
+        # What is small beside others was added up from numbers of their size.
+        atol = 1e-6 * max(1.0, float(value.abs().max()))
+        assert torch.allclose(value.double(), other[key].double(), atol=atol), key
 
 
 @settings(max_examples=40, deadline=None)

@@ -12,7 +12,7 @@ import wrappers.vector
 from rlhf_env.testing import check_env, check_wrapper, checks, results
 from rlhf_env.testing.wrapper import CHECKS as OF_WRAPPERS
 from tests.rlhf_env.testing.faulty_envs import FAULTS, TASK, WRAPPER_FAULTS, plain
-from tests.wrappers.pairs import ONE_OF_EACH
+from tests.wrappers.pairs import ONE_OF_EACH, toy15_in_lines
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "reference": {},
@@ -43,6 +43,7 @@ def test_every_wrapper_passes(name: str) -> None:
         vector=lambda envs: stack(wrappers.vector, envs),
         keeps_score=name in KEEP_THE_SCORE,
         keeps_actions=name != "TopKActions",
+        task=toy15_in_lines(),
     )
 
 
