@@ -54,7 +54,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
     ),
     "API": tuple(f"docs/api/{name}" for name in API),
     "Results": (
-        *("docs/results/zoo", "docs/zoo"),
+        *("docs/results/zoo", "docs/zoo", "docs/results/games"),
         *("docs/results/ablation", "docs/results/horizon", "docs/results/variance"),
         *("docs/results/estimators", "docs/results/credit", "docs/results/overoptimization"),
         *("docs/results/early-warning", "docs/results/preference", "docs/results/human-feedback"),
