@@ -15,7 +15,8 @@ LOWEST_TESTS := tests/rlhf_env/test_checkers.py tests/rlhf_env/test_vector_env.p
 	tests/agents/algorithms/test_grpo.py tests/agents/algorithms/test_ppo.py \
 	tests/studies/experiment/test_grid.py tests/studies/statistics tests/studies/reporting/test_report.py
 # Tests that `make test` skips for want of a library, or of the real data in ../shared/data.
-ALL_TESTS := tests/peers tests/clients tests/studies/execution/test_real_ray.py tests/agents/processes \
+RAY_TESTS := tests/studies/execution/test_real_ray.py
+ALL_TESTS := tests/peers tests/clients $(RAY_TESTS) tests/agents/processes \
 	tests/rlhf_env/rewards/feedback tests/rlhf_env/rewards/test_lexicon.py \
 	tests/rlhf_env/rewards/test_text_regression.py tests/studies/training/test_command.py \
 	tests/agents/replay/test_minari.py
@@ -43,7 +44,8 @@ $(WITH_RAY): $(READY) constraints-peers.txt
 	touch $(WITH_RAY)
 
 test-slow: $(WITH_RAY)  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --ignore $(RAY_TESTS)
+	$(BIN)/python -m pytest -m slow $(RAY_TESTS)
 
 $(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)
