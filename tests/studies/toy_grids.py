@@ -41,5 +41,6 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {
         path: path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != ".pid"
+        # A file that is just being written has this name until it is whole.
+        if path.is_file() and path.name != ".pid" and path.suffix != ".partial"
     }
