@@ -11,6 +11,7 @@ import gymnasium as gym
 import krippendorff
 import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -72,14 +73,14 @@ def labeled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
         _, said[number, "Ada"] = answer(ada, "Ada")
         clicks += 1
         ada.driver.get(f"{server.address}/overview")
-        cells = [cell.text for cell in ada.all("#agreement td")]
+        shown = [row.text.rsplit(maxsplit=3) for row in ada.all("#agreement tbody tr")]
         # Exported while the page is open.
         assert label.main([f"--out={out}", "--export"]) == 0
     yield {
         "out": out,
         "said": said,
         "clicks": clicks,
-        "shown": dict(zip(cells[::3], cells[1::3], strict=True)),
+        "shown": {kind: (alpha, kappa) for kind, alpha, kappa, _ in shown},
     }
 
 
@@ -112,29 +113,32 @@ def test_the_agreement_that_was_shown_is_the_librarys(labeled: dict[str, Any]) -
     """From the exported files alone."""
     people, codes = ("Ada", "Bob"), {"a": 0, "b": 1, "tie": 2}
     out = labeled["out"]
-    votes = np.array([[codes[v] for v in row["votes"]] for row in read(out / "comparisons.jsonl")])
-    nominal = {"level_of_measurement": "nominal"}
-    expected = {"Comparisons": krippendorff.alpha(reliability_data=votes.T, **nominal)}
 
     def by_person(name: str, column: str) -> list[list[Any]]:
         found = read(out / name)
         return [[row[column] for row in found if row["annotator"] == who] for who in people]
 
-    ranks = np.array(by_person("rankings.jsonl", "ranking")).reshape(2, -1)
-    expected["Rankings"] = krippendorff.alpha(
-        reliability_data=ranks, level_of_measurement="ordinal"
-    )
-    thumbs = [[value == "up" for value in mine] for mine in by_person("thumbs.jsonl", "thumb")]
-    expected["Thumbs"] = krippendorff.alpha(reliability_data=np.array(thumbs, int), **nominal)
+    # A row of numbers each, one for every unit.
+    compared = read(out / "comparisons.jsonl")
+    said = {"Comparisons": np.array([[codes[v] for v in row["votes"]] for row in compared]).T}
+    said["Rankings"] = np.array(by_person("rankings.jsonl", "ranking")).reshape(2, -1)
+    thumbs = by_person("thumbs.jsonl", "thumb")
+    said["Thumbs"] = np.array([[value == "up" for value in mine] for mine in thumbs], int)
     marks = np.zeros((2, EACH, len(MARKED)), int)
     for column, code in (("spans", 1), ("good_spans", 2)):
         for person, mine in enumerate(by_person("spans.jsonl", column)):
             for unit, spans in enumerate(mine):
                 for span in spans:
                     marks[person, unit, span["start"] : span["end"]] = code
-    expected["Marked parts"] = krippendorff.alpha(reliability_data=marks.reshape(2, -1), **nominal)
-    assert labeled["shown"] == {kind: f"{alpha:.3f}" for kind, alpha in expected.items()}
-    assert all(0.0 < alpha < 1.0 for alpha in expected.values())
+    said["Marked parts"] = marks.reshape(2, -1)
+    expected = {}
+    for kind, values in said.items():
+        level, weights = ("ordinal", "quadratic") if kind == "Rankings" else ("nominal", None)
+        alpha = krippendorff.alpha(reliability_data=values, level_of_measurement=level)
+        kappa = cohen_kappa_score(*values, weights=weights)
+        assert 0.0 < alpha < 1.0
+        expected[kind] = (f"{alpha:.3f}", f"{kappa:.3f}")
+    assert labeled["shown"] == expected
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
