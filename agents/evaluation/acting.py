@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +22,7 @@ from rlhf_env.rollout import Rollout
 from rlhf_env.vector_env import RLHFVectorEnv
 
 
-class Acting:
+class Acting(ABC):
     """Lets the policy of the agent that it is a base of act; nothing of training changes."""
 
     config: AgentConfig
@@ -31,9 +32,9 @@ class Acting:
     _acting: np.random.Generator
 
     @property
+    @abstractmethod
     def kl_coef(self) -> float:
         """Beta that rollouts are paid with."""
-        raise NotImplementedError
 
     def act(self, observation: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Sample a token for every row.

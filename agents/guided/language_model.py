@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from agents.guided.returns import Returns
+from rlhf_env.engine.derived import DerivedEngine
 from rlhf_env.engine.engine import Engine
 from rlhf_env.engine.language_model import LanguageModel
 
@@ -86,13 +86,12 @@ class GuidedLanguageModel(LanguageModel):
         return False
 
 
-class GuidedEngine(Engine):
+class GuidedEngine(DerivedEngine):
     """The logits of another engine, guided; the returns read the whole text at every token."""
 
     def __init__(self, engine: Engine, guidance: Guidance) -> None:
         """Take the reference's engine."""
-        super().__init__(engine.model, engine.vocab_size)
-        self.engine = engine
+        super().__init__(engine)
         self.guidance = guidance
 
     @torch.no_grad()
@@ -100,26 +99,4 @@ class GuidedEngine(Engine):
         """Return the guided logits, [N, V]."""
         places = torch.arange(tokens.shape[1], device=tokens.device)
         hidden = self.guidance.returns.hidden(tokens, places == lengths[:, None] - 1)
-        return self.guidance(self.engine.logits_view(tokens, lengths), hidden)
-
-    def caches(self, capacity: int) -> bool:
-        """Return False: every token goes through `logits_view`, which guides it."""
-        return False
-
-    def copy_row(self, source: int, target: int) -> None:
-        """Copy one row's cache to another."""
-        self.engine.copy_row(source, target)
-
-    def forget_row(self, row: int) -> None:
-        """Forget one row's text."""
-        self.engine.forget_row(row)
-
-    @contextmanager
-    def assume_frozen(self) -> Iterator[None]:
-        """Do not look for changed weights."""
-        with self.engine.assume_frozen():
-            yield
-
-    def reset_cache(self) -> None:
-        """Drop the cache."""
-        self.engine.reset_cache()
+        return self.guidance(self.engines[0].logits_view(tokens, lengths), hidden)

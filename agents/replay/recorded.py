@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,17 +19,17 @@ from rlhf_env.episodes import Episode, read_episodes, rollout_episodes, write_ep
 from rlhf_env.rollout import Rollout
 
 
-class Recorded:
+class Recorded(ABC):
     """Reads and writes the episodes of the buffer that it is a base of."""
 
     @property
+    @abstractmethod
     def episodes(self) -> Rollout | None:
         """All stored episodes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def put(self, episodes: Rollout | None, born: Tensor) -> None:
         """Have these episodes in place of those stored."""
-        raise NotImplementedError
 
     @classmethod
     def from_episodes(

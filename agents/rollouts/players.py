@@ -7,8 +7,8 @@ reference, or the geometric mixture of both.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from agents.rollouts.collect import (
 from agents.rollouts.divided import made_in_shares, made_on_first, parted_transforms
 from agents.rollouts.sampling_plan import Seed, draw_episodes
 from agents.samplers.distorted import played_by
+from rlhf_env.engine.derived import DerivedEngine
 from rlhf_env.engine.engine import Engine
 from rlhf_env.engine.language_model import LanguageModel
 from rlhf_env.rollout import Rollout, join
@@ -102,13 +103,12 @@ def geometric_mixture(policy: Policy, reference: LanguageModel, weight: float) -
     return played_by(policy, lm)
 
 
-class MixtureEngine(Engine):
+class MixtureEngine(DerivedEngine):
     """Logits between those of two engines; see `geometric_mixture`."""
 
     def __init__(self, first: Engine, second: Engine, weight: float) -> None:
         """Take two engines of one vocabulary and the weight of the second, in [0, 1]."""
-        super().__init__(first.model, first.vocab_size)
-        self.engines = (first, second)
+        super().__init__(first, second)
         self.weight = weight
 
     @torch.no_grad()
@@ -116,28 +116,3 @@ class MixtureEngine(Engine):
         """Return (1 − m) z + m z_ref, [N, V]."""
         first, second = (engine.logits_view(tokens, lengths) for engine in self.engines)
         return torch.lerp(first, second, self.weight)
-
-    def caches(self, capacity: int) -> bool:
-        """Return False: every token goes through `logits_view`, which mixes."""
-        return False
-
-    def copy_row(self, source: int, target: int) -> None:
-        """Copy one row's cache to another in both."""
-        for engine in self.engines:
-            engine.copy_row(source, target)
-
-    def forget_row(self, row: int) -> None:
-        """Forget one row's text in both."""
-        for engine in self.engines:
-            engine.forget_row(row)
-
-    @contextmanager
-    def assume_frozen(self) -> Iterator[None]:
-        """Do not look for changed weights in either."""
-        with self.engines[0].assume_frozen(), self.engines[1].assume_frozen():
-            yield
-
-    def reset_cache(self) -> None:
-        """Drop both caches."""
-        for engine in self.engines:
-            engine.reset_cache()

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from agents.policy import Policy
 from agents.settings.behavior import BF16, Behavior
+from rlhf_env.engine.derived import DerivedEngine
 from rlhf_env.engine.engine import Engine
 from rlhf_env.engine.language_model import LanguageModel
 
@@ -41,7 +41,7 @@ def distorted(policy: Policy, behavior: Behavior, key: Sequence[int]) -> Policy:
     return played_by(policy, lm)
 
 
-class DistortedEngine(Engine):
+class DistortedEngine(DerivedEngine):
     """The logits of another engine, distorted; see the module."""
 
     def __init__(
@@ -55,8 +55,7 @@ class DistortedEngine(Engine):
             temperature: by which the caller will divide the logits; top-p depends on it.
             key: of the noise.
         """
-        super().__init__(engine.model, engine.vocab_size)
-        self.engine = engine
+        super().__init__(engine)
         self.behavior = behavior
         self.temperature = temperature
         self.key = tuple(key)
@@ -64,35 +63,13 @@ class DistortedEngine(Engine):
     @torch.no_grad()
     def logits_view(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return the distorted logits, [N, V]; -inf where a token is never chosen."""
-        logits, behavior = self.engine.logits_view(tokens, lengths), self.behavior
+        logits, behavior = self.engines[0].logits_view(tokens, lengths), self.behavior
         if behavior.noise == BF16:
             logits = logits.bfloat16().float()
         elif behavior.noise:
             noise = state_noise(tokens, lengths, logits.shape[1], self.key)
             logits = logits + float(behavior.noise) * noise
         return truncated_logits(logits, self.temperature, behavior.top_k, behavior.top_p)
-
-    def caches(self, capacity: int) -> bool:
-        """Return False: every token goes through `logits_view`, which distorts it."""
-        return False
-
-    def copy_row(self, source: int, target: int) -> None:
-        """Copy one row's cache to another."""
-        self.engine.copy_row(source, target)
-
-    def forget_row(self, row: int) -> None:
-        """Forget one row's text."""
-        self.engine.forget_row(row)
-
-    @contextmanager
-    def assume_frozen(self) -> Iterator[None]:
-        """Do not look for changed weights."""
-        with self.engine.assume_frozen():
-            yield
-
-    def reset_cache(self) -> None:
-        """Drop the cache."""
-        self.engine.reset_cache()
 
 
 def state_noise(tokens: Tensor, lengths: Tensor, size: int, key: Sequence[int]) -> Tensor:
