@@ -17,6 +17,7 @@ SUBCOMMANDS = {
     "train": ("train", "train one agent on a built-in task, or on your model and reward"),
     "ablate": ("ablate", "compare agents, discounts, densities and granularities over seeds"),
     "report": ("report", "make the HTML report and the figures of an ablation"),
+    "gains": ("gains", "show what one value of an axis gains over another, seed by seed"),
     "evaluate": ("evaluate", "evaluate a saved agent, with intervals"),
     "compare": ("compare", "compare two saved agents on the same prompts"),
     "export": ("export", "write a saved agent's policy as a Hugging Face model folder"),

@@ -11,6 +11,7 @@ INTERRUPTED = {
     "early_warning": "finished runs are kept, the same command continues from there",
     "evaluate": "nothing was changed",
     "export": "nothing was written; the same command starts again",
+    "gains": "nothing was changed",
     "label": "every click is kept, the same command opens the page again",
     "overoptimization": "what is finished is kept, the same command continues",
     "preference": "what is finished is kept, the same command continues",

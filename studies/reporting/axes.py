@@ -49,6 +49,15 @@ def varied_axes(table: pd.DataFrame) -> list[str]:
     ]
 
 
+def shared_axes(table: pd.DataFrame, axis: str) -> list[str]:
+    """Return the axes in which runs have to agree to be compared along another one."""
+    others = [name for name in axes_of(table) if name != axis]
+    if axis == "agent":
+        # An agent's own settings need not agree with what another agent has.
+        others = [name for name in others if MISSING not in values(table, name)]
+    return others
+
+
 def groups(
     table: pd.DataFrame, names: Sequence[str]
 ) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:

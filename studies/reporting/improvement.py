@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from rlhf_env.statistics import Estimate, Floats
-from studies.reporting.axes import MISSING, axes_of, rows_where, successes, values, varied_axes
+from studies.reporting.axes import rows_where, shared_axes, successes, values, varied_axes
 from studies.statistics.intervals import finite, interval
 
 RESAMPLES = 1000
@@ -108,10 +108,7 @@ def probability_of_improvement(
 def _along(
     good: pd.DataFrame, axis: str, metric: str, measured: Sequence[str]
 ) -> Iterator[Comparison]:
-    others = [name for name in axes_of(good) if name != axis]
-    if axis == "agent":
-        # An agent's own settings need not agree with what another agent has.
-        others = [name for name in others if MISSING not in values(good, name)]
+    others = shared_axes(good, axis)
     names = [name for name in measured if name in good]
     keyed = good.assign(setting=good.groupby(others, sort=False).ngroup() if others else 0)
     known = values(good, axis)

@@ -61,10 +61,10 @@ def test_nothing_named_is_the_help_and_a_failure(
         ("ablat", "rlhf-env: there is no subcommand 'ablat'; did you mean ablate?\n"),
         (
             "xyz",
-            "rlhf-env: there is no subcommand 'xyz'; choose from train, ablate, report, evaluate, "
-            "compare, export, check, train-reward, label, rounds, overoptimization, early-warning, "
-            "preference, variance, estimators, critics, credit, scaling, value-learning, zoo, "
-            "reward-report\n",
+            "rlhf-env: there is no subcommand 'xyz'; choose from train, ablate, report, gains, "
+            "evaluate, compare, export, check, train-reward, label, rounds, overoptimization, "
+            "early-warning, preference, variance, estimators, critics, credit, scaling, "
+            "value-learning, zoo, reward-report\n",
         ),
     ],
 )

@@ -1,0 +1,1 @@
+"""What one value of an ablation's axis gains over another, seed by seed."""
