@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from rlhf_env.task import Task
 from rlhf_env.tasks.automaton import automaton_task
+from rlhf_env.tasks.games.guess import guess_task
+from rlhf_env.tasks.games.guess.rules import WORDS
 
 _WORDS, _LETTERS = 6, 4
 # Of the letter that continues a word, the others having 0: 97 % of 8 tokens.
@@ -76,4 +80,20 @@ def ladder_task() -> Task:
         kl_coef=0.0,
         policy="table",
         name="ladder",
+    )
+
+
+def spare_turns_task() -> Task:
+    """Return "guess-3" over 1 to 7 with six turns, of which halving needs three at most."""
+    turns = 6
+    return dataclasses.replace(
+        guess_task(3),
+        name="guess-3-spare",
+        prompts=[WORDS.encode(["1", "7"])],
+        eval_prompts=(),
+        max_new_tokens=2 * turns - 1,
+        max_turns=turns,
+        max_environment_tokens=turns - 1,
+        # Those of the game are of three turns.
+        step_scores=None,
     )
