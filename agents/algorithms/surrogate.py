@@ -11,9 +11,9 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from agents.algorithms.aggregation import aggregation_weights, mean_over_decisions
 from agents.algorithms.importance import ImportanceSettings, importance_weights
 from agents.math import clipped_surrogate, is_clipped
+from agents.math.aggregation import aggregation_weights, mean_over_decisions
 from agents.policy import PolicyOutput
 from agents.rollouts.decisions import is_decision, sum_per_decision
 from agents.rollouts.kl_reward import KL_ESTIMATORS

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from agents.math.aggregation import mean_over_decisions
 from agents.off_policy.paid_decisions import PaidDecisions
 from agents.policy import PolicyOutput
 from agents.rollouts.decisions import first_of_decision
@@ -42,7 +43,7 @@ class LogitDecisions(PaidDecisions):
         return LogitDecisions(
             **vars(paid),
             reference_normalizers=normalizers_of(reference, rollout, temperature),
-            weight=(len(paid.mask) / paid.mask.sum()).expand(len(paid.mask)),
+            weight=mean_over_decisions(paid.mask),
         )
 
     def values(self, rollout: Rollout, logprobs: Tensor, normalizers: Tensor) -> LogitValues:

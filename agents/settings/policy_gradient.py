@@ -12,7 +12,7 @@ from rlhf_env.checks import check_choice, check_number
 from rlhf_env.defaults import DISCOUNT_UNITS
 
 AGGREGATIONS = ("decision_mean", "episode_mean", "sum", "constant")
-"""Names of the means; `agents.algorithms.aggregation.aggregation_weights` has the formulas."""
+"""Names of the means; `agents.math.aggregation.aggregation_weights` has the formulas."""
 
 IMPORTANCE = ("none", "token", "sequence", "geometric")
 """Corrections of the sampler; `agents.algorithms.importance` has the formulas."""

@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agents.settings.off_policy.common import OffPolicyConfig, check_critic_rate
-from rlhf_env.checks import check_count, check_number, check_positive
+from agents.settings.policy_gradient import AGGREGATIONS
+from rlhf_env.checks import check_choice, check_count, check_number, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
 class OREOConfig(OffPolicyConfig):
     """Settings of `OREO`, besides those of `OffPolicyConfig`."""
+
+    aggregation: str = "sum"
+    """How the decisions of long and short episodes weigh: "sum" and, up to the sampling of lengths,
+    "decision_mean" count all alike. "episode_mean", the authors', counts those of short episodes
+    more, and moves the optimum where the environment ends episodes by chance."""
 
     value_coef: float = 1.0
     """Weight of the value's loss; the authors train it by an optimizer of its own."""
@@ -19,13 +25,14 @@ class OREOConfig(OffPolicyConfig):
     """Adam's learning rate of the value head; None takes the policy's."""
 
     kl_reg: float = 0.0
-    """Weight of KL(pi || pi_ref) in the loss, estimated by k3 of the tokens in the data, as in the
-    authors' code, whose scripts have 0.01. Above 0 the optimum is no longer that of the RLHF
-    objective."""
+    """Weight of KL(pi || pi_ref) in the loss, estimated by k3 of the tokens in the data and
+    aggregated as the decisions are, as in the authors' code, whose scripts have 0.01. Above 0 the
+    optimum is no longer that of the RLHF objective."""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         super().__post_init__()
+        check_choice("aggregation", self.aggregation, AGGREGATIONS[:-1])
         check_number("value_coef", self.value_coef, minimum=0.0)
         check_number("kl_reg", self.kl_reg, minimum=0.0)
         check_critic_rate(self.critic_learning_rate)

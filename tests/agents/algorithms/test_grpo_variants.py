@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from agents import DAPO, GRPO, GSPO, Agent, DrGRPO
-from agents.algorithms.aggregation import mean_over_decisions
 from agents.algorithms.group_advantages import are_equal
 from agents.algorithms.grpo import GRPOAlgorithm, GRPOConfig
 from agents.algorithms.surrogate import DecisionBatch, surrogate_loss
+from agents.math.aggregation import mean_over_decisions
 from agents.policy import PolicyOutput
 from agents.settings.clip import Clip
 from rlhf_env.rollout import Rollout

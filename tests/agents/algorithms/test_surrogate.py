@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.algorithms.aggregation import mean_over_decisions
 from agents.algorithms.surrogate import DecisionBatch, surrogate_loss
+from agents.math.aggregation import mean_over_decisions
 from agents.settings.clip import Clip
 
 CLIP = Clip(0.2, 0.2)

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from scipy.optimize import root
 from torch import Tensor
+from torch.nn.functional import pad
 
+from agents.off_policy.oreo import OREOAlgorithm
 from agents.off_policy.residuals import soft_gains, sub_path_residuals, trajectory_residuals
-from agents.off_policy.soft_values import suffix_residuals
+from agents.off_policy.soft_values import soft_q_target, suffix_residuals
+from agents.policy import PolicyOutput
+from agents.settings.off_policy.values import OREOConfig
 from rlhf_env.exact import evaluate, solve
+from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 from tests.agents.off_policy.minimize import least
 from tests.rlhf_env.exact.test_brute_force import after, rules
@@ -89,6 +97,40 @@ class Episodes:
         """[E, D] to the uniform reference."""
         return self.logprobs(table) - self.logprobs(torch.zeros_like(table))
 
+    def rollout(self) -> Rollout:
+        """The actions of all episodes after a prompt of one token, without the answers."""
+        uniform = torch.zeros(len(self.states), V, dtype=torch.float64)
+        rewards = pad(self.rewards, (1, 0))
+        nothing = torch.zeros_like(rewards)
+        order = torch.arange(len(self.mask))
+        steps = torch.arange(self.mask.shape[1]).expand_as(self.mask)
+        return Rollout(
+            tokens=pad(self.token, (1, 0)),
+            is_action=pad(self.mask, (1, 0)),
+            logprobs=nothing,
+            ref_logprobs=pad(self.logprobs(uniform), (1, 0)),
+            rewards=rewards,
+            reward_terms={"score": rewards, "kl": nothing},
+            score=self.rewards.sum(dim=1),
+            terminated=torch.ones_like(order, dtype=torch.bool),
+            group=order,
+            prompt_index=torch.zeros_like(order),
+            decision=pad(steps.masked_fill(~self.mask, -1), (1, 0), value=-1),
+            kl_coef=self.kl_coef,
+        )
+
+    def output(self, table: Tensor, values: Tensor) -> PolicyOutput:
+        """What a table of logits and a value head say of `rollout`."""
+        logprobs = pad(self.logprobs(table), (1, 0))
+        return PolicyOutput(
+            logprobs=logprobs,
+            entropy=torch.zeros_like(logprobs),
+            values=pad(values[self.state].masked_fill(~self.mask, 0.0), (1, 0)),
+            last_values=torch.zeros_like(self.chance),
+            term_values={},
+            last_term_values={},
+        )
+
     def share_of_optimum(self, table: Tensor) -> float:
         """J / J* of a table of logits."""
         beta = float(self.kl_coef[0])
@@ -123,6 +165,26 @@ def sub_path_loss(of: Episodes, table: Tensor, values: Tensor) -> Tensor:
     return found.square().sum(dim=(1, 2))
 
 
+def oreo_loss(**settings: Any) -> Loss:
+    """[E] of `OREO` itself."""
+    rule = OREOAlgorithm(OREOConfig(**settings))
+
+    def loss(of: Episodes, table: Tensor, values: Tensor) -> Tensor:
+        rollout, new = of.rollout(), of.output(table, values)
+        targets = rule.targets(rollout, new, of.task.reference)
+        return rule.loss(rollout, new, new, targets)[0]
+
+    return loss
+
+
+def decision_loss(of: Episodes, table: Tensor, values: Tensor) -> Tensor:
+    """[E] of SoftQ, whose target network is the policy as it is."""
+    known = values[of.state]
+    q = known + of.kl_coef[:, None] * of.log_ratio(table)
+    aims = soft_q_target(of.rewards, known.detach(), of.mask, 1.0)
+    return (q - aims).square().masked_fill(~of.mask, 0.0).sum(dim=1)
+
+
 def field(of: Episodes, loss: Loss, behavior: Tensor, table: Tensor, values: Tensor) -> Tensor:
     """[S·V + S] the expected gradient of a loss in table and values; the behavior stands still."""
     leaves = [table.clone().requires_grad_(), values.clone().requires_grad_()]
@@ -137,6 +199,19 @@ def minimum(of: Episodes, loss: Loss, behavior: Tensor) -> tuple[Tensor, Tensor,
     leaves = [table.requires_grad_(), values.requires_grad_()]
     found = least(lambda: weights @ loss(of, table, values), leaves)
     return table.detach(), values.detach(), found
+
+
+def standstill(of: Episodes, loss: Loss, behavior: Tensor) -> Tensor:
+    """The table where the expected gradient of a loss is 0, which need not be a minimum."""
+    size = behavior.numel()
+
+    def slope(point: np.ndarray) -> np.ndarray:
+        table, values = torch.from_numpy(point).split([size, len(behavior)])
+        return field(of, loss, behavior, table.view_as(behavior), values).numpy()
+
+    found = root(slope, np.zeros(size + len(behavior)), method="lm", options={"xtol": 1e-14})
+    assert np.abs(found.fun).max() < 1e-9
+    return torch.from_numpy(found.x[:size]).view_as(behavior)
 
 
 def _episodes(

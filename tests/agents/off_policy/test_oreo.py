@@ -54,13 +54,31 @@ def test_the_authors_regularizer_moves_the_optimum() -> None:
     assert loss_and_slope(agent, every_episode(agent))[1] > 1e-4
 
 
-def test_a_response_by_hand() -> None:
+@pytest.mark.parametrize(("aggregation", "counts"), [("sum", 2.0), ("episode_mean", 1.0)])
+def test_a_response_by_hand(aggregation: str, counts: float) -> None:
     """(1, 0) is paid 1.25; pi = pi_ref, V = 0, so both residuals are −1.25 at both decisions."""
-    agent = toy_agent(OREO, value_coef=0.5)
+    agent = toy_agent(OREO, value_coef=0.5, aggregation=aggregation)
     every = every_episode(agent)
     rows = [i for i, said in enumerate(every.responses()) if said.tolist() == [1, 0]]
     episode = every.take(torch.tensor(rows[:1]))
-    assert loss_and_slope(agent, episode)[0] == pytest.approx(1.5 * 1.25**2, abs=1e-5)
+    assert loss_and_slope(agent, episode)[0] == pytest.approx(counts * 1.5 * 1.25**2, abs=1e-5)
+
+
+def test_lengths_weigh_as_the_aggregation_says() -> None:
+    """A response of one token beside one of two: 1.5 decisions of an episode are the mean."""
+    agent = toy_agent(OREO, aggregation="decision_mean")
+    every = every_episode(agent)
+    lengths = every.is_action.sum(dim=1).tolist()
+    short, long = lengths.index(1), lengths.index(2)
+    both = every.take(torch.tensor([short, long]))
+    found, _ = loss_and_slope(agent, both)
+    agent = toy_agent(OREO)
+    assert found == pytest.approx(loss_and_slope(agent, both)[0] / 1.5)
+
+
+def test_an_aggregation_that_needs_the_horizon_is_refused() -> None:
+    with pytest.raises(ValueError, match="aggregation must be one of"):
+        toy_agent(OREO, aggregation="constant")
 
 
 @pytest.mark.parametrize("name", ["kl_reg", "value_coef"])

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from agents import GRPO, PPO, RLOO, Reinforce
 from agents.agent import Agent
-from agents.algorithms.aggregation import aggregation_weights, mean_over_decisions
 from agents.entropy.covariance import covariances, mean_covariance
 from agents.math import (
     center,
@@ -23,6 +22,7 @@ from agents.math import (
     scale_to_unit_variance,
     whiten,
 )
+from agents.math.aggregation import aggregation_weights, mean_over_decisions
 from agents.stacked.stack import Stack
 
 # Two runs of two episodes; the second episode of each is shorter.
