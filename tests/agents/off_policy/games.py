@@ -168,10 +168,11 @@ def sub_path_loss(of: Episodes, table: Tensor, values: Tensor) -> Tensor:
 def oreo_loss(**settings: Any) -> Loss:
     """[E] of `OREO` itself."""
     rule = OREOAlgorithm(OREOConfig(**settings))
+    unread: Any = None
 
     def loss(of: Episodes, table: Tensor, values: Tensor) -> Tensor:
         rollout, new = of.rollout(), of.output(table, values)
-        targets = rule.targets(rollout, new, of.task.reference)
+        targets = rule.targets(rollout, new, reference=unread)
         return rule.loss(rollout, new, new, targets)[0]
 
     return loss
