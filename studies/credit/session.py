@@ -6,7 +6,6 @@ from typing import Any
 
 import gymnasium as gym
 import pandas as pd
-from tqdm import tqdm
 
 from agents import PPO, Policy, collect
 from rlhf_env.exact import evaluate, solve
@@ -17,7 +16,7 @@ from studies.credit.reward_model import learn_reward
 from studies.credit.settings import Job, Study, jobs_of
 from studies.credit.sources import credits
 from studies.credit.tables import credit_table
-from studies.execution.pool import outcomes
+from studies.execution.results import all_results
 from studies.results.csv_files import as_csv
 
 # Streams of random numbers of one seed, beside those of training.
@@ -45,15 +44,12 @@ def measure(study: Study, *, progress: bool = True) -> pd.DataFrame:
         RuntimeError: if a job fails.
     """
     jobs = jobs_of(study)
-    found: dict[Job, list[Row]] = {}
-    ended = outcomes(jobs, grade, study.jobs)
-    for outcome in tqdm(ended, total=len(jobs), unit="agent", disable=not progress):
-        if outcome.result is None:
-            job = outcome.run
-            raise RuntimeError(f"{job.task} with seed {job.seed} failed: {outcome.error}")
-        found[outcome.run] = outcome.result
-    # They end in any order.
-    return pd.DataFrame([row for job in jobs for row in found[job]])
+    grades = all_results(jobs, grade, study.jobs, _name, unit="agent", progress=progress)
+    return pd.DataFrame([row for rows in grades for row in rows])
+
+
+def _name(job: Job) -> str:
+    return f"{job.task} with seed {job.seed}"
 
 
 def grade(job: Job) -> list[Row]:

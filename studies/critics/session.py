@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import pandas as pd
-from tqdm import tqdm
 
 from rlhf_env.files import write_atomically
 from studies.critics.figure import draw
-from studies.critics.learning import Row, learn
+from studies.critics.learning import learn
 from studies.critics.settings import Job, Study, jobs_of
 from studies.critics.tables import page_tables
-from studies.execution.pool import outcomes
+from studies.execution.results import all_results
 from studies.reporting.plots import Plot, png
 from studies.reporting.style import LIGHT
 from studies.results.csv_files import as_csv
@@ -39,15 +36,9 @@ def measure(study: Study, *, progress: bool = True) -> pd.DataFrame:
     Raises:
         RuntimeError: if a run fails.
     """
-    jobs = jobs_of(study)
-    found: dict[Job, list[Row]] = {}
-    bar = tqdm(total=len(jobs), unit="run", disable=not progress)
-    with bar, closing(outcomes(jobs, learn, study.jobs)) as ended:
-        for outcome in ended:
-            if outcome.result is None:
-                run = outcome.run
-                raise RuntimeError(f"{run.task}, {run.arm}, seed {run.seed}: {outcome.error}")
-            found[outcome.run] = outcome.result
-            bar.update()
-    # Runs end in any order.
-    return pd.DataFrame([row for job in jobs for row in found[job]])
+    curves = all_results(jobs_of(study), learn, study.jobs, _name, progress=progress)
+    return pd.DataFrame([row for curve in curves for row in curve])
+
+
+def _name(job: Job) -> str:
+    return f"{job.task}, {job.arm}, seed {job.seed}"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import pandas as pd
-from tqdm import tqdm
 
 from rlhf_env.files import write_atomically
-from studies.execution.pool import outcomes
+from studies.execution.results import all_results
 from studies.results.csv_files import as_csv
-from studies.value_learning.learning import Row, run
+from studies.value_learning.learning import run
 from studies.value_learning.settings import Job, Study, jobs_of
 from studies.value_learning.tables import page_tables
 
@@ -35,15 +32,8 @@ def measure(study: Study, *, progress: bool = True) -> pd.DataFrame:
     Raises:
         RuntimeError: if a run fails.
     """
-    jobs = jobs_of(study)
-    found: dict[Job, Row] = {}
-    bar = tqdm(total=len(jobs), unit="run", disable=not progress)
-    with bar, closing(outcomes(jobs, run, study.jobs)) as ended:
-        for outcome in ended:
-            if outcome.result is None:
-                job = outcome.run
-                raise RuntimeError(f"{job.part}, {job.method}, seed {job.seed}: {outcome.error}")
-            found[outcome.run] = outcome.result
-            bar.update()
-    # Runs end in any order.
-    return pd.DataFrame([found[job] for job in jobs])
+    return pd.DataFrame(all_results(jobs_of(study), run, study.jobs, _name, progress=progress))
+
+
+def _name(job: Job) -> str:
+    return f"{job.part}, {job.method}, seed {job.seed}"

@@ -7,9 +7,8 @@ from functools import partial
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
-from studies.execution.pool import outcomes
+from studies.execution.results import all_results
 from studies.experiment.build import make_agent, make_task
 from studies.experiment.grid import RunSettings
 from studies.experiment.result import RunResult
@@ -57,14 +56,14 @@ def measure_learning(study: Study, threshold: float, *, progress: bool = True) -
         RuntimeError: if a run fails.
     """
     runs = study.runs()
-    ended = outcomes(runs, partial(learn, threshold=threshold), study.jobs)
-    rows: dict[RunSettings, dict[str, Any]] = {}
-    for outcome in tqdm(ended, total=len(runs), unit="run", disable=not progress):
-        if outcome.result is None:
-            raise RuntimeError(f"the run {outcome.run.run_id} failed: {outcome.error}")
-        rows[outcome.run] = _row(outcome.run, outcome.result, threshold)
-    # They end in any order.
-    return pd.DataFrame([rows[run] for run in runs])
+    runner = partial(learn, threshold=threshold)
+    results = all_results(runs, runner, study.jobs, _name, progress=progress)
+    pairs = zip(runs, results, strict=True)
+    return pd.DataFrame([_row(run, result, threshold) for run, result in pairs])
+
+
+def _name(run: RunSettings) -> str:
+    return f"the run {run.run_id}"
 
 
 def _row(run: RunSettings, result: RunResult, threshold: float) -> dict[str, Any]:

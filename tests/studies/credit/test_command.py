@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from studies.cli.commands.credit import main
-from studies.credit import session
 from studies.credit.settings import Job
 from studies.credit.tables import credit_table
+from studies.execution import results
 from studies.execution.pool import Outcome, Runner, attempt
 
 RESULTS = Path(__file__).parents[3] / "docs/results"
@@ -37,7 +37,7 @@ def in_this_process(jobs: list[Job], runner: Runner, count: int) -> Iterator[Out
 def test_the_command_writes_rows_and_prints_a_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(session, "outcomes", in_this_process)
+    monkeypatch.setattr(results, "outcomes", in_this_process)
     assert main([*SMALL, "--out", str(tmp_path / "new/out")]) == 0
     rows = pd.read_csv(tmp_path / "new/out/credit.csv")
     assert rows["seed"].tolist() == [0] * 13 + [1] * 13
@@ -75,7 +75,7 @@ def test_a_failed_job_ends_the_study_with_its_error(
     def failing(jobs: list[Job], runner: Runner, count: int) -> Iterator[Outcome]:
         yield Outcome(run=jobs[0], result=None, seconds=0.0, error="MemoryError: none left")
 
-    monkeypatch.setattr(session, "outcomes", failing)
+    monkeypatch.setattr(results, "outcomes", failing)
     assert main([*SMALL, "--out", str(tmp_path)]) == 1
     assert "needles-8 with seed 0 failed: MemoryError: none left" in capsys.readouterr().err
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from studies.cli.commands.variance import main
+from studies.execution import results
 from studies.execution.pool import Outcome, Runner, attempt
 from studies.experiment.grid import RunSettings
 from studies.statistics.noise import (
@@ -25,7 +26,6 @@ from studies.statistics.noise import (
     product_of_means,
     total_variance,
 )
-from studies.variance import learning
 from studies.variance.gradients import measure_gradients
 from studies.variance.learning import has_reached, learn
 from studies.variance.reward_to_go import minus_mean_of_others
@@ -166,7 +166,7 @@ def test_a_run_ends_when_it_gets_there_or_at_the_limit(threshold: float, expecte
 def test_the_command_writes_tables_and_a_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(learning, "outcomes", in_this_process)
+    monkeypatch.setattr(results, "outcomes", in_this_process)
     words = "--task toy15 --rollouts 6 --episodes 16 --updates 3 --seeds 2 --macro 2 --every 2"
     assert main([*words.split(), "--agents", "ppo", "--out", str(tmp_path / "new/out")]) == 0
     noise = pd.read_csv(tmp_path / "new/out/noise.csv")
@@ -215,7 +215,7 @@ def test_a_failed_run_ends_the_study_with_its_error(
     def failing(runs: list[RunSettings], runner: Runner, jobs: int) -> Iterator[Outcome]:
         yield Outcome(run=runs[0], result=None, seconds=0.0, error="MemoryError: none left")
 
-    monkeypatch.setattr(learning, "outcomes", failing)
+    monkeypatch.setattr(results, "outcomes", failing)
     words = "--task toy15 --rollouts 3 --episodes 16 --updates 3 --seeds 1 --macro 2 --every 2"
     assert main([*words.split(), "--out", str(tmp_path)]) == 1
     assert "failed: MemoryError: none left" in capsys.readouterr().err
