@@ -7,8 +7,6 @@ manifest is written last, and the folder gets its name when all of it is on disk
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -27,7 +25,6 @@ from agents.settings.best_of_n import BestOfNConfig
 from agents.training.checkpoints.checkpoint_files import (
     FILES,
     MANIFEST,
-    NOTES,
     REPLAY_FILE,
     find_corruption,
     load_tensors,
@@ -37,10 +34,12 @@ from agents.training.checkpoints.checkpoint_files import (
     write_manifest,
 )
 from agents.training.checkpoints.checkpoint_notes import write_notes
+from agents.training.checkpoints.folder import bring_back, check_replaceable, write_folder
+from agents.training.checkpoints.optimizer_state import optimizer_state, restore_optimizer
 from agents.training.checkpoints.replay_file import read_replay, saved_replay, write_replay
 from agents.training.checkpoints.weights_digest import weights_digest
 from agents.training.learner import Learner
-from rlhf_env.files import read_json, sync_folder, write_atomically
+from rlhf_env.files import read_json, write_atomically
 from rlhf_env.vector_env import RLHFVectorEnv
 
 
@@ -90,28 +89,14 @@ def save_checkpoint(agent: SavedAgent, path: Path) -> None:
 
 
 def _save(agent: SavedAgent, path: Path) -> None:
-    _check_replaceable(path)
+    check_replaceable(path)
     _check_sound(agent)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    _make_empty(partial, path)
-    try:
-        _write_files(agent, partial)
-    except BaseException:
-        # On a full disk, what was written is in the way.
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    former = _former(path)
-    if path.exists():
-        shutil.rmtree(former, ignore_errors=True)
-        path.rename(former)
-    partial.rename(path)
-    sync_folder(path.parent)
-    shutil.rmtree(former, ignore_errors=True)
+    write_folder(path, lambda partial: _write_files(agent, partial))
 
 
 def _write_files(agent: SavedAgent, partial: Path) -> None:
     learner = agent.learner
-    tensors, scalars = _optimizer_state(learner.optimizer) if learner else ({}, {})
+    tensors, scalars = optimizer_state(learner.optimizer) if learner else ({}, {})
     policy = {name: p.detach().contiguous() for name, p in _saved_weights(agent).items()}
     save_tensors(policy, partial / "policy.safetensors")
     save_tensors(tensors, partial / "optimizer.safetensors")
@@ -166,7 +151,7 @@ def restore_checkpoint(agent: SavedAgent, path: Path) -> None:
             parameter.copy_(weights[name])
     tensors = load_tensors(path / "optimizer.safetensors")
     if agent.learner is not None:
-        _restore_optimizer(agent.learner.optimizer, tensors, state["optimizer"])
+        restore_optimizer(agent.learner.optimizer, tensors, state["optimizer"])
     agent.updates, agent.episodes = state["updates"], state["episodes"]
     if agent.kl_coef != state["kl_coef"]:
         agent.kl_coef = state["kl_coef"]
@@ -207,9 +192,7 @@ def read_state(path: Path, agent: str | None = None) -> dict[str, Any]:
     Raises:
         ValueError: if there is none, it is damaged, or another kind of agent wrote it.
     """
-    if not path.exists() and _former(path).exists():
-        # A save was killed just between taking the old folder away and putting the new one there.
-        _former(path).rename(path)
+    bring_back(path)
     if not (path / MANIFEST).is_file():
         raise ValueError(f"checkpoint must be a folder that save() wrote, got {str(path)!r}")
     if (flaw := find_corruption(path)) is not None:
@@ -259,7 +242,7 @@ def _check_sound(agent: SavedAgent) -> None:
     prompt = agent.base.task.prompts[0].to(agent.policy.lm.device)[None]
     length = torch.tensor([prompt.shape[1]], device=prompt.device)
     probabilities = agent.policy.token_probabilities(prompt, length)
-    moments, _ = _optimizer_state(agent.learner.optimizer) if agent.learner else ({}, {})
+    moments, _ = optimizer_state(agent.learner.optimizer) if agent.learner else ({}, {})
     named = {**_saved_weights(agent), **{f"optimizer {n}": m for n, m in moments.items()}}
     bad = [name for name, values in named.items() if not values.detach().isfinite().all()]
     if not bad and probabilities.isfinite().all():
@@ -269,64 +252,3 @@ def _check_sound(agent: SavedAgent) -> None:
         f"{what} not finite, expected numbers; nothing was saved: go back to an earlier "
         "checkpoint, and lower learning_rate"
     )
-
-
-def _check_replaceable(path: Path) -> None:
-    """Refuse to replace what is not a checkpoint: it would be lost."""
-    if path.is_symlink():
-        raise ValueError(
-            f"path must be a folder or new, got the symbolic link {str(path)!r}; give the folder "
-            "that it points to"
-        )
-    if path.is_dir():
-        foreign = {entry.name for entry in path.iterdir()} - {*FILES, *NOTES, MANIFEST, REPLAY_FILE}
-        if not foreign:
-            return
-        raise ValueError(
-            f"path must be new or hold a checkpoint, got {str(path)!r}, which also holds "
-            f"{min(foreign)!r}; choose a folder of its own"
-        )
-    if path.exists():
-        raise ValueError(f"path must be a folder or new, got the file {str(path)!r}")
-
-
-def _make_empty(partial: Path, path: Path) -> None:
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-    except OSError as error:
-        raise ValueError(
-            f"path must be a folder that can be made, got {str(path)!r}: {error.strerror}: "
-            f"{partial.name!r}; choose another"
-        ) from error
-
-
-def _former(path: Path) -> Path:
-    return path.with_name(f".{path.name}.former")
-
-
-def _optimizer_state(
-    optimizer: torch.optim.Optimizer,
-) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    """Return the moments by "index.name", and the entries that are not tensors."""
-    tensors, scalars = {}, {}
-    for index, moments in optimizer.state_dict()["state"].items():
-        for name, value in moments.items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"{index}.{name}"] = value.contiguous()
-            else:
-                scalars[f"{index}.{name}"] = value
-    return tensors, scalars
-
-
-def _restore_optimizer(
-    optimizer: torch.optim.Optimizer,
-    tensors: dict[str, torch.Tensor],
-    scalars: dict[str, float],
-) -> None:
-    state: dict[int, dict[str, Any]] = {}
-    for key, value in (tensors | scalars).items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
