@@ -19,6 +19,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
+from agents.algorithms.best_of_n_distribution import BestOfNDistribution
 from agents.algorithms.best_of_n_estimators import best_of_n_kl_bound
 from agents.algorithms.group_advantages import check_terminated
 from agents.evaluation.evaluate import against_reference
@@ -39,8 +40,6 @@ from agents.training.checkpoints.checkpoint import (
 from agents.training.train import Callback, train
 from rlhf_env.checks import check_number
 from rlhf_env.engine.sampling import inverse_cdf
-from rlhf_env.exact.best_of_n import BestOfNEvaluation, best_of_n
-from rlhf_env.exact.response_tree import check_enumerable
 from rlhf_env.rollout import Rollout
 
 _LEARNING = {field.name for field in dataclasses.fields(AgentConfig)}
@@ -99,7 +98,7 @@ class BestOfN:
         self.episodes = 0
         self._kl_coef = self.config.kl_coef
         self._acting = np.random.default_rng([self.config.seed, Stream.ACTING])
-        self._exact: BestOfNEvaluation | None = None
+        self._exact = self._distribution()
 
     @property
     def kl_coef(self) -> float:
@@ -149,7 +148,7 @@ class BestOfN:
         self.episodes += len(rollout)
         drawn = self.policy.evaluate_episodes(rollout.tokens, rollout.is_action).logprobs
         return {
-            "entropy": self._entropy(rollout),
+            "entropy": self._exact.entropy(rollout),
             "return": float(self._paid(rollout).rewards.sum(1).mean()),
             "kl_coef": self.kl_coef,
             "kl_bound": self._kl_bound(rollout.replace(logprobs=drawn)),
@@ -180,18 +179,7 @@ class BestOfN:
         Raises:
             ValueError: if the task's responses cannot be enumerated.
         """
-        if not self._is_enumerable:
-            raise ValueError(
-                "BestOfN knows the probabilities of tokens only where a task has one prompt and "
-                f"at most a million responses, got {self.base.task.name!r}; use sample(prompts), "
-                "which chooses whole responses"
-            )
-        start, policy = len(self.base.task.prompts[0]), self._solved().policy
-        # What is asked for after the end of a response is never read.
-        ended = tuple(float(t == self.base.task.eos_id) for t in range(self.base.task.vocab_size))
-        rows = zip(tokens.tolist(), lengths.tolist(), strict=True)
-        found = [policy.get(tuple(row[start:length]), ended) for row, length in rows]
-        return torch.tensor(found, dtype=torch.float64)
+        return self._exact.token_probabilities(tokens, lengths)
 
     def sample(self, prompts: Sequence[Tensor], *, seed: int = 0) -> Rollout:
         """Return the best of n responses to each prompt.
@@ -219,9 +207,9 @@ class BestOfN:
         return {
             **rollout_metrics(rollout, task),
             **against_reference(rollout, other, task),
-            "kl_exact": self._solved().kl if self._is_enumerable else math.nan,
+            "kl_exact": self._exact.solved().kl if self._exact.is_known else math.nan,
             "kl_bound": self._kl_bound(chosen),
-            "entropy": self._entropy(rollout),
+            "entropy": self._exact.entropy(rollout),
             "distinct_1": distinct_ngrams(rollout, 1),
             "distinct_2": distinct_ngrams(rollout, 2),
         }
@@ -239,7 +227,7 @@ class BestOfN:
         """
         with self.base.overridden(), self.policy.lock:
             restore_checkpoint(self, Path(path))
-        self._exact = None
+        self._exact = self._distribution()
 
     @classmethod
     def load(cls, path: str | Path, envs: VectorEnv[Any, Any, Any], **arguments: Any) -> Self:
@@ -275,13 +263,7 @@ class BestOfN:
 
     def _answers(self, chosen: Rollout) -> Rollout:
         """Put the log-probabilities of chosen responses in the place of the policy's."""
-        logprobs = torch.where(chosen.is_action, math.nan, 0.0)
-        asked = self.base.task.prompts[0].to(chosen.tokens.device)
-        if self._is_enumerable and all(torch.equal(ids, asked) for ids in chosen.prompts()):
-            states = self._state_probabilities(chosen)
-            taken = states.gather(1, chosen.tokens[chosen.is_action][:, None]).squeeze(1)
-            logprobs = logprobs.masked_scatter(chosen.is_action, taken.log().to(logprobs))
-        answers = chosen.replace(logprobs=logprobs)
+        answers = chosen.replace(logprobs=self._exact.logprobs(chosen))
         # What was paid is the log-probability under the policy that was chosen from.
         includes = answers.includes_policy_logprob
         return self._paid(answers) if includes is not None and includes.all() else answers
@@ -295,36 +277,6 @@ class BestOfN:
         """Return the KL bound of choosing, plus the KL of the policy that was chosen from."""
         return best_of_n_kl_bound(self.config.n) + mean_kl(chosen, "sequence")
 
-    def _entropy(self, rollout: Rollout) -> float:
-        """Return the mean entropy of what may be chosen next, nats per token."""
-        if not self._is_enumerable:
-            return math.nan
-        return float(torch.special.entr(self._state_probabilities(rollout)).sum(1).mean())
-
-    def _state_probabilities(self, rollout: Rollout) -> Tensor:
-        """Return the distribution that each of M actions was chosen from, [M, V]."""
-        rows, positions = rollout.is_action.nonzero(as_tuple=True)
-        return self.token_probabilities(rollout.tokens[rows], positions).to(rollout.tokens.device)
-
-    @property
-    def _is_enumerable(self) -> bool:
-        task = self.base.task
-        try:
-            check_enumerable(task.vocab_size, self.base.mdp.max_new_tokens)
-        except ValueError:
-            return False
-        prompts = (*task.prompts, *task.eval_prompts)
-        return all(torch.equal(prompt, prompts[0]) for prompt in prompts)
-
-    def _solved(self) -> BestOfNEvaluation:
-        """Return the exact distribution of the answers, computed when it is first asked for."""
-        if self._exact is None:
-            horizon = self.base.mdp.max_new_tokens
-            self._exact = best_of_n(
-                dataclasses.replace(self.base.task, max_new_tokens=horizon),
-                self.config.n,
-                policy=self.policy.model,
-                temperature=self.config.temperature,
-                prompt_index=0,
-            )
-        return self._exact
+    def _distribution(self) -> BestOfNDistribution:
+        """Return the exact distribution of answers under the weights that the policy has now."""
+        return BestOfNDistribution(self.base, self.policy, self.config.n)
