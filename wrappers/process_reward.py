@@ -2,23 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv
+from torch import Tensor
 
 from wrappers.every_k import score_differences
 from wrappers.potential_shaping import potential_shaping
 from wrappers.prefix_reward import raw_prefix_scores
-from wrappers.reward_terms.density import Density
+from wrappers.reward_terms.density import Density, ScoredPrefixes
 from wrappers.reward_terms.density_wrapper import DensityWrapper, VectorDensityWrapper
 from wrappers.reward_terms.step_scores import TurnScores
 from wrappers.stack.order import wrapper_name
 
 
-class ProcessReward(DensityWrapper, RecordConstructorArgs):
+class _TurnEndReward(DensityWrapper, RecordConstructorArgs):
+    """Sets the score by a density of the step scores, paid at the ends of turns alone."""
+
+    _rewards: ClassVar[Callable[[ScoredPrefixes], Tensor]]
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        """Wrap an environment.
+
+        Args:
+            env: an ``RLHF-v0`` whose steps are single tokens.
+
+        Raises:
+            ValueError: if the task has no ``step_scores``, or the order of wrappers makes no sense.
+        """
+        RecordConstructorArgs.__init__(self)
+        scores = TurnScores.of(env, wrapper_name(self))
+        super().__init__(env, _at_turn_ends(type(self)._rewards, scores), states=scores)
+
+
+class _VectorTurnEndReward(VectorDensityWrapper, RecordConstructorArgs):
+    """Vector version of `_TurnEndReward`."""
+
+    _rewards: ClassVar[Callable[[ScoredPrefixes], Tensor]]
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        """Wrap a vector environment.
+
+        Args:
+            env: ``gym.make_vec("RLHF-v0")`` whose steps are single tokens.
+
+        Raises:
+            ValueError: if the task has no ``step_scores``, or the order of wrappers makes no sense.
+        """
+        RecordConstructorArgs.__init__(self)
+        scores = TurnScores.of(env, wrapper_name(self))
+        super().__init__(env, _at_turn_ends(type(self)._rewards, scores), states=scores)
+
+
+def _at_turn_ends(rewards: Callable[[ScoredPrefixes], Tensor], scores: TurnScores) -> Density:
+    end_id = scores.turn_end_id
+    return Density(name="score", rewards=rewards, turn_end_id=end_id, at_turn_ends=True)
+
+
+class ProcessReward(_TurnEndReward):
     """Give the score in parts: at the end of every turn, and of the episode, the rise since then.
 
     A turn is worth its step score less that of the turn before; the start counts as 0, so the parts
@@ -39,21 +84,10 @@ class ProcessReward(DensityWrapper, RecordConstructorArgs):
         [0.0, 1.0, -0.25]
     """
 
-    def __init__(self, env: gym.Env[Any, Any]) -> None:
-        """Wrap an environment.
-
-        Args:
-            env: an ``RLHF-v0`` whose steps are single tokens.
-
-        Raises:
-            ValueError: if the task has no ``step_scores``, or the order of wrappers makes no sense.
-        """
-        RecordConstructorArgs.__init__(self)
-        scores = TurnScores.of(env, wrapper_name(self))
-        super().__init__(env, process_reward(scores.turn_end_id), states=scores)
+    _rewards = staticmethod(partial(score_differences, k=1))
 
 
-class VectorProcessReward(VectorDensityWrapper, RecordConstructorArgs):
+class VectorProcessReward(_VectorTurnEndReward):
     """Vector version of `ProcessReward`: the turns of all N rows are scored in one call.
 
     Example:
@@ -69,21 +103,10 @@ class VectorProcessReward(VectorDensityWrapper, RecordConstructorArgs):
         [[0.0, 0.0], [1.0, 0.0], [-0.25, 1.5]]
     """
 
-    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
-        """Wrap a vector environment.
-
-        Args:
-            env: ``gym.make_vec("RLHF-v0")`` whose steps are single tokens.
-
-        Raises:
-            ValueError: if the task has no ``step_scores``, or the order of wrappers makes no sense.
-        """
-        RecordConstructorArgs.__init__(self)
-        scores = TurnScores.of(env, wrapper_name(self))
-        super().__init__(env, process_reward(scores.turn_end_id), states=scores)
+    _rewards = staticmethod(partial(score_differences, k=1))
 
 
-class RawProcessReward(DensityWrapper, RecordConstructorArgs):
+class RawProcessReward(_TurnEndReward):
     """Give the step score itself at the end of every turn, and the score at the end.
 
     This changes what is optimal: what is good after the first turn is rewarded again after each
@@ -102,21 +125,10 @@ class RawProcessReward(DensityWrapper, RecordConstructorArgs):
         [0.0, 1.0, 0.75]
     """
 
-    def __init__(self, env: gym.Env[Any, Any]) -> None:
-        """Wrap an environment.
-
-        Args:
-            env: an ``RLHF-v0`` whose steps are single tokens.
-
-        Raises:
-            ValueError: if the task has no ``step_scores``, or the order of wrappers makes no sense.
-        """
-        RecordConstructorArgs.__init__(self)
-        scores = TurnScores.of(env, wrapper_name(self))
-        super().__init__(env, raw_process_reward(scores.turn_end_id), states=scores)
+    _rewards = staticmethod(raw_prefix_scores)
 
 
-class VectorRawProcessReward(VectorDensityWrapper, RecordConstructorArgs):
+class VectorRawProcessReward(_VectorTurnEndReward):
     """Vector version of `RawProcessReward`.
 
     Example:
@@ -132,18 +144,7 @@ class VectorRawProcessReward(VectorDensityWrapper, RecordConstructorArgs):
         [[0.0, 0.0], [1.0, 0.0], [0.75, 1.5]]
     """
 
-    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
-        """Wrap a vector environment.
-
-        Args:
-            env: ``gym.make_vec("RLHF-v0")`` whose steps are single tokens.
-
-        Raises:
-            ValueError: if the task has no ``step_scores``, or the order of wrappers makes no sense.
-        """
-        RecordConstructorArgs.__init__(self)
-        scores = TurnScores.of(env, wrapper_name(self))
-        super().__init__(env, raw_process_reward(scores.turn_end_id), states=scores)
+    _rewards = staticmethod(raw_prefix_scores)
 
 
 class ProcessPotential(DensityWrapper, RecordConstructorArgs):
@@ -223,15 +224,3 @@ class VectorProcessPotential(VectorDensityWrapper, RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, gamma=gamma, discount_unit=discount_unit)
         super().__init__(env, density, states=scores)
         self.shaping_gamma, self.shaping_unit = density.gamma, discount_unit
-
-
-def process_reward(turn_end_id: int) -> Density:
-    """Return the density that gives differences of step scores at the ends of turns."""
-    rise = partial(score_differences, k=1)
-    return Density(name="score", rewards=rise, turn_end_id=turn_end_id, at_turn_ends=True)
-
-
-def raw_process_reward(turn_end_id: int) -> Density:
-    """Return the density that gives raw step scores at the ends of turns."""
-    raw = raw_prefix_scores
-    return Density(name="score", rewards=raw, turn_end_id=turn_end_id, at_turn_ends=True)
