@@ -15,26 +15,32 @@ _PARTIAL = ".partial"
 _IS_PARTIAL = re.compile(rf"\..+\.[0-9a-f]{{16}}{re.escape(_PARTIAL)}", re.DOTALL)
 
 
-def write_atomically(path: Path, content: bytes, mode: int = 0o666) -> None:
+def write_atomically(
+    path: Path, content: bytes, mode: int = 0o666, *, survives_power_cut: bool = True
+) -> None:
     """Replace a file in one step: readers see the old content or the new, never a part.
 
     Args:
         path: in an existing folder.
         content: what the file is to hold.
         mode: its permissions, of which the umask takes some.
+        survives_power_cut: whether to wait until the disk has it, which takes some milliseconds;
+            otherwise a power cut within the next seconds may leave the new file empty.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_PARTIAL}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if survives_power_cut:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if survives_power_cut:
+        sync_folder(path.parent)
 
 
 def remove_partial_files(folder: Path) -> None:

@@ -6,6 +6,7 @@ traceback would be the first that is seen of a full disk.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from typing import BinaryIO
 
@@ -15,11 +16,14 @@ from tensorboard.compat.proto.event_pb2 import (
     SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
 )
 from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
-from tensorboard.summary.writer.record_writer import RecordWriter
+
+from agents.training.crc32c import crc32c
 
 # TensorBoard goes by this part of a file's name, and by this first entry.
 PREFIX = "events.out.tfevents."
 _VERSION = "brain.Event:2"
+# What TensorFlow's records add to a checksum, so that none is a checksum of its own file.
+_MASK = 0xA282EAD8
 
 
 class EventWriter:
@@ -33,7 +37,7 @@ class EventWriter:
             wall_time: in seconds since 1970.
             first_step: what other files of the folder hold from this step on counts no more.
         """
-        self._records = RecordWriter(file)
+        self._file = file
         self._write(Event(wall_time=wall_time, file_version=_VERSION))
         if first_step is not None:
             start = SessionLog(status=SessionLog.START)
@@ -47,4 +51,12 @@ class EventWriter:
         self._write(Event(wall_time=wall_time, step=step, summary=summary))
 
     def _write(self, event: Event) -> None:
-        self._records.write(event.SerializeToString())
+        content = event.SerializeToString()
+        length = struct.pack("<Q", len(content))
+        self._file.write(length + _checksum(length) + content + _checksum(content))
+
+
+def _checksum(part: bytes) -> bytes:
+    found = crc32c(part)
+    turned = found >> 15 | found << 17
+    return struct.pack("<I", turned + _MASK & 0xFFFFFFFF)

@@ -20,7 +20,9 @@ def write_events(folder: Path, record: Record) -> None:
         return
     place = folder / EVENTS / record.run.run_id
     place.mkdir(parents=True, exist_ok=True)
-    write_atomically(place / NAME, as_events(record.curve, time.time()))
+    # The record has the same figures, and is what counts.
+    content = as_events(record.curve, time.time())
+    write_atomically(place / NAME, content, survives_power_cut=False)
 
 
 def as_events(curve: list[dict[str, float]], wall_time: float) -> bytes:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
+
+
+def as_json(value: Any) -> str:
+    """Return plain values as JSON in one line, with null for a number that is not finite."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(finite_or_null(value), ensure_ascii=False, allow_nan=False)
 
 
 def finite_or_null(value: Any) -> Any:

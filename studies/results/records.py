@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from rlhf_env.files import parse_json, write_atomically
 from studies.experiment.grid import RunSettings
 from studies.results.csv_files import write_csv
 from studies.results.folder import CURVES, FRONTIER, RECORDS, RESULTS, SAMPLES, why_not
-from studies.results.json_values import finite_or_null
+from studies.results.json_values import as_json
 
 DIGEST = "sha256"
 
@@ -73,8 +72,9 @@ def write_record(folder: Path, record: Record) -> None:
     fields = {**vars(record), "run": record.run.to_json()}
     (folder / RECORDS).mkdir(exist_ok=True)
     path = folder / RECORDS / f"{record.run.run_id}.json"
-    signed = {DIGEST: _digest(fields), **fields}
-    write_atomically(path, f"{_json(signed)}\n".encode())
+    content = as_json(fields)
+    signed = f'{{"{DIGEST}": "{_digest(content)}", {content.removeprefix("{")}\n'
+    write_atomically(path, signed.encode())
 
 
 def read_record(folder: Path, run: RunSettings) -> Record | None:
@@ -103,7 +103,7 @@ def read_record(folder: Path, run: RunSettings) -> Record | None:
     if wrong:
         got = f"{wrong[0]} = {str(getattr(record, wrong[0]))[:60]}"
         raise ValueError(_damaged(path, got))
-    if digest != _digest(fields):
+    if digest != _digest(as_json(fields)):
         raise ValueError(_damaged(path, "another checksum than was written with it"))
     if record.run != run:
         raise ValueError(_damaged(path, f"that of {str(record.run.to_json())[:200]}"))
@@ -117,11 +117,13 @@ def write_results(folder: Path, records: list[Record]) -> None:
 
 def write_curves(folder: Path, records: list[Record]) -> None:
     """Replace ``curves.csv`` and ``samples.jsonl``."""
-    rows = [{"run_id": r.run.run_id, **point} for r in records for point in r.curve]
+    named = [(record.run.run_id, record) for record in records]
+    rows = [{"run_id": name, **point} for name, record in named for point in record.curve]
     write_csv(folder / CURVES, pd.DataFrame(rows, columns=None if rows else ["run_id", "update"]))
-    samples = [_json({"run_id": r.run.run_id, **sample}) for r in records for sample in r.samples]
+    samples = [{"run_id": name, **sample} for name, record in named for sample in record.samples]
     if samples:
-        write_atomically(folder / SAMPLES, "".join(f"{s}\n" for s in samples).encode())
+        lines = "".join(f"{as_json(sample)}\n" for sample in samples)
+        write_atomically(folder / SAMPLES, lines.encode())
 
 
 def write_frontier(folder: Path, points: list[dict[str, Any]]) -> None:
@@ -161,9 +163,5 @@ FIELDS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _digest(fields: dict[str, Any]) -> str:
-    return hashlib.sha256(_json(fields).encode()).hexdigest()
-
-
-def _json(value: object) -> str:
-    return json.dumps(finite_or_null(value), ensure_ascii=False, allow_nan=False)
+def _digest(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()

@@ -21,6 +21,12 @@ def test_the_umask_is_honored(tmp_path: Path, mask: int, mode: int) -> None:
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
 
 
+def test_a_file_that_need_not_survive_a_power_cut_is_as_whole(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a", b"old")
+    write_atomically(tmp_path / "a", b"new", survives_power_cut=False)
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"new")]
+
+
 def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a"
     write_atomically(path, b"old")
