@@ -5,16 +5,14 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.studies.real_commands import finish, measured, start, wait_for
 from tests.studies.toy_grids import ablate, contents, given, rows
 from tests.studies.toy_runs import interrupting, swallowing_signals
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
@@ -35,30 +33,16 @@ def test_a_worker_that_heeds_no_signal_is_killed_at_an_interrupt(tmp_path: Path)
     assert time.monotonic() - start < 20
 
 
-def start(folder: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "scripts/ablate.py", *given(*more), "--out", str(folder)]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def wait_for_records(folder: Path, process: subprocess.Popen[str]) -> None:
-    while not list((folder / "runs").glob("*.json")):
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.05)
+def start_grid(folder: Path, *more: str) -> subprocess.Popen[str]:
+    return start("ablate.py", folder, *given(*more))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_a_real_grid_goes_on_after_an_interrupt(tmp_path: Path, number: int, status: int):
     options = ("--updates", "20", "--seeds", "1")
-    process = start(tmp_path, *options)
-    wait_for_records(tmp_path, process)
+    process = start_grid(tmp_path, *options)
+    wait_for(tmp_path, "runs/*.json", process)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == status
@@ -66,9 +50,7 @@ def test_a_real_grid_goes_on_after_an_interrupt(tmp_path: Path, number: int, sta
     kept = {path.name: path.read_bytes() for path in (tmp_path / "runs").glob("*.json")}
     assert len(kept) < 4
 
-    process = start(tmp_path, *options)
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, err
+    out = finish(start_grid(tmp_path, *options))
     assert len(rows(tmp_path)) == 4
     assert {row["status"] for row in rows(tmp_path)} == {"ok"}
     assert {name: (tmp_path / "runs" / name).read_bytes() for name in kept} == kept
@@ -77,7 +59,7 @@ def test_a_real_grid_goes_on_after_an_interrupt(tmp_path: Path, number: int, sta
 
 @pytest.mark.parametrize("delay", [0.1, 0.25, 0.5, 1.0])
 def test_an_early_interrupt_is_one_line(tmp_path: Path, delay: float):
-    process = start(tmp_path)
+    process = start_grid(tmp_path)
     time.sleep(delay)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=10)
@@ -100,7 +82,7 @@ def test_signals_of_all_kinds_at_any_moment_end_a_grid_and_lose_nothing(tmp_path
         for times in (1, 2)
     ]
     for kill, number, times in kinds:
-        process = start(tmp_path / "stopped", *options, "--no-report")
+        process = start_grid(tmp_path / "stopped", *options, "--no-report")
         time.sleep(rng.uniform(0.3, 12.0))
         kept = contents(tmp_path / "stopped" / "runs")
         for _ in range(times):
@@ -114,10 +96,5 @@ def test_signals_of_all_kinds_at_any_moment_end_a_grid_and_lose_nothing(tmp_path
         now = contents(tmp_path / "stopped" / "runs")
         assert {path: now[path] for path in kept} == kept
     for name in ("stopped", "whole"):
-        process = start(tmp_path / name, *options, "--no-report")
-        assert process.communicate(timeout=200) and process.returncode == 0
-    measured = [
-        [{**row, "seconds": "", "command": ""} for row in rows(tmp_path / name)]
-        for name in ("stopped", "whole")
-    ]
-    assert measured[0] == measured[1]
+        finish(start_grid(tmp_path / name, *options, "--no-report"))
+    assert measured(tmp_path / "stopped") == measured(tmp_path / "whole")
