@@ -7,10 +7,9 @@ only the time that the next call takes.
 
 A model runs in one of four ways, which agree up to rounding:
 
-- fused decode (`fused_decoder`): one more token of each row, for small unmodified models of the
-  Llama family in float32.
-- cached step (`row_cache`): one more token of each row of any other model, and the prefill of a new
-  text, through clones of the model's modules.
+- fused decode (`fused_decoder`): the prefill of new texts and one more token of each row, for small
+  unmodified models of the Llama family in float32.
+- cached step (`row_cache`): the same of any other model, through clones of its modules.
 - packed pass (`packed_pass`): finished texts, scored or trained on, without padding and with a
   shared prompt computed once; small Llamas on CPUs a layer at a time (`fused.trunk`). It is
   `LanguageModel`'s way, not the engine's.
@@ -26,6 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rlhf_env.engine.compat import is_modified
 from rlhf_env.engine.fused_decoder import FusedDecoder, supports_fused_decode
 from rlhf_env.engine.module_view import clone_modules
 from rlhf_env.engine.packing import distinct_texts
@@ -209,9 +209,8 @@ class Engine:
     ) -> Tensor:
         """Return the logits after the last of some tokens, for which the cache is prepared."""
         cache = memory.cache
-        if memory.fused is not None and ids.shape[1] == 1:
-            logits = memory.fused(ids[:, 0], positions[:, 0], mask, cache)
-            return logits[:, : self.vocab_size]
+        if memory.fused is not None:
+            return memory.fused(ids, positions, mask, cache)[:, : self.vocab_size]
         output = memory.clone(
             input_ids=ids,
             position_ids=positions,
@@ -247,7 +246,7 @@ class _Memory:
     clone: nn.Module
     """The modules that compute."""
     fused: FusedDecoder | None
-    """Decodes one token of each row in fewer operations; None where it cannot."""
+    """Computes in fewer operations than the modules; None where it cannot."""
     dtype: torch.dtype
     """Of the weights."""
 
@@ -270,8 +269,13 @@ class _Memory:
             len(tokens) <= len(self.tokens)
             and tokens.shape[1] == self.tokens.shape[1]
             and self.tokens.device == tokens.device
-            and (is_trusting or self.weights.matches(model))
+            and (is_trusting or self._computes_as(model))
         )
+
+    def _computes_as(self, model: nn.Module) -> bool:
+        """Return whether the model has the weights, and nothing that the fused pass would miss."""
+        is_current = self.fused is None or not any(map(is_modified, model.modules()))
+        return is_current and self.weights.matches(model)
 
     def cached_lengths(self, tokens: Tensor, lengths: Tensor, *, extends: bool) -> Tensor:
         """[N] how many leading tokens of each row need no computation.

@@ -1,97 +1,112 @@
-"""One more token of each row through a small decoder of the Llama family, in few operations.
+"""The next tokens of each row through a small decoder of the Llama family, in few operations.
 
 A small model's step takes as long as it has operations, whatever these compute. Here projections of
-the same states are one product, queries and keys are rotated together, and a norm is one operation:
-a third fewer than in the modules, for the same numbers up to rounding.
+the same states are one product, a rotation is one product of complex numbers, a norm's weight is
+part of the matrix that follows it, and what a layer adds is added by its product. States stand in
+columns, so that few of them are multiplied by a matrix as it lies: half of the operations of the
+modules, for the same numbers up to rounding.
 """
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, rms_norm, scaled_dot_product_attention, silu
+from torch.nn.functional import embedding, scaled_dot_product_attention, silu
 from transformers import LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
 
-from rlhf_env.engine.compat import (
-    attention_implementation,
-    is_modified,
-    plain_llama,
-    rms_norm_epsilon,
-    rotary_angles,
-    works,
+from rlhf_env.engine.compat import is_modified, plain_llama, works
+from rlhf_env.engine.fused.weights import (
+    LayerShape,
+    is_plain_decoder,
+    layer_weights,
+    turn_,
+    turns,
 )
-from rlhf_env.engine.matmul import linear
+from rlhf_env.engine.matmul import add_times_columns_, linear, times_columns
 from rlhf_env.engine.row_cache import RowCache
 
 _FAMILY = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM)
-# Projections are put together in a copy; in a larger model the operations are what takes time.
-_MOST_PARAMETERS = 2**26
 # What was found out about each model, and of which modules it was made then.
 _IS_EXACT: WeakKeyDictionary[nn.Module, tuple[list[int], bool]] = WeakKeyDictionary()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Layer:
-    """Weights of a layer; of the first and third projection, those of several side by side."""
-
-    first_norm: nn.Module
-    query_key_value: tuple[Tensor, Tensor | None]
-    output: tuple[Tensor, Tensor | None]
-    second_norm: nn.Module
-    gate_up: tuple[Tensor, Tensor | None]
-    down: tuple[Tensor, Tensor | None]
-
-
 class FusedDecoder:
-    """The weights of a model as they are when it is made."""
+    """The weights of a model as they are when it is made.
 
+    Its keys are not those of the modules: a cache belongs to one of the two.
+    """
+
+    @torch.no_grad()
     def __init__(self, model: nn.Module) -> None:
         """Take a model for which `supports_fused_decode` holds."""
-        self._model: Any = model
-        attention = self._model.model.layers[0].self_attn
-        self._head_dim: int = attention.head_dim
-        self._scaling: float = attention.scaling
-        self._key_heads: int = model.config.num_key_value_heads  # type: ignore[union-attr]
-        self._layers = [_taken(layer) for layer in self._model.model.layers]
+        self._trunk: Any = model.model
+        self._shape = LayerShape.of(self._trunk)
+        self._layers = [layer_weights(layer) for layer in self._trunk.layers]
+        self._head: Tensor = model.lm_head.weight * self._trunk.norm.weight  # type: ignore[operator, union-attr]
+        self._epsilon = self._head.new_tensor(self._shape.epsilon)
 
     def __call__(self, tokens: Tensor, positions: Tensor, mask: Tensor, cache: RowCache) -> Tensor:
-        """Return the logits after one more token, [R, V].
+        """Return the logits after the last of some more tokens, [R, V].
 
         Args:
-            tokens: [R] the tokens.
-            positions: [R] their positions in their texts.
-            mask: what ``cache.begin`` returned, [R, 1, 1, S].
+            tokens: [R, T] the tokens.
+            positions: [R, T] their positions in their texts.
+            mask: what ``cache.begin`` returned, [R, 1, T, S].
             cache: keys and values of the texts so far, prepared for this pass.
         """
-        trunk = self._model.model
-        hidden = embedding(tokens, trunk.embed_tokens.weight)
-        cos, sin = rotary_angles(trunk, hidden[:, None], positions[:, None])
-        half = self._head_dim // 2
-        # Rotated halves with the sign that belongs to them: (-x2, x1) sin = (x2, x1) (-sin, sin).
-        sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
+        count, length = tokens.shape
+        embedded = embedding(tokens.flatten(), self._trunk.embed_tokens.weight)
+        by = turns(self._trunk, embedded, positions.flatten())
+        # [H, R T] from here on.
+        hidden = embedded.t().contiguous()
         for number, layer in enumerate(self._layers):
-            states = linear(_norm(hidden, layer.first_norm), *layer.query_key_value)
-            heads = states.view(len(states), -1, self._head_dim)
-            turned = heads[:, : -self._key_heads]
-            turned = torch.addcmul(turned * cos, turned.roll(half, dims=-1), sin)
-            queries = turned[:, : -self._key_heads]
-            keys, values = cache.update(
-                turned[:, -self._key_heads :, None], heads[:, -self._key_heads :, None], number
-            )
+            states = _product(self._normalized(hidden), *layer.query_key_value)
+            heads = states.t().contiguous().view(count * length, -1, self._shape.head_dim)
+            turn_(heads[:, : self._shape.turned], by)
+            heads = heads.unflatten(0, (count, length)).transpose(1, 2)
+            attended = self._attend(heads, mask, cache, number)
+            _add_product_(hidden, attended.t(), *layer.output)
+            both = _product(self._normalized(hidden), *layer.gate_up)
+            gate, up = both.chunk(2)
+            _add_product_(hidden, silu(gate).mul_(up), *layer.down)
+        last = hidden.unflatten(1, (count, length))[..., -1]
+        return linear(self._normalized(last).t(), self._head)
+
+    def _normalized(self, hidden: Tensor) -> Tensor:
+        """Return states in columns over their root mean square, [H, M]."""
+        squares = torch.linalg.vecdot(hidden, hidden, dim=0)
+        return hidden * torch.add(self._epsilon, squares, alpha=1.0 / len(hidden)).rsqrt_()
+
+    def _attend(self, heads: Tensor, mask: Tensor, cache: RowCache, number: int) -> Tensor:
+        """Return what the queries of a layer attend to, [R T, heads D].
+
+        Args:
+            heads: [R, heads + 2 key heads, T, D].
+            mask: [R, 1, T, S].
+            cache: takes the keys and values.
+            number: the layer's.
+        """
+        shape, length = self._shape, heads.shape[2]
+        queries = heads[:, : shape.heads]
+        keys, values = cache.update_pair(heads[:, shape.heads :], number)
+        if length == 1:
             # The query heads that share a key head take the place of several tokens.
-            queries = queries.unflatten(1, (self._key_heads, -1))
-            attended = scaled_dot_product_attention(
-                queries, keys, values, attn_mask=mask, scale=self._scaling
-            )
-            hidden = hidden + linear(attended.flatten(1), *layer.output)
-            gate, up = linear(_norm(hidden, layer.second_norm), *layer.gate_up).chunk(2, dim=-1)
-            hidden = hidden + linear(silu(gate) * up, *layer.down)
-        return linear(_norm(hidden, trunk.norm), self._model.lm_head.weight)
+            queries = queries[:, :, 0].unflatten(1, (shape.key_heads, -1))
+        attended = scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            attn_mask=mask,
+            scale=shape.scaling,
+            enable_gqa=length > 1 and shape.heads != shape.key_heads,
+        )
+        if length > 1:
+            attended = attended.transpose(1, 2)
+        return attended.reshape(len(heads) * length, -1)
 
 
 def supports_fused_decode(model: nn.Module) -> bool:
@@ -112,59 +127,43 @@ def _knows_family() -> bool:
 
 def _is_plain(model: Any) -> bool:
     """Return whether a model is unmodified (no hooks) and small enough to benefit."""
-    projections = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     return (
-        attention_implementation(model.config) == "sdpa"
-        and model.config.hidden_act == "silu"
-        and all(p.dtype == torch.float32 for p in model.parameters())
-        and sum(p.numel() for p in model.parameters()) <= _MOST_PARAMETERS
-        and all(
-            type(module) is nn.Linear
-            for name, module in model.named_modules()
-            if name.rpartition(".")[2] in (*projections, "lm_head")
-        )
-        and not any(is_modified(module) for module in model.modules())
+        not is_modified(model)
+        and type(model.lm_head) is nn.Linear
+        and not is_modified(model.lm_head)
+        and model.lm_head.weight.dtype == torch.float32
+        and is_plain_decoder(model.model)
     )
 
 
 @torch.inference_mode()
 def _is_exact(model: Any) -> bool:
-    device, tokens = model.device, torch.tensor([[0, 1, 1], [1, 0, 0]], device=model.device)
+    """Return whether two tokens and then one more of two texts get the model's numbers."""
+    device = model.device
+    tokens = torch.tensor([[0, 1, 1], [1, 0, 0]], device=device)
     expected = model(input_ids=tokens, use_cache=False).logits[:, -1]
     rows, cache = torch.arange(2, device=device), RowCache(2, 3)
-    is_new = torch.ones((2, 1), dtype=torch.bool, device=device)
     found = torch.zeros_like(expected)
     try:
         decoder = FusedDecoder(model)
-        for step in range(3):
-            positions = torch.full((2, 1), step, device=device)
+        for part in (slice(0, 2), slice(2, 3)):
+            positions = torch.arange(3, device=device)[part].expand(2, -1)
+            is_new = torch.ones_like(positions, dtype=torch.bool)
             mask = cache.begin(rows, positions, is_new, torch.float32)
-            found = decoder(tokens[:, step], positions[:, 0], mask, cache)
+            found = decoder(tokens[:, part], positions, mask, cache)
     except (AttributeError, TypeError, ValueError, RuntimeError):
         return False
     return torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def _taken(layer: Any) -> _Layer:
-    attention, mlp = layer.self_attn, layer.mlp
-    return _Layer(
-        first_norm=layer.input_layernorm,
-        query_key_value=_together(attention.q_proj, attention.k_proj, attention.v_proj),
-        output=_together(attention.o_proj),
-        second_norm=layer.post_attention_layernorm,
-        gate_up=_together(mlp.gate_proj, mlp.up_proj),
-        down=_together(mlp.down_proj),
-    )
+def _product(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return weight · states + bias, [N, M], of states in columns [K, M]."""
+    product = times_columns(weight, states)
+    return product if bias is None else product.add_(bias[:, None])
 
 
-def _together(*projections: nn.Linear) -> tuple[Tensor, Tensor | None]:
-    """Return weight and bias of the projections as one."""
-    if len(projections) == 1:
-        return projections[0].weight, projections[0].bias
-    weights: list[Tensor] = [projection.weight for projection in projections]
-    biases: list[Tensor] = [p.bias for p in projections if p.bias is not None]
-    return torch.cat(weights), torch.cat(biases) if biases else None
-
-
-def _norm(hidden: Tensor, norm: Any) -> Tensor:
-    return rms_norm(hidden, norm.weight.shape, norm.weight, rms_norm_epsilon(norm))
+def _add_product_(hidden: Tensor, states: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """Add weight · states + bias to the states in columns."""
+    add_times_columns_(hidden, weight, states)
+    if bias is not None:
+        hidden.add_(bias[:, None])

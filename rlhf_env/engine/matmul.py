@@ -36,11 +36,31 @@ def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     """
     if not _is_ours(states, weight):
         return functional.linear(states, weight, bias)
-    is_large = _is_large(states, weight)
+    is_large = _is_large(_count(states), weight)
     if torch.is_grad_enabled() and (states.requires_grad or weight.requires_grad):
         product = _LargeLinear.apply if is_large else functional.linear
         return product(states, weight, bias)  # type: ignore[return-value]
     return onednn_linear(states, weight, bias) if is_large else _transposed(states, weight, bias)
+
+
+def times_columns(weight: Tensor, states: Tensor) -> Tensor:
+    """Return weight · states, [N, M], without a gradient.
+
+    Args:
+        weight: [N, K].
+        states: [K, M], as columns.
+    """
+    if _is_large(states.shape[1], weight) and _is_ours(states, weight):
+        return onednn_linear(states.t(), weight, None).t()
+    return weight @ states
+
+
+def add_times_columns_(total: Tensor, weight: Tensor, states: Tensor) -> None:
+    """Add to a total [N, M] what `times_columns` returns."""
+    if _is_large(states.shape[1], weight):
+        total.add_(times_columns(weight, states))
+    else:
+        total.addmm_(weight, states)
 
 
 def times_weight(gradients: Tensor, weight: Tensor) -> Tensor:
@@ -50,7 +70,7 @@ def times_weight(gradients: Tensor, weight: Tensor) -> Tensor:
         gradients: [..., N].
         weight: [N, K].
     """
-    if _is_ours(gradients, weight) and _is_large(gradients, weight):
+    if _is_ours(gradients, weight) and _is_large(_count(gradients), weight):
         return onednn_linear(gradients, weight.t(), None)
     return gradients @ weight
 
@@ -69,9 +89,12 @@ def _is_ours(states: Tensor, weight: Tensor) -> bool:
     )
 
 
-def _is_large(states: Tensor, weight: Tensor) -> bool:
-    is_large = states.numel() // states.shape[-1] * weight.numel() >= _LARGE_PRODUCT
-    return is_large and has_onednn()
+def _count(states: Tensor) -> int:
+    return states.numel() // states.shape[-1]
+
+
+def _is_large(count: int, weight: Tensor) -> bool:
+    return count * weight.numel() >= _LARGE_PRODUCT and has_onednn()
 
 
 def _transposed(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

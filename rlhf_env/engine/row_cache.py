@@ -110,13 +110,27 @@ class RowCache(Cache):
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor]:
         """Store a layer's new keys and values and return all that its queries may see."""
-        while len(self.layers) <= layer_idx:
-            self.layers.append(_RowLayer())
-        layer = self._row_layers[layer_idx]
+        layer = self._layer(layer_idx)
         if not layer.is_initialized:
             layer.allocate(key_states, value_states, self._allocated_rows, self.capacity + 1)
+        return layer.write(self._prepared, (layer.keys, key_states), (layer.values, value_states))
+
+    def update_pair(self, states: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """Do what `update` does for keys and values side by side, [R, 2 H, T, D]."""
+        layer = self._layer(number)
+        if not layer.is_initialized:
+            layer.allocate_pair(states, self._allocated_rows, self.capacity + 1)
+        return layer.write(self._prepared, (layer.pair, states))
+
+    def _layer(self, number: int) -> _RowLayer:
+        while len(self.layers) <= number:
+            self.layers.append(_RowLayer())
+        return self._row_layers[number]
+
+    @property
+    def _prepared(self) -> _Write:
         assert self._write is not None, "begin() comes before the forward pass"
-        return layer.write(key_states, value_states, self._write)
+        return self._write
 
     def copy_rows(self, sources: Tensor, targets: Tensor, span: int) -> None:
         """Give each target row the first ``span`` keys and values of its source row."""
@@ -135,21 +149,34 @@ class RowCache(Cache):
 class _RowLayer(CacheLayerMixin):
     """One layer's buffers, [N, H, capacity + 1, D]: a head's slots lie together."""
 
+    pair: Tensor | None = None
+    """Both buffers as one, [N, 2 H, capacity + 1, D], where they were allocated so."""
+
     def allocate(self, keys: Tensor, values: Tensor, num_rows: int, num_slots: int) -> None:
         self.keys = keys.new_zeros((num_rows, keys.shape[1], num_slots, keys.shape[3]))
         self.values = values.new_zeros((num_rows, values.shape[1], num_slots, values.shape[3]))
         self.is_initialized = True
 
-    def write(self, keys: Tensor, values: Tensor, write: _Write) -> tuple[Tensor, Tensor]:
-        """Store [R, H, T, D] and return the visible keys and values, [R, H, S, D]."""
+    def allocate_pair(self, states: Tensor, num_rows: int, num_slots: int) -> None:
+        self.pair = states.new_zeros((num_rows, states.shape[1], num_slots, states.shape[3]))
+        self.keys, self.values = self.pair.chunk(2, dim=1)
+        self.is_initialized = True
+
+    def write(self, write: _Write, *parts: tuple[Tensor | None, Tensor]) -> tuple[Tensor, Tensor]:
+        """Store states and return the visible keys and values, [R, H, S, D].
+
+        Args:
+            write: where.
+            *parts: buffers, and the states that each takes, [R, .., T, D].
+        """
         assert self.keys is not None and self.values is not None
         rows = slice(len(write.rows)) if write.is_prefix else write.rows
-        if write.common_slot is not None:
-            self.keys[rows, :, write.common_slot] = keys[:, :, 0]
-            self.values[rows, :, write.common_slot] = values[:, :, 0]
-        else:
-            self.keys[write.rows[:, None], :, write.slots] = keys.transpose(1, 2)
-            self.values[write.rows[:, None], :, write.slots] = values.transpose(1, 2)
+        for buffer, states in parts:
+            assert buffer is not None
+            if write.common_slot is not None:
+                buffer[rows, :, write.common_slot] = states[:, :, 0]
+            else:
+                buffer[write.rows[:, None], :, write.slots] = states.transpose(1, 2)
         return self.keys[:, :, : write.span][rows], self.values[:, :, : write.span][rows]
 
     def copy_rows(self, sources: Tensor, targets: Tensor, span: int) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from rlhf_env.engine import compat, fused_decoder, matmul, packed_pass, row_cache
 from rlhf_env.engine.engine import Engine
+from rlhf_env.engine.fused import weights
 from rlhf_env.engine.language_model import LanguageModel
 from tests.toys import tiny_llama
 
@@ -113,7 +114,7 @@ def test_renamed_attributes_of_a_norm_are_noticed(monkeypatch: pytest.MonkeyPatc
     def renamed(norm: nn.Module) -> float:
         raise AttributeError("variance_epsilon")
 
-    monkeypatch.setattr(fused_decoder, "rms_norm_epsilon", renamed)
+    monkeypatch.setattr(weights, "rms_norm_epsilon", renamed)
     with pytest.warns(UserWarning, match="fused decode does not work") as told:
         assert not fused_decoder.supports_fused_decode(tiny_llama())
         assert not fused_decoder.supports_fused_decode(tiny_llama(seed=1))
