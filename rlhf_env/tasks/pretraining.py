@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
-from transformers import DynamicCache, LlamaForCausalLM
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 IGNORED = -100
 
@@ -27,6 +27,29 @@ class Training:
     """Peak learning rate."""
     weight_decay: float = 0.01
     """AdamW's decoupled weight decay."""
+
+
+def small_config(vocab_size: int, eos_id: int, pad_id: int) -> LlamaConfig:
+    """Return the shape that the small language models of the built-in tasks share."""
+    return LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=64,
+        intermediate_size=160,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=eos_id,
+        pad_token_id=pad_id,
+    )
+
+
+def new_model(config: LlamaConfig) -> LlamaForCausalLM:
+    """Return a model whose weights are to be loaded or drawn; the global generator is untouched."""
+    with torch.random.fork_rng(devices=[]):
+        return LlamaForCausalLM(config)
 
 
 def draw_weights(model: nn.Module, generator: torch.Generator) -> None:

@@ -8,32 +8,17 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_model, save_model
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from rlhf_env.tasks.games.words import EOS_ID
-from rlhf_env.tasks.pretraining import draw_weights
+from rlhf_env.tasks.pretraining import draw_weights, new_model, small_config
 
 ASSETS = Path(__file__).parent / "assets"
-_WIDTH = 64
 
 
 def new_language_model(vocab_size: int) -> LlamaForCausalLM:
     """Return a model whose weights are to be loaded or drawn; the global generator is untouched."""
-    config = LlamaConfig(
-        vocab_size=vocab_size,
-        hidden_size=_WIDTH,
-        intermediate_size=160,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=128,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=EOS_ID,
-        pad_token_id=EOS_ID,
-    )
-    with torch.random.fork_rng(devices=[]):
-        return LlamaForCausalLM(config)
+    return new_model(small_config(vocab_size, EOS_ID, EOS_ID))
 
 
 def drawn_language_model(vocab_size: int, generator: torch.Generator) -> LlamaForCausalLM:

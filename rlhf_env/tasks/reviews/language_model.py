@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from rlhf_env.defaults import HORIZONS
-from rlhf_env.tasks.pretraining import Training, draw_weights, fit
+from rlhf_env.tasks.pretraining import Training, draw_weights, fit, new_model, small_config
 from rlhf_env.tasks.reviews.vocabulary import EOS, PAD, vocabulary
 
 MAX_NEW_TOKENS = HORIZONS["reviews"]
@@ -21,25 +21,12 @@ MAX_NEW_TOKENS = HORIZONS["reviews"]
 def model_config() -> LlamaConfig:
     """Return the shape that the language model and the proxy's trunk share."""
     words = vocabulary()
-    return LlamaConfig(
-        vocab_size=len(words),
-        hidden_size=64,
-        intermediate_size=160,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=128,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=words.index(EOS),
-        pad_token_id=words.index(PAD),
-    )
+    return small_config(len(words), words.index(EOS), words.index(PAD))
 
 
 def new_language_model() -> LlamaForCausalLM:
     """Return a model whose weights are to be loaded or drawn; the global generator is untouched."""
-    with torch.random.fork_rng(devices=[]):
-        return LlamaForCausalLM(model_config())
+    return new_model(model_config())
 
 
 def train_language_model(
