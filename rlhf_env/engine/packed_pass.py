@@ -23,7 +23,7 @@ from rlhf_env.engine.compat import (
     plain_llama,
     works,
 )
-from rlhf_env.engine.fused.trunk import final_norm, fused_hidden, supports_fused_pass
+from rlhf_env.engine.fused.trunk import fused_hidden, supports_fused_pass
 from rlhf_env.engine.module_view import clone_modules
 from rlhf_env.engine.packing import Packing, Suffix
 from rlhf_env.engine.row_cache import attention_window
@@ -59,8 +59,8 @@ def hidden_at(
     if _can_pack(trunk, tokens.shape[1]):
         packing = Packing.of(tokens, wanted, shares_prefixes)
         if supports_fused_pass(trunk):
-            hidden = fused_hidden(trunk, packing, recomputes_layers=recomputes_layers)
-            return final_norm(trunk, hidden[packing.offsets[wanted]])
+            places = packing.offsets[wanted]
+            return fused_hidden(trunk, packing, places, recomputes_layers=recomputes_layers)
         return _packed_hidden(
             clone_modules(trunk, _NAME, recomputes_layers), packing, tokens, wanted
         )

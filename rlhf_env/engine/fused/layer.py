@@ -26,6 +26,7 @@ def run_layer(
     shape: LayerShape,
     attention: PackedAttention,
     turns: Tensor,
+    rows: Tensor | None = None,
 ) -> Tensor:
     """Return what a layer makes of the residual stream, [T, H], with a first derivative.
 
@@ -35,8 +36,9 @@ def run_layer(
         shape: of all layers.
         attention: where the texts are.
         turns: of the rotary embedding, [T, 1, D / 2].
+        rows: [M] different tokens, all that is asked for: [M, H] is returned. All when None.
     """
-    return _Layer.apply(hidden, turns, shape, attention, *weights.flat)  # type: ignore[return-value]
+    return _Layer.apply(hidden, turns, rows, shape, attention, *weights.flat)  # type: ignore[return-value]
 
 
 def normalize(hidden: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -70,6 +72,7 @@ class _Layer(torch.autograd.Function):
         ctx: Any,
         hidden: Tensor,
         turns: Tensor,
+        rows: Tensor | None,
         shape: LayerShape,
         attention: PackedAttention,
         *weights: Tensor | None,
@@ -85,7 +88,8 @@ class _Layer(torch.autograd.Function):
         states = linear(normed, in_weight, in_bias).unflatten(1, (-1, shape.head_dim))
         turn_(states[:, : shape.turned], turns)
         found, kept = attention.forward(states)
-        middle = _plus_product(hidden, found.flatten(1), out_weight, out_bias)
+        asked = _taken(found, rows).flatten(1)
+        middle = _plus_product(_taken(hidden, rows), asked, out_weight, out_bias)
         second, second_factors = normalize(middle, shape.epsilon)
         both = linear(second, up_weight, up_bias)
         gate, up = both.chunk(2, dim=-1)
@@ -93,7 +97,7 @@ class _Layer(torch.autograd.Function):
         product = active * up
         ctx.shape, ctx.attention, ctx.count = shape, attention, len(kept)
         ctx.save_for_backward(
-            *(in_weight, out_weight, up_weight, down_weight, turns),
+            *(in_weight, out_weight, up_weight, down_weight, turns, rows),
             *(normed, factors, states, found, second, second_factors, both, active, product),
             *kept,
         )
@@ -102,33 +106,43 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        in_weight, out_weight, up_weight, down_weight, turns, *saved = ctx.saved_tensors
+        in_weight, out_weight, up_weight, down_weight, turns, rows, *saved = ctx.saved_tensors
         normed, factors, states, found, second, second_factors, both, active, product = saved[:9]
         needs = ctx.needs_input_grad
         of_weights: list[Tensor | None] = [None] * 8
         gate, up = both.chunk(2, dim=-1)
         # The feed-forward half.
-        of_weights[6:] = _of_weight(gradient, product, needs[10:])
+        of_weights[6:] = _of_weight(gradient, product, needs[11:])
         of_product = gradient @ down_weight
         of_both = torch.empty_like(both)
         of_gate, of_up = of_both.chunk(2, dim=-1)
         torch.mul(of_product, active, out=of_up)
         _silu_backward(of_product.mul_(up), gate, grad_input=of_gate)
-        of_weights[4:6] = _of_weight(of_both, second, needs[8:10])
+        of_weights[4:6] = _of_weight(of_both, second, needs[9:11])
         of_second = _normalize_backward(of_both @ up_weight, second)
         of_middle = torch.addcmul(gradient, of_second, second_factors)
         # The attention half.
-        of_weights[2:4] = _of_weight(of_middle, found.flatten(1), needs[6:8])
-        of_found = (of_middle @ out_weight).view_as(found)
+        asked = _taken(found, rows)
+        of_weights[2:4] = _of_weight(of_middle, asked.flatten(1), needs[7:9])
+        of_found = (of_middle @ out_weight).view_as(asked)
+        if rows is not None:
+            of_found = torch.zeros_like(found).index_copy_(0, rows, of_found)
         of_states = ctx.attention.backward(of_found, states, found, saved[9:])
         turn_(of_states[:, : ctx.shape.turned], turns.conj())
         of_states = of_states.flatten(1)
-        of_weights[:2] = _of_weight(of_states, normed, needs[4:6])
+        of_weights[:2] = _of_weight(of_states, normed, needs[5:7])
         of_hidden = None
         if needs[0]:
             of_normed = _normalize_backward(of_states @ in_weight, normed)
-            of_hidden = of_middle.addcmul_(of_normed, factors)
-        return of_hidden, None, None, None, *of_weights
+            if rows is None:
+                of_hidden = of_middle.addcmul_(of_normed, factors)
+            else:
+                of_hidden = of_normed.mul_(factors).index_add_(0, rows, of_middle)
+        return of_hidden, None, None, None, None, *of_weights
+
+
+def _taken(states: Tensor, rows: Tensor | None) -> Tensor:
+    return states if rows is None else states.index_select(0, rows)
 
 
 def _plus_product(hidden: Tensor, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -24,30 +24,31 @@ from rlhf_env.engine.packing import Packing
 _IS_EXACT: WeakKeyDictionary[nn.Module, tuple[list[int], bool]] = WeakKeyDictionary()
 
 
-def fused_hidden(trunk: Any, packing: Packing, *, recomputes_layers: bool = False) -> Tensor:
-    """Return the output of a trunk for which `supports_fused_pass` holds, [T, H].
+def fused_hidden(
+    trunk: Any, packing: Packing, places: Tensor, *, recomputes_layers: bool = False
+) -> Tensor:
+    """Return the output of a trunk for which `supports_fused_pass` holds, [M, H].
 
     Args:
         trunk: a decoder without its output embedding.
-        packing: the texts, T tokens in a row.
+        packing: the texts, in a row.
+        places: [M] the tokens of the row whose output is wanted, in any order; some may be equal.
         recomputes_layers: keep of each layer only what goes in, and run it again for the gradient.
     """
     shape = LayerShape.of(trunk)
     hidden = trunk.embed_tokens(packing.tokens)
     by, attention = turns(trunk, hidden, packing.positions), PackedAttention(packing, shape)
+    # The last layer's own tokens are seen by none but themselves, except as keys and values.
+    rows, which = places.unique(return_inverse=True)
     for layer in trunk.layers:
-        inputs = hidden, layer_weights(layer), shape, attention, by
+        asked = rows if layer is trunk.layers[-1] else None
+        inputs = hidden, layer_weights(layer), shape, attention, by, asked
         if recomputes_layers and torch.is_grad_enabled():
             hidden = checkpoint(run_layer, *inputs, use_reentrant=False, preserve_rng_state=False)
         else:
             hidden = run_layer(*inputs)
-    return hidden
-
-
-def final_norm(trunk: Any, hidden: Tensor) -> Tensor:
-    """Return what a trunk makes of its last layer's output, [M, H]."""
-    normed = RootMeanSquareNorm.apply(hidden, LayerShape.of(trunk).epsilon)
-    return normed * trunk.norm.weight  # type: ignore[operator]
+    normed = RootMeanSquareNorm.apply(hidden, shape.epsilon) * trunk.norm.weight
+    return normed.index_select(0, which)
 
 
 def supports_fused_pass(trunk: nn.Module) -> bool:
@@ -88,7 +89,7 @@ def _is_exact(trunk: Any) -> bool:
                 probe.requires_grad_(True)
             expected = trunk(input_ids=tokens, use_cache=False).last_hidden_state[wanted]
             packing = Packing.of(tokens, wanted)
-            found = final_norm(trunk, fused_hidden(trunk, packing)[packing.offsets[wanted]])
+            found = fused_hidden(trunk, packing, packing.offsets[wanted])
             slopes = torch.linspace(-1.0, 1.0, expected.numel()).view_as(expected)
             pairs = [torch.autograd.grad(each, probes, slopes) for each in (expected, found)]
     except (AttributeError, TypeError, ValueError, RuntimeError):
