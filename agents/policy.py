@@ -188,8 +188,8 @@ class Policy(nn.Module):
         wanted, texts = states | ends, tokens[:, : states.shape[1]]
         hidden = self.lm.packed_hidden(texts, wanted)
         is_end = ends[wanted]
-        is_before = ~is_end
-        before = hidden[is_before]
+        at_end, elsewhere = is_end.nonzero().flatten(), (~is_end).nonzero().flatten()
+        before = hidden.index_select(0, elsewhere)
         logprobs, entropy, normalizer = self.lm.statistics(
             before, tokens[is_action], self.temperature
         )
@@ -199,9 +199,9 @@ class Policy(nn.Module):
         zeros = torch.zeros(tokens.shape, device=tokens.device)
         values = {
             name: zeros.masked_scatter(is_action, value)
-            for name, value in self._values(hidden[is_before]).items()
+            for name, value in self._values(hidden.index_select(0, elsewhere)).items()
         }
-        last_values = self._values(hidden[is_end])
+        last_values = self._values(hidden.index_select(0, at_end))
         return PolicyOutput(
             logprobs=zeros.masked_scatter(is_action, logprobs),
             entropy=zeros.masked_scatter(is_action, entropy),

@@ -30,6 +30,9 @@ from rlhf_env.engine.row_cache import attention_window
 
 _NAME = "rlhf_env_packed"
 _SDPA = AttentionInterface()["sdpa"]
+# PyTorch's attention kernel for CPUs takes the exponentials of so many scores at once, and those of
+# the rest one by one.
+_SCORES_AT_ONCE = 16
 # Rotary embeddings whose angles depend on the longest text of the batch.
 _ROPE_OF_THE_BATCH = ("dynamic", "longrope")
 # What was found out about each trunk.
@@ -57,13 +60,13 @@ def hidden_at(
         recomputes_layers: trade time for memory where a gradient is wanted.
     """
     if _can_pack(trunk, tokens.shape[1]):
-        packing = Packing.of(tokens, wanted, shares_prefixes)
         if supports_fused_pass(trunk):
-            places = packing.offsets[wanted]
+            packing = Packing.of(tokens, wanted, shares_prefixes, _SCORES_AT_ONCE)
+            places = packing.offsets[:, : tokens.shape[1]][wanted]
             return fused_hidden(trunk, packing, places, recomputes_layers=recomputes_layers)
-        return _packed_hidden(
-            clone_modules(trunk, _NAME, recomputes_layers), packing, tokens, wanted
-        )
+        packing = Packing.of(tokens, wanted, shares_prefixes)
+        trunk = clone_modules(trunk, _NAME, recomputes_layers)
+        return _packed_hidden(trunk, packing, tokens, wanted)
     if recomputes_layers:
         trunk = clone_modules(trunk, recomputes_layers=True)
     return trunk(input_ids=tokens, use_cache=False).last_hidden_state[wanted]

@@ -18,9 +18,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 # Prefixes are shared where that saves at least one token in so many.
 _WORTH_SHARING = 8
+# Texts are filled from so many times the number on that is to divide their lengths.
+_WORTH_FILLING = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,24 +50,33 @@ class Packing:
     positions: Tensor
     """[T] where in its text a token is."""
     offsets: Tensor
-    """[B, L] where in the row each token of a text is; arbitrary after its end."""
+    """[B, L] where in the row each token of a text is; arbitrary after its end. L is the texts'
+    width, or more where they were filled up.
+    """
     prefixes: tuple[tuple[int, int], ...]
     """(length, count) of each run of equally long prefixes."""
     suffixes: tuple[Suffix, ...]
     """In their order in the row."""
 
     @classmethod
-    def of(cls, tokens: Tensor, wanted: Tensor, shares_prefixes: bool = True) -> Packing:
+    def of(
+        cls, tokens: Tensor, wanted: Tensor, shares_prefixes: bool = True, multiple: int = 1
+    ) -> Packing:
         """Return how texts are packed that end at their last wanted token.
 
         Args:
             tokens: [B, L] int64, padded on the right.
             wanted: [B, L] bool, at least one in every row.
             shares_prefixes: store equal prefixes, up to the first wanted token, once.
+            multiple: fill longer texts up to lengths that it divides, with tokens that none of
+                the others sees; ``offsets`` may be wider than the texts then.
         """
-        columns = torch.arange(tokens.shape[1], device=tokens.device)
-        lengths = columns[-1] + 1 - wanted.flip(1).int().argmax(dim=1)
+        lengths = tokens.shape[1] - wanted.flip(1).int().argmax(dim=1)
         opened = wanted.int().argmax(dim=1) + 1
+        is_long = lengths >= _WORTH_FILLING * multiple
+        lengths = torch.where(is_long, -(-lengths // multiple) * multiple, lengths)
+        tokens = pad(tokens, (0, max(0, int(lengths.max()) - tokens.shape[1])))
+        columns = torch.arange(tokens.shape[1], device=tokens.device)
         first, same = distinct_texts(tokens, opened)
         saved = opened.sum() - opened[first].sum()
         if not shares_prefixes or saved * _WORTH_SHARING < lengths.sum():

@@ -87,6 +87,22 @@ def test_what_saves_little_is_not_shared() -> None:
         assert bool(packing.suffixes) == shares
 
 
+def test_longer_texts_are_filled_up() -> None:
+    """Lengths 7, 8, 9 to multiples of two: from eight on. The texts share their first tokens."""
+    columns, lengths = torch.arange(9), torch.tensor([7, 8, 9])[:, None]
+    tokens = torch.tensor([[1, 5, 6, *[n] * 6] for n in (2, 3, 4)])
+    wanted = (columns >= 2) & (columns < lengths)
+    packing = Packing.of(tokens, wanted, multiple=2)
+    assert packing.prefixes == ((3, 1),)
+    assert [suffix.length for suffix in packing.suffixes] == [4, 5, 7]
+    places = packing.offsets[:, :9][wanted]
+    assert packing.tokens[places].tolist() == tokens[wanted].tolist()
+    assert packing.positions[places].tolist() == columns.expand(3, 9)[wanted].tolist()
+    assert len(packing.tokens) == 3 + 4 + 5 + 7
+    assert packing.tokens[-1] == 0
+    assert packing.positions[-1] == 9
+
+
 def test_texts_of_one_length_that_share_nothing_are_a_batch() -> None:
     wanted = torch.tensor([[False, True, True]] * 2)
     assert Packing.of(torch.tensor([[1, 2, 3], [1, 3, 3]]), wanted).is_batch

@@ -58,6 +58,29 @@ def test_numbers_and_gradients_are_those_of_the_modules(
         torch.testing.assert_close(ours, other, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("begins_at", [3, 60])
+@pytest.mark.parametrize("is_last_only", [False, True])
+def test_texts_that_are_filled_up(
+    begins_at: int, is_last_only: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some are shorter than what is filled, one ends at a multiple; or only ends are wanted."""
+    trunk: Any = llama(max_position_embeddings=128).base_model.requires_grad_(True)
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(1, V, (6, 97), generator=generator)
+    tokens[:, : begins_at + 1] = tokens[::2, : begins_at + 1].repeat_interleave(2, dim=0)
+    lengths = torch.tensor([61, 63, 64, 65, 96, 97])[:, None]
+    columns = torch.arange(97)
+    wanted = (columns >= begins_at) & (columns < lengths)
+    if is_last_only:
+        wanted &= columns == lengths - 1
+    found, gradients = outputs_and_gradients(trunk, tokens, wanted)
+    monkeypatch.setattr(packed_pass, "supports_fused_pass", lambda trunk: False)
+    expected, theirs = outputs_and_gradients(trunk, tokens, wanted)
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=2e-5)
+    for ours, other in zip(gradients, theirs, strict=True):
+        torch.testing.assert_close(ours, other, atol=2e-4, rtol=2e-4)
+
+
 def test_one_graph_can_be_gone_through_twice() -> None:
     trunk: Any = llama().base_model.requires_grad_(True)
     found = hidden_at(trunk, *texts(shares_opening=True))
