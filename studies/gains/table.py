@@ -38,13 +38,13 @@ def gains_table(results: pd.DataFrame, axis: str, over: str | None, measures: Se
     base = known[0] if over is None else over
     others = [value for value in known if value != base]
     shown = [name for name in varied_axes(good) if name != axis and len(values(good, name)) > 1]
-    gains = [head for value in others for head in (value, "gain")]
+    gains = [head for value in others for head in (_head(axis, value), "gain")]
     lines = [
         [METRICS.get(measure, measure), *settings, *cells]
         for measure in measures
         for settings, cells in _lines(good, axis, base, others, measure, shown)
     ]
-    return _markdown(["measure", *shown, base, *gains], lines)
+    return _markdown(["measure", *shown, _head(axis, base), *gains], lines)
 
 
 def gain(more: pd.DataFrame, less: pd.DataFrame, measure: str) -> Floats:
@@ -73,6 +73,11 @@ def _lines(
             found = gain(parts[value], parts[base], measure)
             cells += [_level(parts[value], measure), signed(found)]
         yield [str(rows[name].iloc[0]) for name in shown], cells
+
+
+def _head(axis: str, value: str) -> str:
+    """Return the heading of a column; a number alone would not tell what it is of."""
+    return value if value[:1].isalpha() else f"{axis} {value}"
 
 
 def _level(rows: pd.DataFrame, measure: str) -> str:

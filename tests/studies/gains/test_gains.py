@@ -71,6 +71,13 @@ def test_agents_are_compared_whatever_settings_one_of_them_lacks() -> None:
     assert lines[2] == "| score | 0.500 | 0.625 | +0.125 |"
 
 
+def test_a_number_is_headed_by_its_axis() -> None:
+    ours = runs({("terminal", "token", 0): 0.5}, gamma=1.0)
+    theirs = runs({("terminal", "token", 0): 0.625}, gamma=0.9)
+    lines = gains_table(pd.concat([ours, theirs]), "gamma", "1", ["score"]).splitlines()
+    assert lines[0] == "| measure | gamma 1 | gamma 0.9 | gain |"
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [
@@ -103,13 +110,16 @@ def test_the_tables_of_the_page_are_those_of_its_commands(
 
 
 def test_figures_in_the_sentences_are_those_of_the_tables() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    section = text.split("## Process against terminal reward")[1].split("\n## ")[0]
-    tables = {line for line in section.splitlines() if line.startswith("|")}
-    sentences = "\n".join(line for line in section.splitlines() if line not in tables)
-    quoted = re.findall(r"\d+\.\d{3}", sentences)
-    assert len(quoted) > 5
-    assert set(quoted) <= set(re.findall(r"\d+\.\d{3}", "\n".join(tables)))
+    sections = PAGE.read_text(encoding="utf-8").split("\n## ")
+    compared = [section for section in sections if "scripts/gains.py" in section]
+    assert len(compared) >= 2
+    for section in compared:
+        lines = section.splitlines()
+        tables = "\n".join(line for line in lines if line.startswith("|"))
+        sentences = "\n".join(line for line in lines if not line.startswith("|"))
+        quoted = re.findall(r"\d+\.\d{3}", sentences)
+        assert len(quoted) >= 3
+        assert set(quoted) <= set(re.findall(r"\d+\.\d{3}", tables))
 
 
 @pytest.mark.parametrize(
