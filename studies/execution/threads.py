@@ -15,7 +15,10 @@ from pathlib import Path
 from studies.execution.cores import available_cores
 
 # Weights; threads wait for each other longer than they compute with so small a model.
-ONE_THREAD_BELOW = 5_000_000
+ONE_THREAD_BELOW = 200_000
+# How often a thread that waits looks before it sleeps, some ten microseconds in all: longer than the
+# gap between two products, and too short to take a core from others for nothing.
+_SPINS = 10_000
 # Seconds for which the cores are watched at least; the kernel counts in hundredths.
 _SHORTEST_WATCH = 0.2
 # A core that is free for most of the time counts as a whole one.
@@ -40,8 +43,8 @@ class Moment:
         return cls(time=time.monotonic(), idle=_idle_seconds(), own=time.process_time())
 
 
-def wait_passively_if_busy() -> None:
-    """Let threads that wait sleep instead of turning in circles, where the cores are in use.
+def wait_considerately() -> None:
+    """Let threads that wait for others sleep soon, as other processes may need their cores.
 
     To be called before torch is imported, whose threads read this once.
     """
@@ -49,11 +52,11 @@ def wait_passively_if_busy() -> None:
 
 
 def waiting_policy() -> dict[str, str]:
-    """Return the environment under which threads wait well now; what the user has set stays."""
-    if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys() or not hasattr(os, "getloadavg"):
+    """Return the environment under which threads wait well; what the user has set stays."""
+    if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         return {}
-    is_busy = os.getloadavg()[0] >= available_cores() / 2
-    return {"OMP_WAIT_POLICY": "PASSIVE"} if is_busy else {}
+    is_busy = hasattr(os, "getloadavg") and os.getloadavg()[0] >= available_cores() / 2
+    return {"OMP_WAIT_POLICY": "PASSIVE"} if is_busy else {"GOMP_SPINCOUNT": str(_SPINS)}
 
 
 def set_threads(asked: int | None, weights: int) -> None:

@@ -26,8 +26,8 @@ def test_what_is_asked_for_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_small_model_gets_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "free_cores", lambda: 8.0)
     monkeypatch.setattr(threads, "available_cores", lambda: 8)
-    assert chosen_threads(None, weights=1_000_000)[0] == 1
-    count, reason = chosen_threads(None, weights=15_000_000)
+    assert chosen_threads(None, weights=150_000)[0] == 1
+    count, reason = chosen_threads(None, weights=1_000_000)
     assert count == 8
     assert reason.startswith("8.0 of 8 cores are free")
 
@@ -60,21 +60,24 @@ def test_the_load_average_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
     assert free_between(begin, begin, cores=4) == 2.5
 
 
-@pytest.mark.parametrize(("load", "expected"), [(0.9, None), (1.0, "PASSIVE")])
-def test_threads_sleep_while_they_wait_on_a_busy_machine(
-    load: float, expected: str | None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("load", "expected"),
+    [(0.9, {"GOMP_SPINCOUNT": "10000"}), (1.0, {"OMP_WAIT_POLICY": "PASSIVE"})],
+)
+def test_threads_that_wait_sleep_soon_and_at_once_on_a_busy_machine(
+    load: float, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threads.os, "getloadavg", lambda: (load, load, load))
     monkeypatch.setattr(threads, "available_cores", lambda: 2)
-    threads.wait_passively_if_busy()
-    assert threads.os.environ.get("OMP_WAIT_POLICY") == expected
+    assert threads.waiting_policy() == expected
 
 
 def test_a_wish_for_another_way_of_waiting_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads.os, "getloadavg", lambda: (9.0, 9.0, 9.0))
     monkeypatch.setenv("GOMP_SPINCOUNT", "100")
-    threads.wait_passively_if_busy()
+    threads.wait_considerately()
     assert "OMP_WAIT_POLICY" not in threads.os.environ
+    assert threads.os.environ["GOMP_SPINCOUNT"] == "100"
 
 
 def test_one_line_says_how_many() -> None:
