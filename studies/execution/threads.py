@@ -16,8 +16,8 @@ from studies.execution.cores import available_cores
 
 # Weights; threads wait for each other longer than they compute with so small a model.
 ONE_THREAD_BELOW = 200_000
-# How often a thread that waits looks before it sleeps, some ten microseconds in all: longer than the
-# gap between two products, and too short to take a core from others for nothing.
+# How often a thread that waits looks before it sleeps, less than a millisecond in all: longer than
+# most gaps between two products, and too short to take a core from others for nothing.
 _SPINS = 10_000
 # Seconds for which the cores are watched at least; the kernel counts in hundredths.
 _SHORTEST_WATCH = 0.2
