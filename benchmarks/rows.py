@@ -49,8 +49,8 @@ _SMALL_UPDATE = replace(_SMALL, phase="update")
 _PAIRS = replace(_LARGE, algorithm="dpo", prompts=8, group_size=2, prompt_tokens=256, new_tokens=32)
 
 ROWS = (
-    _against("grpo-15m", "GRPO, 64 tokens, 15 M, V 32,000", _LARGE, "trl_group", 2.0),
-    _against("grpo-1m", "GRPO, 64 tokens, 1 M, V 512", _SMALL, "trl_group", 1.3),
+    _against("grpo-15m", "GRPO, 64 tokens, 15 M, V 32,000", _LARGE, "trl_group", 4.0),
+    _against("grpo-1m", "GRPO, 64 tokens, 1 M, V 512", _SMALL, "trl_group", 1.6),
     _against(
         "rloo-1m",
         "RLOO, 64 tokens, 1 M, V 512",
@@ -63,9 +63,9 @@ ROWS = (
         "GRPO, geometric lengths (mean 64, limit 256), 1 M",
         _GEOMETRIC,
         "trl_group",
-        3.0,
+        4.0,
     ),
-    _against("ppo", "PPO, 4 epochs, 32 x 64 tokens, stories260k", _STORIES, "trl_ppo", 2.0),
+    _against("ppo", "PPO, 4 epochs, 32 x 64 tokens, stories260k", _STORIES, "trl_ppo", 3.0),
     Row(
         key="dpo-15m",
         label="DPO, 8 pairs, prompt 256, answers 32, 15 M, V 32,000",

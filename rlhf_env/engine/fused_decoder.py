@@ -3,8 +3,8 @@
 A small model's step takes as long as it has operations, whatever these compute. Here projections of
 the same states are one product, a rotation is one product of complex numbers, a norm's weight is
 part of the matrix that follows it, and what a layer adds is added by its product. States stand in
-columns, so that few of them are multiplied by a matrix as it lies: half of the operations of the
-modules, for the same numbers up to rounding.
+columns, so that few of them are multiplied by a matrix as it lies: little more than half of the
+operations of the modules, for the same numbers up to rounding.
 """
 
 from __future__ import annotations
