@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from studies.ablation.batched.outcomes import Spread, batched_outcomes
-from studies.ablation.batched.plan import check_all_batched
-from studies.ablation.exact_curve import exact_frontier
-from studies.ablation.execute import execute
+from rlhf_env.tasks import family_and_horizon
+from studies.ablation.batched.outcomes import Spread, batched_outcomes, check_all_batched
 from studies.ablation.folder import claim, grid_settings
+from studies.ablation.jobs import find_frontier, train_alone
 from studies.ablation.missing_runs import Executor, Runner, run_missing
 from studies.ablation.settings import Settings, threads_of
 from studies.execution.cores import available_cores
@@ -18,10 +18,7 @@ from studies.execution.failure import CommandFailed
 from studies.execution.interrupts import interruptions
 from studies.execution.pool import outcomes
 from studies.execution.ray_cluster import ClusterLostError, cluster_outcomes, connect
-from studies.experiment.build import check_family_tasks, run_task
-from studies.experiment.custom_checks import check_custom_parts
 from studies.experiment.grid import RunSettings, grid, task_budgets
-from studies.experiment.inputs import read_inputs
 from studies.reporting.tables import as_text
 from studies.results.csv_files import read_csv
 from studies.results.folder import RESULTS, why_not
@@ -42,18 +39,32 @@ def run(settings: Settings, runner: Runner | None = None) -> int:
         ValueError: if a task, a file, a model, the cluster or the folder cannot be used.
         CommandFailed: if a result cannot be written.
     """
-    check_family_tasks(task_budgets(settings.axes, settings.budget))
+    check_families(settings)
+    spread = make_spread(settings)
     if settings.batched == "on":
-        check_all_batched(grid(settings.axes, settings.budget))
+        check_all_batched(grid(settings.axes, settings.budget), spread)
     asked = grid_settings(settings.axes, settings.budget, file_digests(settings))
-    executor = make_executor(settings, runner)
+    executor = make_executor(settings, spread, runner)
     try:
         with claim(settings.out, asked):
-            return ablate(settings, executor)
+            return ablate(settings, executor, spread)
     except ClusterLostError as error:
         raise CommandFailed(f"--ray: {error}") from error
     except OSError as error:
         raise CommandFailed(f"cannot write to {settings.out}: {why_not(error)}") from error
+
+
+def check_families(settings: Settings) -> None:
+    """Make every task of a family once, if there is one.
+
+    Raises:
+        ValueError: if its options do not fit together.
+    """
+    budgets = task_budgets(settings.axes, settings.budget)
+    if any(family_and_horizon(budget.task) is not None for budget in budgets):
+        from studies.experiment.build import check_family_tasks
+
+        check_family_tasks(budgets)
 
 
 def file_digests(settings: Settings) -> dict[str, str]:
@@ -66,24 +77,27 @@ def file_digests(settings: Settings) -> dict[str, str]:
     """
     if not settings.axes.model:
         return {}
+    from studies.experiment.custom_checks import check_custom_parts
+    from studies.experiment.inputs import read_inputs
 
     own = settings.budget.own
     inputs = read_inputs(own)
-
     for model in settings.axes.model:
         check_custom_parts(model, own, inputs)
     return inputs.digests
 
 
-def make_executor(settings: Settings, runner: Runner | None) -> Executor:
-    """Return what runs the grid: this machine's cores or a Ray cluster.
+def make_executor(settings: Settings, spread: Spread, runner: Runner | None) -> Executor:
+    """Return what runs the grid.
 
-    Raises:
-        ValueError: if there is no cluster.
+    Args:
+        settings: checked.
+        spread: over processes.
+        runner: what runs one run, each alone; stacks where they apply when None.
     """
-    spread, jobs = make_spread(settings), settings.jobs or available_cores()
     if runner is not None or settings.batched == "off":
-        return lambda runs: spread(runs, runner or execute)
+        return lambda runs: spread(runs, runner or train_alone)
+    jobs = settings.jobs or available_cores()
     return lambda runs: batched_outcomes(runs, spread, jobs)
 
 
@@ -101,12 +115,13 @@ def make_spread(settings: Settings) -> Spread:
     return lambda runs, runner: outcomes(runs, runner, jobs, threads)
 
 
-def ablate(settings: Settings, executor: Executor) -> int:
+def ablate(settings: Settings, executor: Executor, spread: Spread) -> int:
     """Run what is missing of a checked grid, then make tables, plots and report.
 
     Args:
         settings: checked.
         executor: runs what is missing.
+        spread: over processes.
 
     Returns:
         0 if every run of the grid ended well, 1 otherwise.
@@ -123,7 +138,7 @@ def ablate(settings: Settings, executor: Executor) -> int:
             retry_failed=settings.retry_failed,
             tensorboard=settings.tensorboard,
         )
-    write_frontier(settings.out, frontiers(records))
+    write_frontier(settings.out, frontiers(records, spread))
     print(as_text(read_csv(settings.out / RESULTS)))
     print("\nIn brackets: 95 % bootstrap intervals of the interquartile mean over seeds.")
     for path in (settings.out / RESULTS, *_report(settings)):
@@ -148,13 +163,20 @@ def _report(settings: Settings) -> list[Path]:
     return make_report(settings.out)
 
 
-def frontiers(records: list[Record]) -> list[dict[str, Any]]:
-    """Return what optimal policies achieve on each solved task, with the task's name."""
+def frontiers(records: list[Record], spread: Spread) -> list[dict[str, Any]]:
+    """Return what optimal policies achieve on each solved task, with the task's name.
+
+    Raises:
+        CommandFailed: if a task's cannot be computed.
+    """
     solved: dict[str, RunSettings] = {
         record.run.task_name: record.run for record in records if "j_ratio" in record.row
     }
-    return [
-        {"task": name, **point}
-        for name, run in solved.items()
-        for point in exact_frontier(run_task(run))
-    ]
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in solved}
+    with closing(spread(list(solved.values()), find_frontier)) as ended:
+        for outcome in ended:
+            name = outcome.run.task_name
+            if outcome.result is None:
+                raise CommandFailed(f"the frontier of {name} cannot be computed: {outcome.error}")
+            found[name] = outcome.result
+    return [{"task": name, **point} for name, points in found.items() for point in points]

@@ -8,6 +8,7 @@ from typing import Literal
 
 import tyro
 
+from studies.ablation.jobs import MODULES
 from studies.execution.cores import available_cores, threads_per_job
 from studies.execution.fork_server import start
 from studies.experiment.axes import Axes
@@ -58,6 +59,6 @@ def threads_of(settings: Settings) -> int:
 
 
 def start_loading(settings: Settings) -> None:
-    """Let what the workers need be loaded while this process loads what it needs itself."""
+    """Let what the workers need be loaded."""
     if not settings.ray:
-        start(["studies.ablation.batched.outcomes"], threads_of(settings))
+        start(MODULES, threads_of(settings))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from gymnasium.vector import VectorEnv
@@ -17,6 +16,7 @@ from agents.stacked.stack import Stack
 from rlhf_env.rewards.own_randomness import kept_randomness
 from rlhf_env.task import Task
 from studies.ablation.batched.exact_curves import ExactCurves
+from studies.ablation.batched.plan import Batch
 from studies.ablation.episodes import PROMPTS, shown_episodes
 from studies.ablation.execute import execute
 from studies.execution.pool import Outcome, attempt, one_line
@@ -24,14 +24,6 @@ from studies.experiment.build import SHAPING, make_agent, make_envs, run_task
 from studies.experiment.density_checks import check_horizon
 from studies.experiment.grid import RunSettings
 from studies.experiment.result import RunResult
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Runs that are trained as one stack."""
-
-    runs: tuple[RunSettings, ...]
-    """At least one, of one agent, budget and group size."""
 
 
 def execute_batch(batch: Batch) -> list[Outcome[RunSettings, RunResult]]:

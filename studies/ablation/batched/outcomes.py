@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
-from studies.ablation.batched.execute import execute_batch
-from studies.ablation.batched.plan import kinds_of, plan_batches, why_alone
-from studies.ablation.execute import execute
+from studies.ablation.batched.plan import kinds_of, plan_batches
+from studies.ablation.jobs import find_reason, train_alone, train_batch
 from studies.execution.pool import Outcome, Runner
-from studies.experiment.agent_names import is_custom
 from studies.experiment.grid import RunSettings
 from studies.experiment.result import RunResult
 
@@ -32,42 +29,43 @@ def batched_outcomes(
         spread: over processes.
         jobs: how many of them.
     """
-    plan = plan_batches(runs, jobs, _reasons(runs, spread).__getitem__)
+    firsts = [first for first, *others in kinds_of(runs) if others]
+    plan = plan_batches(runs, jobs, _reasons(firsts, spread).__getitem__)
     if runs:
         print(plan.line, file=sys.stderr)
     lost: list[RunSettings] = []
-    with closing(spread(plan.batches, execute_batch)) as ended:
+    with closing(spread(plan.batches, train_batch)) as ended:
         for outcome in ended:
             if outcome.result is None:
                 lost += outcome.run.runs
             else:
                 yield from outcome.result
     if lost:
-        yield from spread(lost, execute)
+        yield from spread(lost, train_alone)
 
 
-def _reasons(runs: Sequence[RunSettings], spread: Spread) -> dict[RunSettings, str | None]:
-    """Return why the runs of each kind with several are trained alone, by the first of them.
+def check_all_batched(runs: Iterable[RunSettings], spread: Spread) -> None:
+    """Refuse a grid of which some runs cannot be batched.
 
-    A task of the user's own is made in another process, where it may end or last.
+    Raises:
+        ValueError: with the reason.
     """
-    firsts = [alike[0] for alike in kinds_of(runs) if len(alike) > 1]
-    own = [run for run in firsts if is_custom(run.budget.task)]
-    found = {run: why_alone(run) for run in firsts if run not in own}
-    if own:
-        with closing(spread(own, _answer)) as ended:
-            for outcome in ended:
-                result = outcome.result
-                found[outcome.run] = outcome.error if result is None else result.reason
+    for first, reason in _reasons([first for first, *_ in kinds_of(runs)], spread).items():
+        if reason is not None:
+            raise ValueError(
+                f"batched must be auto or off for this grid, got on, but {first.agent} on "
+                f"{first.task_name} is trained alone: {reason}"
+            )
+
+
+def _reasons(firsts: Sequence[RunSettings], spread: Spread) -> dict[RunSettings, str | None]:
+    """Return why runs are trained alone, in their order.
+
+    Tasks are made in other processes: one of the user's own may end its process, or last.
+    """
+    found: dict[RunSettings, str | None] = dict.fromkeys(firsts)
+    with closing(spread(firsts, find_reason)) as ended:
+        for outcome in ended:
+            result = outcome.result
+            found[outcome.run] = outcome.error if result is None else result.words
     return found
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What `why_alone` says, which may be nothing."""
-
-    reason: str | None
-
-
-def _answer(run: RunSettings) -> _Answer:
-    return _Answer(why_alone(run))

@@ -8,12 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from agents.settings import BUILT_IN_AGENTS
-from agents.stacked.stackable import why_not_stackable
 from rlhf_env.tasks import family_and_horizon
-from studies.ablation.batched.execute import Batch
-from studies.experiment.agent_names import is_custom
-from studies.experiment.build import make_agent, make_envs, run_task
 from studies.experiment.checks import known_horizon
 from studies.experiment.grid import NEWER, RunSettings
 
@@ -21,6 +16,14 @@ from studies.experiment.grid import NEWER, RunSettings
 LARGEST_BATCH = 128
 # Tokens of one update: what is alive at once is some hundred bytes for each.
 _LARGEST_ROLLOUT = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Runs that are trained as one stack."""
+
+    runs: tuple[RunSettings, ...]
+    """At least one, of one agent, budget and group size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +60,8 @@ def plan_batches(
     Args:
         runs: what is to be run.
         jobs: processes among which they are divided.
-        why: `why_alone` of the first run of each kind that has several.
+        why: `studies.ablation.batched.reasons.why_alone` of the first run of each kind that has
+            several.
     """
     reasons: Counter[str] = Counter()
     found: list[tuple[RunSettings, ...]] = []
@@ -69,40 +73,6 @@ def plan_batches(
     place = {run: number for number, run in enumerate(runs)}
     found.sort(key=lambda batch: place[batch[0]])
     return Plan(batches=[Batch(runs=batch) for batch in found], reasons=dict(reasons))
-
-
-def why_alone(run: RunSettings) -> str | None:
-    """Return what keeps runs of this kind from training as one, as words; None if nothing does.
-
-    It is found out by making one agent, unless a language model would have to be loaded for it.
-    """
-    budget = run.budget
-    if budget.model is not None or budget.task == "reviews":
-        return "the policy is a language model"
-    if is_custom(run.agent):
-        return "agents of one's own have rollouts of their own"
-    if run.preference_pairs is not None or BUILT_IN_AGENTS[run.agent].takes_preferences:
-        return f"{run.agent} learns from comparisons"
-    try:
-        task = run_task(run)
-        return why_not_stackable(make_agent(run, make_envs(run, task)))
-    except Exception as error:
-        # Alone it says so itself.
-        return f"it cannot be made ({type(error).__name__})"
-
-
-def check_all_batched(runs: Iterable[RunSettings]) -> None:
-    """Refuse a grid of which some runs cannot be batched.
-
-    Raises:
-        ValueError: with the reason.
-    """
-    for first, *_ in kinds_of(runs):
-        if (reason := why_alone(first)) is not None:
-            raise ValueError(
-                f"batched must be auto or off for this grid, got on, but {first.agent} on "
-                f"{first.task_name} is trained alone: {reason}"
-            )
 
 
 def _kind(run: RunSettings) -> tuple[Any, ...]:

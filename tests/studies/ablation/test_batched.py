@@ -16,8 +16,9 @@ import pytest
 
 from rlhf_env.task import Task
 from rlhf_env.tasks import table_task
-from studies.ablation.batched.execute import Batch, execute_batch
-from studies.ablation.batched.plan import plan_batches, why_alone
+from studies.ablation.batched.execute import execute_batch
+from studies.ablation.batched.plan import Batch, plan_batches
+from studies.ablation.batched.reasons import why_alone
 from studies.ablation.execute import execute
 from studies.cli.commands.ablate import main
 from studies.experiment.axes import Axes

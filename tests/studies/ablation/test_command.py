@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shlex
 import subprocess
 import sys
@@ -158,3 +159,28 @@ def test_help_is_quick_and_needs_no_torch():
     assert found.returncode == 0, found.stderr
     assert float(found.stdout.split()[-1]) < 1.0
     assert "Discount factors per decision" in found.stdout
+
+
+def test_only_workers_load_torch(tmp_path: Path):
+    """Those of a grid on built-in tasks; the stacks, their reasons and the frontier are theirs."""
+    code = (
+        "import sys\n"
+        "from studies.cli.commands.ablate import main\n"
+        "if __name__ == '__main__':\n"
+        "    words = '--agent grpo --gamma 1 --density terminal --granularity token --updates 1'\n"
+        "    more = ['--seeds', '2', '--jobs', '1', '--no-report', '--out', sys.argv[1]]\n"
+        "    assert main([*words.split(), *more]) == 0\n"
+        "    assert not {'torch', 'transformers'} & set(sys.modules), 'heavy imports'\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    found = subprocess.run(
+        [sys.executable, script, tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert found.returncode == 0, found.stderr
+    assert "2 runs train as 1 stacks" in found.stderr
+    assert (tmp_path / "out" / "frontier.csv").exists()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from agents.settings import BUILT_IN_AGENTS
-from studies.ablation.batched.plan import plan_batches, why_alone
+from studies.ablation.batched.plan import plan_batches
+from studies.ablation.batched.reasons import why_alone
 from studies.ablation.execute import execute
 from studies.ablation.missing_runs import command
 from studies.experiment.agent_names import takes_replay
