@@ -101,11 +101,6 @@ def token_reward(function: TokenFunction, name: str) -> RewardTerm:
             "function must be f(prompt, response) -> a number or [T], "
             f"got {type(function).__name__}"
         )
-    if not isinstance(name, str) or name in ("", "score", "kl"):
-        raise ValueError(
-            f"name must be that of a new reward term, got {name!r}; the environment has "
-            'the terms "score" and "kl" itself'
-        )
     return token_term(name, partial(_all_values, function), partial(_last_value, function))
 
 

@@ -154,8 +154,16 @@ def model_logprobs(tree: StateTree, model: nn.Module) -> Array:
 
 def agent_logprobs(tree: StateTree, agent: TokenProbabilities) -> Array:
     """Return [S, V] log-probabilities of the next token by an agent."""
+    answers = []
     with torch.no_grad():
-        answers = [agent.token_probabilities(*batch).double().cpu() for batch in tree.batches()]
+        for tokens, lengths in tree.batches():
+            answer = torch.as_tensor(agent.token_probabilities(tokens, lengths)).double().cpu()
+            if answer.shape != (len(tokens), tree.vocab_size):
+                raise ValueError(
+                    "token_probabilities must return one row of probabilities for each text, "
+                    f"{[len(tokens), tree.vocab_size]}, got shape {list(answer.shape)}"
+                )
+            answers.append(answer)
     return _checked_log(tree, torch.cat(answers).numpy())
 
 

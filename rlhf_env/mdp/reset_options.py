@@ -63,7 +63,7 @@ def chosen_prompt(
     Args:
         task: whose prompts have numbers.
         prompt: a text or token ids; its number is -1.
-        prompt_index: the number of one of the task's prompts.
+        prompt_index: the number of one of the task's prompts; a float as ``info`` has it will do.
 
     Raises:
         ValueError: if the prompt is unusable or there is no such number.
@@ -79,8 +79,9 @@ def chosen_prompt(
     if prompt_index is None:
         return None
     count = len(task.prompts)
-    is_integer = isinstance(prompt_index, int | np.integer)
-    if isinstance(prompt_index, bool) or not is_integer or not 0 <= prompt_index < count:
+    is_number = isinstance(prompt_index, int | float | np.integer)
+    is_index = is_number and not isinstance(prompt_index, bool) and prompt_index in range(count)
+    if not is_index:
         raise ValueError(f"prompt_index must be an integer in [0, {count}), got {prompt_index!r}")
     return task.prompts[int(prompt_index)], int(prompt_index)
 

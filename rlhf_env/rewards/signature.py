@@ -38,14 +38,17 @@ class Signature:
     """Those of ``columns`` without a default."""
     takes_all: bool
     """Whether it takes whatever columns there are (``**columns``)."""
+    takes_both: bool
+    """Whether it can be given prompts and responses at all."""
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> Self:
         """Read the parameters of a function; one written in C may not tell them."""
+        tells = True
         try:
             parameters = inspect.signature(function).parameters
         except ValueError:
-            parameters = {}
+            parameters, tells = {}, False
         single = {n: p for n, p in parameters.items() if p.kind not in _VARIABLE}
         names = list(single)
         prompt = next((name for name in names if name in PROMPTS), None)
@@ -56,17 +59,20 @@ class Signature:
         by_name = is_exchanged or has_completions_first
         if has_completions_first and takes_all:
             prompt = PROMPTS[0]
+        positions = [n for n in names if single[n].kind in _BY_POSITION]
+        is_open = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
         taken = {prompt, response} if by_name else set(names[:2])
         further = [n for n in names if n not in taken and single[n].kind in _BY_NAME]
         own = getattr(function, "__name__", type(function).__name__)
         return cls(
-            name=f"{own}{inspect.signature(function)}" if parameters else own,
+            name=f"{own}{inspect.signature(function)}" if tells else own,
             by_name=by_name,
             prompt=prompt,
             response=response if by_name or response == "".join(names[1:2]) else None,
             columns=tuple(further),
             required=tuple(n for n in further if single[n].default is inspect.Parameter.empty),
             takes_all=takes_all,
+            takes_both=by_name or is_open or not tells or len(positions) >= 2,
         )
 
     @property
@@ -87,8 +93,13 @@ class Signature:
         """Refuse a function that needs more than prompts, responses and the columns there are.
 
         Raises:
-            TypeError: with what it needs.
+            TypeError: with what it needs, or if it cannot take both prompts and responses.
         """
+        if not self.takes_both:
+            raise TypeError(
+                f"reward {self.name.partition('(')[0]} must take prompts and responses, "
+                f"got {self.name}; write f(prompts, responses)"
+            )
         missing = [name for name in self.required if name not in {*available, COMPLETION_IDS}]
         if missing:
             columns = f"prompts, responses and the columns {sorted(available)}"
@@ -117,4 +128,5 @@ class Signature:
 
 
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

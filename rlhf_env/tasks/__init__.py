@@ -132,8 +132,16 @@ def register_task(name: str, factory: Callable[[], Task]) -> None:
     """Make a task known by name; ``factory`` is called at each load.
 
     Raises:
-        ValueError: if the name is taken.
+        ValueError: if the name is empty or taken.
+        TypeError: if ``factory`` cannot be called.
     """
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"the name of a task must be a text that is not empty, got {name!r}")
+    if not callable(factory):
+        raise TypeError(
+            f"task {name!r} must be registered with a function that returns a rlhf_env.Task, "
+            f"got {type(factory).__name__}"
+        )
     if is_task_name(name):
         raise ValueError(f"task {name!r} is registered already; choose another name")
     _FACTORIES[name] = factory
@@ -148,6 +156,7 @@ def load_task(name: str, **options: Any) -> Task:
 
     Raises:
         ValueError: if no task has that name, or it has no such option.
+        TypeError: if what was registered under the name returns something else than a task.
     """
     if (of_family := family_and_horizon(name)) is not None:
         return _load_of_family(*of_family, options)
@@ -160,7 +169,15 @@ def load_task(name: str, **options: Any) -> Task:
         )
     if options:
         raise ValueError(f"task {name!r} has no options, got {sorted(options)}")
-    return _FACTORIES[name]()
+    from rlhf_env.task import Task
+
+    task = _FACTORIES[name]()
+    if not isinstance(task, Task):
+        raise TypeError(
+            f"the function registered as task {name!r} must return a rlhf_env.Task, "
+            f"got {type(task).__name__}"
+        )
+    return task
 
 
 def _load_of_family(family: str, horizon: int, options: dict[str, Any]) -> Task:

@@ -78,6 +78,8 @@ class TestObservation:
         env = make(tiny_llama_task(horizon=4))
         observation, info = env.reset(options={"prompt_index": 1})
         assert info == {"prompt_index": 1.0}
+        again, _ = env.reset(options={"prompt_index": info["prompt_index"]})
+        assert again["input_ids"].tolist() == observation["input_ids"].tolist()
         assert observation["input_ids"].tolist() == [3, 2, 0, 0, 0, 0, 0, 0, 0]
         assert observation["attention_mask"].tolist() == [1, 1, 0, 0, 0, 0, 0, 0, 0]
         assert observation["input_ids"].dtype == np.int64

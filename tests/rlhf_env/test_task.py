@@ -110,6 +110,13 @@ def test_registry(monkeypatch: pytest.MonkeyPatch) -> None:
         rlhf_env.load_task("toy51")
     with pytest.raises(ValueError, match="'toy15' is registered already"):
         rlhf_env.register_task("toy15", tiny_llama_task)
+    with pytest.raises(ValueError, match="that is not empty, got ''"):
+        rlhf_env.register_task("", tiny_llama_task)
+    with pytest.raises(TypeError, match=r"with a function that returns a rlhf_env\.Task, got int"):
+        rlhf_env.register_task("three", 3)  # type: ignore[arg-type]
+    rlhf_env.register_task("three", lambda: 3)  # type: ignore[arg-type,return-value]
+    with pytest.raises(TypeError, match=r"task 'three' must return a rlhf_env\.Task, got int"):
+        rlhf_env.load_task("three")
     name = "registered by a test"
     rlhf_env.register_task(name, tiny_llama_task)
     assert rlhf_env.load_task(name).name == "tiny-llama"

@@ -255,6 +255,14 @@ def test_a_partial_reset_leaves_the_other_rows_alone() -> None:
     assert mine[[0, 2]] == pytest.approx(its[[0, 2]], abs=1e-6)
 
 
+def test_the_prompts_that_info_names_can_be_asked_for_again() -> None:
+    envs = make(3, tiny_llama_task())
+    first, info = envs.reset(seed=0)
+    again, named = envs.reset(options={"prompt_index": info["prompt_index"]})
+    assert named["prompt_index"].tolist() == info["prompt_index"].tolist()
+    assert again["input_ids"].tolist() == first["input_ids"].tolist()
+
+
 @pytest.mark.parametrize("clone_modules", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
 def test_copies_in_mid_episode_go_on_alike(clone_modules: Any) -> None:
     envs = make(3, tiny_llama_task(horizon=4))

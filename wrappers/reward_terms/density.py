@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
+from rlhf_env.checks import check_choice, check_count, check_number
 from rlhf_env.rollout import Rollout
 from wrappers.reward_terms.prefix_scores import StateScorer
 from wrappers.reward_terms.reward_term import Responses
@@ -65,9 +66,19 @@ class Density:
     per_action: bool = False
     """Whether actions of several tokens can have the term as well as single tokens."""
 
+    def __post_init__(self) -> None:
+        """Raise ValueError if the term is another one, or a number is out of range."""
+        check_choice("name of a density", self.name, ("score", "shaping"))
+        check_count("every", self.every)
+        check_number("gamma", self.gamma, minimum=0.0, maximum=1.0)
+
 
 def density_terms(density: Density, score_states: StateScorer, given: Responses) -> Tensor:
-    """Return the term of a density at each step of some responses, [B, T] float64 on the CPU."""
+    """Return the term of a density at each step of some responses, [B, T] float64 on the CPU.
+
+    Raises:
+        ValueError: if the density answers with anything but [B, T] finite numbers.
+    """
     phi = pad_sequence(score_states(given), batch_first=True)
     lengths = given.lengths[:, None]
     counts = torch.arange(1, phi.shape[1])
@@ -89,7 +100,22 @@ def density_terms(density: Density, score_states: StateScorer, given: Responses)
     has_reward = counts <= lengths
     if density.at_turn_ends:
         has_reward &= ends_turn | scored.is_end
-    return torch.where(has_reward, density.rewards(scored), 0.0)
+    return torch.where(has_reward, _checked_rewards(density, scored, has_reward), 0.0)
+
+
+def _checked_rewards(density: Density, scored: ScoredPrefixes, has_reward: Tensor) -> Tensor:
+    """Return what a density pays, [B, T], finite wherever it is paid."""
+    rewards = density.rewards(scored)
+    shape = list(has_reward.shape)
+    expected = f"rewards of a density must be a tensor [B, T] = {shape} of finite numbers"
+    if not isinstance(rewards, Tensor):
+        raise ValueError(f"{expected}, got {type(rewards).__name__}")
+    if rewards.shape != has_reward.shape:
+        raise ValueError(f"{expected}, got shape {list(rewards.shape)}")
+    paid = rewards[has_reward]
+    if not paid.isfinite().all():
+        raise ValueError(f"{expected}, got {paid[~paid.isfinite()].tolist()[0]}")
+    return rewards
 
 
 def last_step_terms(density: Density, score_states: StateScorer, given: Responses) -> Tensor:

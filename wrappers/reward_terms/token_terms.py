@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,12 +35,42 @@ def token_term(
             costs less than computing all of them.
         own_only: in a conversation, show these functions the agent's tokens only; otherwise they
             see all that was said up to the last action, and count at the agent's tokens.
+
+    Raises:
+        TypeError: if ``tokens`` cannot be called.
+        ValueError: if the name is one of the environment's own terms; and where the term is paid,
+            if a function answers with anything but finite numbers, one for each token.
     """
+    if not isinstance(name, str) or name in ("", "score", "kl"):
+        raise ValueError(
+            f"name must be that of a new reward term, got {name!r}; the environment has "
+            'the terms "score" and "kl" itself'
+        )
+    if not callable(tokens):
+        raise TypeError(
+            f"tokens must be a function f(prompt, response) -> [T], got {type(tokens).__name__}"
+        )
+    checked = partial(_checked, name, tokens)
     return RewardTerm(
         name=name,
-        last_step=partial(_last_step, last_token or partial(_last, tokens), own_only),
-        rollout=partial(_rollout, name, tokens, own_only),
+        last_step=partial(_last_step, last_token or partial(_last, checked), own_only),
+        rollout=partial(_rollout, name, checked, own_only),
     )
+
+
+def _checked(name: str, tokens: TokenTerms, prompt: Tensor, response: Tensor) -> Tensor:
+    """Return the term of each token, [T] float64."""
+    answer: Any = tokens(prompt, response)
+    count = len(response)
+    expected = f"reward term {name!r} must be {count} finite numbers for {count} tokens"
+    try:
+        terms = torch.as_tensor(answer, dtype=torch.float64).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{expected}, got {type(answer).__name__}") from error
+    if terms.shape != response.shape or not terms.isfinite().all():
+        values = terms.flatten().tolist()[:8]
+        raise ValueError(f"{expected}, got {values} of shape {list(terms.shape)}")
+    return terms
 
 
 def _last(tokens: TokenTerms, prompt: Tensor, response: Tensor) -> Tensor:

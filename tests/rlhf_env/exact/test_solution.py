@@ -188,6 +188,15 @@ def test_any_agent_can_be_evaluated(toy15: Task) -> None:
     assert agent.kl == pytest.approx(function.kl, abs=1e-6)
 
 
+def test_probabilities_of_another_vocabulary_are_refused(toy15: Task) -> None:
+    class Wide:
+        def token_probabilities(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+            return torch.full((len(tokens), 5), 0.2)
+
+    with pytest.raises(ValueError, match=r"for each text, \[7, 3\], got shape \[7, 5\]"):
+        evaluate(toy15, Wide(), 0.5)
+
+
 def test_dropout_is_off_while_evaluating_and_on_again_after() -> None:
     task = tiny_gpt2_task(vocab_size=4, horizon=2, dropout=0.5)
     calm = evaluate(task, task.reference, 0.1, prompt_index=0)

@@ -78,3 +78,23 @@ def needs_a_third(prompts: Any, responses: Any, answer: Any) -> Any: ...
 def test_more_than_prompts_and_responses(function: Callable[..., Any]) -> None:
     with pytest.raises(TypeError, match=r"nothing but prompts and .*; give answer a default"):
         check_reward(function)
+
+
+def needs_prompts_alone(prompts: Any) -> Any: ...
+
+
+def needs_nothing() -> Any: ...
+
+
+def needs_one_by_position(prompts: Any, *, answer: Any = None) -> Any: ...
+
+
+@pytest.mark.parametrize("function", [needs_prompts_alone, needs_nothing, needs_one_by_position])
+def test_less_than_prompts_and_responses(function: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match=r"must take prompts and responses, got needs_.*\("):
+        check_reward(function)
+
+
+@pytest.mark.parametrize("function", [max, lambda *both: both[1], lambda a, b=None: b])
+def test_any_way_to_take_two_will_do(function: Callable[..., Any]) -> None:
+    check_reward(function)
