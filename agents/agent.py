@@ -293,5 +293,6 @@ class Agent(Persistence):
             # Sharing prompts changes rounding between minibatches and the whole rollout, so with
             # several steps the ratios of an unchanged policy would differ from 1.
             shares_prompts=self.config.is_single_step,
+            cuda_graphs=self.config.cuda_graphs,
             **critic,
         )

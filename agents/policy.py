@@ -89,6 +89,7 @@ class Policy(nn.Module):
         precision: str = "fp32",
         gradient_checkpointing: bool = False,
         shares_prompts: bool = True,
+        cuda_graphs: bool = True,
         value_names: Sequence[str] = ("return",),
         critic: nn.Module | None = None,
     ) -> None:
@@ -103,6 +104,8 @@ class Policy(nn.Module):
                 gradient; also done if the model itself has it switched on.
             shares_prompts: let `evaluate_tokens` run a prompt once for all its responses in a
                 batch, which rounds differently from running it for each.
+            cuda_graphs: on a GPU, record a step of decoding and repeat it, where the model allows
+                that; models with hooks are decoded step by step.
             value_names: what the value head predicts, one output each.
             critic: a language model whose trunk the value head uses; the policy's own when None.
         """
@@ -114,6 +117,7 @@ class Policy(nn.Module):
         self.lock = PicklableRLock()
         self.temperature = temperature
         self.precision = precision
+        self.cuda_graphs = cuda_graphs
         self.value_names = tuple(value_names)
         self.critic = critic
         self.measures = StateMeasures()

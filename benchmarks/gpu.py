@@ -116,6 +116,9 @@ def measure(work: Work, folder: Path, settings: Settings) -> list[tuple[str, str
         rollout, seconds = timed(agent.collect, wait)
         collected.append(seconds)
         updated.append(timed(lambda rollout=rollout: agent.update(rollout), wait)[1])
+    agent.policy.cuda_graphs = False
+    launched = min(timed(agent.collect, wait)[1] for _ in range(settings.steps))
+    agent.policy.cuda_graphs = True
     tokens, weights = work.episodes * work.new_tokens, sum(p.numel() for p in model.parameters())
     rollout_seconds, update_seconds = min(collected[1:]), min(updated[1:])
     # A token of every row reads all weights once and the row's keys and values.
@@ -128,6 +131,7 @@ def measure(work: Work, folder: Path, settings: Settings) -> list[tuple[str, str
         ("product of matrices in bf16, TFLOP/s", f"{peak / 1e12:,.1f}"),
         ("rollout with rewards, tokens/s", f"{tokens / rollout_seconds:,.0f}"),
         ("its share of the bandwidth", f"{read / rollout_seconds / bandwidth:.1%}"),
+        ("rollout without CUDA graphs, tokens/s", f"{tokens / launched:,.0f}"),
         ("update, tokens/s", f"{tokens / update_seconds:,.0f}"),
         ("its share of the peak", f"{done / update_seconds / peak:.1%}"),
         ("step, s", f"{rollout_seconds + update_seconds:.2f}"),

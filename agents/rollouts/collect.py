@@ -30,7 +30,7 @@ from agents.rollouts.divided import (
 from agents.rollouts.sampling_plan import SamplingPlan, Seed, draw_episodes
 from agents.rollouts.stepping import step_through
 from agents.rollouts.unpaid import sampled_elsewhere, unpaid_rollout, unpaid_texts
-from agents.rollouts.waves import decode_in_waves, decodes_in_waves
+from agents.rollouts.waves.decoding import decode_in_waves, decodes_in_waves, recorders_of
 from agents.samplers.protocol import Sampler
 from rlhf_env.checks import check_count
 from rlhf_env.rollout import Rollout, RolloutTransform
@@ -185,7 +185,8 @@ def decode(base: RLHFVectorEnv, policy: Policy, plan: SamplingPlan) -> Rollout:
         dialogue, logprobs = decode_dialogues(base, policy, plan)
         return unpaid_texts(dialogue.texts, dialogue.is_action, logprobs, plan)
     if decodes_in_waves(base, policy):
-        return decode_in_waves(base, policy, plan)
+        recorders = recorders_of(policy, policy.lm.device)
+        return decode_in_waves(base, policy, plan, recorders)
     mdp, task = base.mdp, base.task
     count, width = len(plan.prompts), mdp.max_tokens
     tokens = torch.full((count, width), task.pad_id, dtype=torch.int64, device=mdp.device)

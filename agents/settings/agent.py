@@ -105,6 +105,9 @@ class AgentConfig:
     """Keeps only each layer's input and recomputes the layer for the gradient: less memory, more
     time."""
 
+    cuda_graphs: bool = True
+    """On a GPU, records a step of decoding and repeats it, where the model allows that."""
+
     lora_rank: int | None = None
     """Trains low-rank adapters over the reference's own weights, frozen; None trains all."""
 

@@ -81,9 +81,7 @@ class Engine:
         return self._cached(tokens, lengths)
 
     @torch.inference_mode()
-    def decode_token(
-        self, ids: Tensor, positions: Tensor, span: int, *, is_common: bool = False
-    ) -> Tensor:
+    def decode_token(self, ids: Tensor, positions: Tensor, span: int) -> Tensor:
         """Return the logits after one more token of every row, without waiting for the device.
 
         The rows are those of the last call, whose texts must have been prefilled by it; what the
@@ -92,8 +90,7 @@ class Engine:
         Args:
             ids: [N] the tokens.
             positions: [N] their positions.
-            span: more than the largest of them.
-            is_common: whether all positions are ``span - 1``.
+            span: more than the largest of them; what is behind a row's own is not seen.
 
         Returns:
             [N, V] float32.
@@ -102,7 +99,7 @@ class Engine:
         assert memory is not None, "the texts are prefilled first"
         rows = torch.arange(len(ids), device=ids.device)
         where = positions[:, None]
-        mask = memory.cache.begin_token(rows, where, span, is_common, memory.dtype)
+        mask = memory.cache.begin_token(rows, where, span, memory.dtype)
         return self._logits_after(memory, ids[:, None], where, mask)
 
     def caches(self, capacity: int) -> bool:

@@ -64,19 +64,16 @@ class RowCache(Cache):
         is_common = slots.shape[1] == 1 and bool((slots == span - 1).all())
         return self._begin(rows, slots, positions, span, is_common, dtype)
 
-    def begin_token(
-        self, rows: Tensor, positions: Tensor, span: int, is_common: bool, dtype: torch.dtype
-    ) -> Tensor:
+    def begin_token(self, rows: Tensor, positions: Tensor, span: int, dtype: torch.dtype) -> Tensor:
         """Do what `begin` does for one token of each row, without waiting for the device.
 
         Args:
             rows: [R] the rows that take part, ascending.
             positions: [R, 1] the position of each token in its text.
             span: more than the largest of them.
-            is_common: whether all of them are ``span - 1``.
             dtype: of the model about to run.
         """
-        return self._begin(rows, positions, positions, span, is_common, dtype)
+        return self._begin(rows, positions, positions, span, False, dtype)
 
     def _begin(
         self,

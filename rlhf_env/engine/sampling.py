@@ -85,7 +85,7 @@ def _draw(
     count, vocab_size = logits.shape
     largest = logits.amax(dim=1, keepdim=True)
     padded = logits.new_empty(count, -(-vocab_size // _BLOCK) * _BLOCK)
-    padded[:, vocab_size:] = 0.0
+    padded[:, vocab_size:].zero_()
     weights = torch.sub(logits, largest, out=padded[:, :vocab_size])
     if temperature != 1.0:
         weights.div_(temperature)

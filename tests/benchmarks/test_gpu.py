@@ -19,6 +19,7 @@ def test_it_is_tried_on_a_cpu(tmp_path: Path) -> None:
         "| product of matrices in bf16, TFLOP/s",
         "| rollout with rewards, tokens/s",
         "| its share of the bandwidth",
+        "| rollout without CUDA graphs, tokens/s",
         "| update, tokens/s",
         "| its share of the peak",
         "| step, s",

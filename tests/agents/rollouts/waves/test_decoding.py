@@ -13,16 +13,17 @@ import torch
 from agents import PPO, Policy
 from agents.rollouts.collect import base_environment, collect, decode
 from agents.rollouts.sampling_plan import draw_episodes
-from agents.rollouts.waves import decode_in_waves, decodes_in_waves
+from agents.rollouts.waves.decoding import (
+    decode_in_waves,
+    decodes_in_waves,
+    recorders_of,
+    spans,
+)
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 from tests.agents.rollouts.test_collect import TASKS, other_policy
+from tests.agents.rollouts.waves.some import a_wave, gpu
 from tests.toys import tiny_llama, tiny_llama_task
-
-gpu = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-]
 
 
 def both(build: Callable[[], Task], greedy: bool = False) -> tuple[Rollout, Rollout]:
@@ -57,6 +58,29 @@ def test_damaged_weights_are_named() -> None:
 def test_on_a_cpu_rows_are_refilled() -> None:
     base = base_environment(gym.make_vec("RLHF-v0", num_envs=4, task=tiny_llama_task()))
     assert not decodes_in_waves(base, other_policy(base.task))
+
+
+def test_on_a_cpu_nothing_is_recorded_and_on_a_gpu_it_can_be_switched_off() -> None:
+    envs = gym.make_vec("RLHF-v0", num_envs=4, task=tiny_llama_task())
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    policy, plain = (PPO(envs, **s).policy for s in ({}, {"cuda_graphs": False}))
+    assert [recorders_of(each, cpu) for each in (policy, plain)] == [None, None]
+    assert recorders_of(policy, gpu) is not None
+    assert recorders_of(plain, gpu) is None
+
+
+def test_models_with_hooks_are_not_recorded() -> None:
+    """A graph would not call them."""
+    policy = other_policy(tiny_llama_task())
+    policy.model.get_submodule("model.layers.1").register_forward_hook(lambda *_: None)
+    assert recorders_of(policy, torch.device("cuda")) is None
+
+
+def test_attention_reads_multiples_of_128_positions() -> None:
+    assert list(spans(129, 639, 640)) == [(256, 128), (384, 128), (512, 128), (640, 127)]
+    assert list(spans(100, 130, 200)) == [(128, 29), (200, 2)]
+    assert list(spans(6, 36, 37)) == [(37, 31)]
+    assert list(spans(6, 5, 37)) == []
 
 
 def on_gpu() -> PPO:
@@ -96,16 +120,11 @@ class TestOnGPU:
 
     def test_a_token_does_not_wait_for_the_device(self) -> None:
         agent = on_gpu()
-        engine, device = agent.policy.lm.engine, agent.policy.lm.device
-        tokens = torch.randint(2, 32, (8, 12), device=device)
-        lengths = torch.full((8,), 4, device=device)
-        numbers = torch.rand(8, device=device)
-        logits = engine.logits_view(tokens, lengths)
+        wave = a_wave(agent.policy)
         torch.cuda.set_sync_debug_mode("error")
         try:
-            for step in range(3):
-                chosen, _ = agent.policy.draw(logits, numbers, is_checked=False)
-                logits = engine.decode_token(chosen, lengths + step, 5 + step, is_common=True)
+            for _ in range(3):
+                wave.step(12)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 

@@ -1,0 +1,1 @@
+"""Decoding on a GPU: side by side, and with CUDA graphs."""
