@@ -28,20 +28,27 @@ def run(settings: Settings) -> None:
 
 
 def tables(settings: Settings) -> list[str]:
-    """Return the Markdown table of every task, file by file.
+    """Return the Markdown table of every task, file by file; several are headed by what they are of.
 
     Raises:
         ValueError: if a file is no table of an ablation, or has nothing to compare.
     """
-    found = []
+    found = {}
     for path in settings.results:
         results = _read(path / RESULTS if path.is_dir() else path)
-        for rows in by_task(results).values():
+        for task, rows in by_task(results).items():
             try:
-                found.append(gains_table(rows, settings.axis, settings.over, settings.measures))
+                table = gains_table(rows, settings.axis, settings.over, settings.measures)
             except ValueError as error:
                 raise ValueError(f"{error} ({path})") from error
-    return found
+            found[path, task] = table
+    if len(found) == 1:
+        return list(found.values())
+    several = len(settings.results) > 1
+    return [
+        f"**{', '.join(filter(None, (task, str(path) if several else '')))}**\n\n{table}"
+        for (path, task), table in found.items()
+    ]
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -146,7 +146,7 @@ def _heat_map(tables: Tables, metric: str) -> Plot:
 
 def _frontier(tables: Tables, grid: Grid) -> Plot:
     found = centers(grid)
-    known = " Grey line: the best score possible at that KL." if len(tables.frontier) else ""
+    known = " Gray line: the best score possible at that KL." if len(tables.frontier) else ""
     return Plot(
         name="frontier",
         title="Reward against KL",

@@ -91,6 +91,24 @@ def test_signs(values: list[float], text: str) -> None:
     assert signed(pd.Series(values, dtype=float).to_numpy()) == text
 
 
+def test_tables_of_several_tasks_and_files_say_what_they_are_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = {("terminal", "token", 0): 0.5, ("process", "token", 0): 0.75}
+    tasks = [runs(scores, task="delay-4"), runs(scores, task="delay-8")]
+    both, one = tmp_path / "both.csv", tmp_path / "one.csv"
+    pd.concat(tasks).to_csv(both, index=False)
+    tasks[0].to_csv(one, index=False)
+
+    def heads(*paths: Path) -> list[str]:
+        assert main([str(path) for path in paths]) == 0
+        return re.findall(r"^\*\*(.*)\*\*$", capsys.readouterr().out, flags=re.MULTILINE)
+
+    assert heads(one) == []
+    assert heads(both) == ["delay-4", "delay-8"]
+    assert heads(one, both) == [f"delay-4, {one}", f"delay-4, {both}", f"delay-8, {both}"]
+
+
 def test_the_tables_of_the_page_are_those_of_its_commands(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
