@@ -28,7 +28,7 @@ def run(settings: Settings) -> None:
 
 
 def tables(settings: Settings) -> list[str]:
-    """Return the Markdown table of every task, file by file; several are headed by what they are of.
+    """Return the Markdown table of every task, file by file; several have a heading each.
 
     Raises:
         ValueError: if a file is no table of an ablation, or has nothing to compare.
