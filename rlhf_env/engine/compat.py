@@ -12,6 +12,7 @@ key/value cache        the contract of ``Cache`` and its layers     `engine.row_
 fused decode           attribute names of the Llama family          `engine.fused_decoder`
 fused pass             the same, and PyTorch's attention for CPUs   `engine.fused.trunk`
 packed pass            arguments handed on to attention functions   `engine.packed_pass`
+flex attention         ``torch.compile`` and Triton, on a GPU       `engine.flex.trunk`
 gradient checkpoints   the base class of a model's layers           `knows_layers`
 =====================  ===========================================  ==============================
 """
@@ -166,6 +167,15 @@ def is_modified(module: nn.Module) -> bool:
     """Return whether a module has hooks, forward or backward, or another ``forward`` method."""
     has_hooks = any(getattr(module, name, None) for name in _HOOKS)
     return has_hooks or "forward" in module.__dict__
+
+
+def compiles() -> bool:
+    """Return whether `torch.compile` compiles; TORCH_COMPILE_DISABLE=1, for one, forbids it."""
+    # Imported here because only a GPU needs it, and not all versions load it with torch.
+    from torch._dynamo import config, eval_frame
+
+    stance = getattr(getattr(eval_frame, "_stance", None), "stance", "default")
+    return not config.disable and stance != "force_eager"
 
 
 # transformers

@@ -23,6 +23,7 @@ from rlhf_env.engine.compat import (
     plain_llama,
     works,
 )
+from rlhf_env.engine.flex.trunk import flex_hidden, supports_flex
 from rlhf_env.engine.fused.trunk import fused_hidden, supports_fused_pass
 from rlhf_env.engine.module_view import clone_modules
 from rlhf_env.engine.packing import Packing, Suffix
@@ -65,6 +66,10 @@ def hidden_at(
             places = packing.offsets[:, : tokens.shape[1]][wanted]
             return fused_hidden(trunk, packing, places, recomputes_layers=recomputes_layers)
         packing = Packing.of(tokens, wanted, shares_prefixes)
+        if not packing.is_batch and supports_flex(trunk):
+            hidden = flex_hidden(trunk, packing, wanted, recomputes_layers=recomputes_layers)
+            if hidden is not None:
+                return hidden
         trunk = clone_modules(trunk, _NAME, recomputes_layers)
         return _packed_hidden(trunk, packing, tokens, wanted)
     if recomputes_layers:

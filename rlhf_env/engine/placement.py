@@ -1,8 +1,9 @@
-"""Where a model runs and in which floating-point type."""
+"""Where a model runs and in which floating-point type, and how numbers get there."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -37,3 +38,10 @@ def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype | None:
     if not isinstance(resolved, torch.dtype) or not resolved.is_floating_point:
         raise ValueError(f'dtype must be "auto", "float32" or "bfloat16", got {dtype!r}')
     return resolved
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Send a tensor from the CPU without waiting, where its memory can be locked for that."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

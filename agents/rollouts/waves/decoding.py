@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor
 
 from agents.policy import Policy
 from agents.rollouts.sampling_plan import SamplingPlan
@@ -24,6 +23,7 @@ from agents.rollouts.unpaid import unpaid_rollout
 from agents.rollouts.waves.recorders import Recorder, recorder_for
 from agents.rollouts.waves.repeating import Repeating
 from agents.rollouts.waves.wave import Wave
+from rlhf_env.engine.placement import sent
 from rlhf_env.engine.sampling import check_rows_finite
 from rlhf_env.rollout import Rollout
 from rlhf_env.vector_env import RLHFVectorEnv
@@ -71,7 +71,7 @@ def decode_in_waves(
     tokens = torch.full((count, base.mdp.max_tokens), base.task.pad_id, dtype=torch.int64)
     for row, prompt in zip(tokens, plan.prompts, strict=True):
         row[: len(prompt)] = prompt
-    tokens, starts = _sent(tokens, device), _sent(torch.tensor(begins), device)
+    tokens, starts = sent(tokens, device), sent(torch.tensor(begins), device)
     lengths, logprobs = starts.clone(), torch.zeros(tokens.shape, device=device)
     for first in range(0, count, base.num_envs):
         rows = slice(first, min(first + base.num_envs, count))
@@ -120,10 +120,3 @@ def spans(first: int, last: int, capacity: int) -> Iterator[tuple[int, int]]:
         span = min(-(-first // _SPAN_STEP) * _SPAN_STEP, capacity)
         yield span, min(span, last) - first + 1
         first = span + 1
-
-
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Send a tensor without waiting, where its memory can be locked for that."""
-    if device.type != "cuda":
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
