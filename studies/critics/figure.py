@@ -6,9 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from studies.reporting.style import MARKERS, line_colors
 from studies.statistics.intervals import estimate
+
+# Inches that the three columns of the legend need.
+_LEGEND_WIDTH = 7.0
 
 
 def draw(rows: pd.DataFrame) -> Figure:
@@ -18,7 +22,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         rows: of `measure`.
     """
     tasks = list(dict.fromkeys(rows["task"]))
-    figure = Figure(figsize=(3.4 * len(tasks) + 0.6, 3.6), layout="constrained")
+    figure = Figure(figsize=(max(3.4 * len(tasks) + 0.6, _LEGEND_WIDTH), 3.6), layout="constrained")
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]
     for axes, task in zip(panels, tasks, strict=True):
         _panel(axes, rows.loc[rows["task"] == task], task)
@@ -48,3 +52,4 @@ def _panel(axes: Axes, rows: pd.DataFrame, task: str) -> None:
     axes.axhline(0.0, color="0.5", linestyle=":")
     axes.set_title(task)
     axes.set_xlabel("updates of the policy")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -13,6 +13,9 @@ from studies.scaling.settings import Setting
 from studies.scaling.tables import arrivals_of, distinct, settings_in
 from studies.statistics.arrival import arrival_estimate
 
+# Inches that the legend needs in one line.
+_LEGEND_WIDTH = 7.2
+
 
 def draw(rows: pd.DataFrame) -> Figure:
     """Draw the medians with their intervals on logarithmic axes; "never" is the dotted line.
@@ -21,7 +24,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         rows: of `measure`.
     """
     families, agents = distinct(rows, "family"), distinct(rows, "agent")
-    size = (2.6 * len(agents) + 1.0, 2.4 * len(families) + 0.8)
+    size = (max(2.6 * len(agents) + 1.0, _LEGEND_WIDTH), 2.4 * len(families) + 0.8)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(len(families), len(agents), sharex=True, sharey=True, squeeze=False)
     for family, line in zip(families, panels, strict=True):
@@ -48,17 +51,20 @@ def _panel(axes: Axes, rows: pd.DataFrame, family: str, agent: str) -> None:
         # Side by side, as many medians agree.
         places = np.array(horizons) * 1.05 ** (number - 1)
         estimates = [arrival_estimate(arrivals_of(rows, family, t, setting)) for t in horizons]
-        middle, low, high = (
+        middle, least, most = (
             np.array([_clipped(found and getattr(found, end), limit) for found in estimates])
             for end in ("value", "low", "high")
         )
         color = line_colors()[number]
-        axes.vlines(places, low, high, color=color, linewidth=2.0)
+        axes.vlines(places, least, most, color=color, linewidth=2.0)
         axes.plot(places, middle, f"{MARKERS[number]}-", color=color, label=what(setting))
     axes.axhline(1.25 * limit, color="0.5", linestyle=":", label="never")
     axes.set_title(f"{family}, {agent.upper()}")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
+    # Where no run arrives the scale still has numbers on it.
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, limit / 8), max(high, 1.5 * limit))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set_xticks(horizons, [str(horizon) for horizon in horizons])
     axes.xaxis.set_minor_formatter(NullFormatter())

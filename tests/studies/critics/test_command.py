@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from agents import PPO
 from studies.cli.commands.critics import main
@@ -13,6 +14,7 @@ from studies.critics.figure import draw
 from studies.critics.learning import learn
 from studies.critics.settings import ARMS, Job, Study, jobs_of
 from studies.critics.tables import gain_table, page_tables
+from studies.reporting.style import LIGHT, themed
 
 FOLDER = Path(__file__).parents[3] / "docs" / "results"
 
@@ -57,7 +59,12 @@ def test_tables_and_figure() -> None:
     table = gain_table(rows, "delay-8")
     assert table.splitlines()[0].startswith("| delay-8 | after 1 | after 2 | lowest |")
     assert table.splitlines()[2].startswith("| λ 1 | 0.100 [0.100, 0.100] | 0.200 [0.200, 0.200]")
-    assert len(draw(rows).axes) == 1
+    with themed(LIGHT):
+        figure = draw(rows)
+        FigureCanvasAgg(figure).draw()
+    assert len(figure.axes) == 1
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0.0 and legend.x1 <= figure.bbox.x1
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from studies.cli.commands.scaling import main
 from studies.execution.pool import Outcome, Runner, attempt
+from studies.reporting.style import LIGHT, themed
 from studies.scaling import session
+from studies.scaling.figure import draw
 from studies.scaling.learning import KEY, learn
 from studies.scaling.settings import Job, Setting, Study, jobs_of, settings_of
 from studies.scaling.tables import arrival_table, arrivals_of, ceiling, page_tables, ratio_table
@@ -186,6 +190,30 @@ def test_a_failed_run_ends_the_study_with_its_error(
     monkeypatch.setattr(session, "outcomes", failing)
     assert main([*SMALL, "--out", str(tmp_path)]) == 1
     assert "failed: MemoryError: none left" in capsys.readouterr().err
+
+
+def test_a_figure_of_one_agent_that_never_arrives_has_its_scale_and_legend() -> None:
+    study = Study(families=("delay",), horizons=(4, 8), agents=("reinforce",), seeds=1)
+    rows = pd.DataFrame(
+        [
+            {
+                **{name: getattr(job, name) for name in ("family", "horizon", "seed")},
+                **dataclasses.asdict(job.setting),
+                "episodes": 960,
+                "budget": 960,
+                "reached": False,
+            }
+            for job in jobs_of(study)
+        ]
+    )
+    with themed(LIGHT):
+        figure = draw(rows)
+        FigureCanvasAgg(figure).draw()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0.0 and legend.x1 <= figure.bbox.x1
+    low, high = figure.axes[0].get_ylim()
+    assert low <= 120 and high >= 1200
+    assert figure.axes[0].get_window_extent().x0 > 0.0
 
 
 def test_the_page_shows_the_recorded_figures() -> None:
