@@ -1,14 +1,22 @@
-"""A wave and policies to decode."""
+"""Waves, plans and policies to decode."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import gymnasium as gym
 import pytest
 import torch
+from torch import Tensor, nn
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from agents.policy import Policy
+from agents.rollouts.collect import base_environment
+from agents.rollouts.sampling_plan import SamplingPlan, draw_episodes
 from agents.rollouts.waves.wave import Wave
-from tests.toys import EOS, tiny_gpt2, tiny_llama
+from rlhf_env.rollout import Rollout
+from rlhf_env.vector_env import RLHFVectorEnv
+from tests.toys import EOS, tiny_gpt2, tiny_llama, tiny_llama_task
 
 gpu = [
     pytest.mark.gpu,
@@ -66,8 +74,12 @@ def half_qwen2(seed: int = 0) -> PreTrainedModel:
         bos_token_id=None,
         eos_token_id=EOS,
     )
-    return Qwen2ForCausalLM(config).to(torch.bfloat16).eval()
+    model: PreTrainedModel = Qwen2ForCausalLM(config).eval()
+    return model.bfloat16()
 
+
+HORIZON = 60
+PLAINLY = "decoded without CUDA graphs, with the same numbers: "
 
 MODELS = {
     "llama": tiny_llama,
@@ -76,3 +88,35 @@ MODELS = {
     "gpt2": tiny_gpt2,
     "qwen2, bf16": half_qwen2,
 }
+
+
+def drawn(
+    vocab_size: int = 32, *, greedy: bool = False, episodes: int = 11, device: str = "cpu"
+) -> tuple[RLHFVectorEnv, SamplingPlan]:
+    """Eleven episodes for four rows, with prompts of one to five tokens."""
+    task = tiny_llama_task(vocab_size=vocab_size, horizon=HORIZON)
+    base = base_environment(gym.make_vec("RLHF-v0", num_envs=4, task=task, device=device))
+    return base, draw_episodes(base, episodes, 1, 3, None, greedy=greedy)
+
+
+def assert_same(rollout: Rollout, other: Rollout, tolerance: float = 0.0) -> None:
+    for field in ("tokens", "is_action"):
+        assert torch.equal(getattr(rollout, field), getattr(other, field)), field
+    torch.testing.assert_close(rollout.logprobs, other.logprobs, atol=tolerance, rtol=0.0)
+
+
+class Looks(nn.LayerNorm):
+    """Looks at a number of the device."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        normal = super().forward(input)
+        if normal.abs().max() > 1e6:
+            raise OverflowError
+        return normal
+
+
+def with_norm(kind: type[nn.LayerNorm], device: str = "cpu") -> Policy:
+    model: Any = tiny_gpt2(seed=1)
+    policy = Policy(model.to(device), 32)
+    model.transformer.ln_f.__class__ = kind
+    return policy

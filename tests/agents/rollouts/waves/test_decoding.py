@@ -63,7 +63,7 @@ def test_on_a_cpu_rows_are_refilled() -> None:
 def test_on_a_cpu_nothing_is_recorded_and_on_a_gpu_it_can_be_switched_off() -> None:
     envs = gym.make_vec("RLHF-v0", num_envs=4, task=tiny_llama_task())
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    policy, plain = (PPO(envs, **s).policy for s in ({}, {"cuda_graphs": False}))
+    policy, plain = PPO(envs).policy, PPO(envs, cuda_graphs=False).policy
     assert [recorders_of(each, cpu) for each in (policy, plain)] == [None, None]
     assert recorders_of(policy, gpu) is not None
     assert recorders_of(plain, gpu) is None

@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import gymnasium as gym
 import pytest
 import torch
 from torch import Tensor, nn
 
 from agents.policy import Policy
-from agents.rollouts.collect import base_environment, decode
-from agents.rollouts.sampling_plan import SamplingPlan, draw_episodes
-from agents.rollouts.waves import decoding, repeating
+from agents.rollouts.collect import decode
+from agents.rollouts.waves import decoding
 from agents.rollouts.waves.decoding import decode_in_waves
-from agents.rollouts.waves.recorders import CUDAGraphs
 from agents.rollouts.waves.waiting import Waits
-from rlhf_env.rollout import Rollout
-from rlhf_env.vector_env import RLHFVectorEnv
-from tests.agents.rollouts.waves.some import MODELS, gpu, half_qwen2
+from agents.rollouts.waves.wave import Wave
+from tests.agents.rollouts.waves.some import (
+    HORIZON,
+    MODELS,
+    PLAINLY,
+    Looks,
+    assert_same,
+    drawn,
+    half_qwen2,
+    with_norm,
+)
 from tests.agents.rollouts.waves.tape import Tapes
-from tests.toys import EOS, tiny_gpt2, tiny_llama, tiny_llama_task
+from tests.toys import EOS, tiny_gpt2, tiny_llama
 
-HORIZON = 60
-PLAINLY = "decoded without CUDA graphs, with the same numbers: "
-
-
-@pytest.fixture(autouse=True)
-def short_spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """So that a wave of small texts has several; and warnings are not those of another test."""
-    monkeypatch.setattr(decoding, "_SPAN_STEP", 16)
-    monkeypatch.setattr(repeating, "_FEWEST", 8)
-    repeating._warn.cache_clear()
-    yield
-    repeating._warn.cache_clear()
-
-
-def drawn(
-    vocab_size: int = 32, *, greedy: bool = False, episodes: int = 11, device: str = "cpu"
-) -> tuple[RLHFVectorEnv, SamplingPlan]:
-    """Eleven episodes for four rows, with prompts of one to five tokens."""
-    task = tiny_llama_task(vocab_size=vocab_size, horizon=HORIZON)
-    base = base_environment(gym.make_vec("RLHF-v0", num_envs=4, task=task, device=device))
-    return base, draw_episodes(base, episodes, 1, 3, None, greedy=greedy)
-
-
-def assert_same(rollout: Rollout, other: Rollout, tolerance: float = 0.0) -> None:
-    for field in ("tokens", "is_action"):
-        assert torch.equal(getattr(rollout, field), getattr(other, field)), field
-    torch.testing.assert_close(rollout.logprobs, other.logprobs, atol=tolerance, rtol=0.0)
+pytestmark = pytest.mark.usefixtures("short_spans")
 
 
 @pytest.mark.parametrize("greedy", [False, True])
@@ -139,6 +118,8 @@ def test_what_the_caller_handles_is_not_the_cause() -> None:
 class Differs(Tapes):
     """What it repeats gives other numbers, and writes them."""
 
+    wave: Wave
+
     def record(self, step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
         repeat, output = super().record(step)
 
@@ -165,8 +146,8 @@ def test_a_repetition_with_other_numbers_is_undone(monkeypatch: pytest.MonkeyPat
     policy, tapes = Policy(tiny_llama(seed=1), 32), Differs()
     make = decoding.Wave
 
-    def kept(**fields: object) -> object:
-        tapes.wave = make(**fields)  # type: ignore[attr-defined, arg-type]
+    def kept(**fields: Any) -> Wave:
+        tapes.wave = make(**fields)
         return tapes.wave
 
     monkeypatch.setattr(decoding, "Wave", kept)
@@ -196,26 +177,9 @@ class Counts(nn.LayerNorm):
 
     count = 0
 
-    def forward(self, states: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         self.count += 1
-        return super().forward(states) * (1.0 + 0.01 * self.count)
-
-
-class Looks(nn.LayerNorm):
-    """Looks at a number of the device."""
-
-    def forward(self, states: Tensor) -> Tensor:
-        normal = super().forward(states)
-        if normal.abs().max() > 1e6:
-            raise OverflowError
-        return normal
-
-
-def with_norm(kind: type[nn.LayerNorm], device: str = "cpu") -> Policy:
-    model: Any = tiny_gpt2(seed=1)
-    policy = Policy(model.to(device), 32)
-    model.transformer.ln_f.__class__ = kind
-    return policy
+        return super().forward(input) * (1.0 + 0.01 * self.count)
 
 
 def test_a_number_of_the_host_that_changes_is_found_out() -> None:
@@ -227,8 +191,8 @@ def test_a_number_of_the_host_that_changes_is_found_out() -> None:
 class Bakes(nn.LayerNorm):
     """Puts a number of the device, as the host sees it, into its operations."""
 
-    def forward(self, states: Tensor) -> Tensor:
-        normal = super().forward(states)
+    def forward(self, input: Tensor) -> Tensor:
+        normal = super().forward(input)
         return normal * (1.0 + float(normal[:, 0, 0].square().mean()))
 
 
@@ -249,68 +213,3 @@ def test_a_model_that_waits_is_not_recorded() -> None:
     assert len(caught) == 1
     assert tapes.recorded == 0
     assert_same(rollout, decode_in_waves(base, Policy(tiny_gpt2(seed=1), 32), plan))
-
-
-class TestOnGPU:
-    """What a machine with CUDA checks; `benchmarks/gpu.py` runs it first."""
-
-    pytestmark = gpu
-
-    @pytest.mark.parametrize("name", MODELS)
-    def test_graphs_are_steps(self, name: str) -> None:
-        model = MODELS[name](seed=1).to("cuda")
-        base, plan = drawn(model.config.vocab_size, device="cuda")
-        policy, recorders = Policy(model, model.config.vocab_size), Counted()
-        repeated = decode_in_waves(base, policy, plan, recorders)
-        assert_same(repeated, decode_in_waves(base, policy, plan), tolerance=1e-3)
-        assert recorders.count > 3
-
-    def test_weights_may_change_between_rollouts(self) -> None:
-        base, plan = drawn(device="cuda")
-        policy = Policy(tiny_llama(seed=1).to("cuda"), 32)
-        for _ in range(2):
-            repeated = decode_in_waves(base, policy, plan, Counted())
-            assert_same(repeated, decode_in_waves(base, policy, plan), tolerance=1e-3)
-            with torch.no_grad():
-                for weight in policy.model.parameters():
-                    weight.mul_(1.1)
-
-    def test_a_model_that_waits_is_not_recorded(self) -> None:
-        base, plan = drawn(device="cuda")
-        with pytest.warns(UserWarning, match=PLAINLY + "the host waits"):
-            decode_in_waves(base, with_norm(Looks, "cuda"), plan, Counted())
-
-    def test_after_a_capture_that_failed_everything_works(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Also a capture."""
-        base, plan = drawn(device="cuda")
-        policy, recorders = with_norm(Looks, "cuda"), Counted()
-        with monkeypatch.context() as patch:
-            patch.setattr(Waits, "_waits", lambda *_: False)
-            with pytest.warns(UserWarning, match=PLAINLY + "recording raised"):
-                failed = decode_in_waves(base, policy, plan, recorders)
-        assert recorders.count == 0
-        plain = Policy(tiny_gpt2(seed=1).to("cuda"), 32)  # type: ignore[arg-type]
-        assert_same(failed, decode_in_waves(base, plain, plan), tolerance=1e-3)
-        repeated = decode_in_waves(base, plain, plan, recorders)
-        assert recorders.count > 3
-        assert_same(failed, repeated, tolerance=1e-3)
-
-
-class Counted:
-    """Makes recorders of CUDA graphs, and counts what they record."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self) -> CUDAGraphs:
-        counted = self
-
-        class Counts(CUDAGraphs):
-            def record(self, step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-                found = super().record(step)
-                counted.count += 1
-                return found
-
-        return Counts(torch.device("cuda"))
