@@ -294,5 +294,6 @@ class Agent(Persistence):
             # several steps the ratios of an unchanged policy would differ from 1.
             shares_prompts=self.config.is_single_step,
             cuda_graphs=self.config.cuda_graphs,
+            flex_attention=self.config.flex_attention,
             **critic,
         )

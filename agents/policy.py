@@ -90,6 +90,7 @@ class Policy(nn.Module):
         gradient_checkpointing: bool = False,
         shares_prompts: bool = True,
         cuda_graphs: bool = True,
+        flex_attention: bool = True,
         value_names: Sequence[str] = ("return",),
         critic: nn.Module | None = None,
     ) -> None:
@@ -106,12 +107,20 @@ class Policy(nn.Module):
                 batch, which rounds differently from running it for each.
             cuda_graphs: on a GPU, record a step of decoding and repeat it, where the model allows
                 that; models with hooks are decoded step by step.
+            flex_attention: on a GPU, let all texts of `evaluate_tokens` attend by one call a layer,
+                where the model allows that; rounding then depends on the other texts of a batch.
             value_names: what the value head predicts, one output each.
             critic: a language model whose trunk the value head uses; the policy's own when None.
         """
         super().__init__()
         self.model = model
-        apart = partial(_apart, vocab_size, gradient_checkpointing, shares_prompts)
+        apart = partial(
+            _apart,
+            vocab_size,
+            gradient_checkpointing,
+            shares_prompts=shares_prompts,
+            flex_attention=flex_attention,
+        )
         self.lm = apart(model)
         self._critic_lm = self.lm if critic is None else apart(critic)
         self.lock = PicklableRLock()
@@ -281,14 +290,14 @@ def draw_next(
 
 
 def _apart(
-    vocab_size: int, gradient_checkpointing: bool, shares_prompts: bool, model: nn.Module
+    vocab_size: int, gradient_checkpointing: bool, model: nn.Module, **settings: bool
 ) -> LanguageModel:
     is_on = any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
     return LanguageModel(
         model,
         vocab_size,
         gradient_checkpointing=gradient_checkpointing or is_on,
-        shares_prompts=shares_prompts,
+        **settings,
     )
 
 

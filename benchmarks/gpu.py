@@ -26,12 +26,15 @@ import transformers
 import tyro
 
 from benchmarks.gpu_models import make_agent, make_qwen2
+from benchmarks.gpu_passes import ragged_passes
 from benchmarks.models import word_tokenizer, write_prompts
 from benchmarks.sides import Side
 from benchmarks.works import Order, Work
 from rlhf_env.files import write_atomically
 
 _ROOT = Path(__file__).parents[1]
+# Where the tests marked gpu are.
+GPU_TESTS = "tests/agents/rollouts", "tests/rlhf_env/engine/flex"
 _FULL = Work(
     algorithm="grpo",
     vocab_size=151_936,
@@ -82,7 +85,7 @@ def main(settings: Settings) -> None:
     if settings.device != "cpu" and not torch.cuda.is_available():
         raise SystemExit(f"device is {settings.device!r}, but there is no GPU; add --device cpu")
     if settings.tests:
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/agents/rollouts"]
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", *GPU_TESTS]
         subprocess.run(command, cwd=_ROOT, check=True)
     work = _TINY if settings.tiny else _FULL
     with tempfile.TemporaryDirectory() as folder:
@@ -138,6 +141,11 @@ def measure(work: Work, folder: Path, settings: Settings) -> list[tuple[str, str
     ]
     if settings.device != "cpu":
         rows.append(("peak memory, GB", f"{torch.cuda.max_memory_allocated() / 1e9:.1f}"))
+    rows += ragged_passes(
+        agent.policy,
+        rollout,
+        lambda work: min([timed(work, wait)[1] for _ in range(settings.steps + 1)][1:]),
+    )
     if settings.trl_python is not None:
         del agent
         with Side("trl_group", settings.trl_python, replace(order, dtype="bfloat16")) as side:

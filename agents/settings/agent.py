@@ -108,6 +108,10 @@ class AgentConfig:
     cuda_graphs: bool = True
     """On a GPU, records a step of decoding and repeats it, where the model allows that."""
 
+    flex_attention: bool = True
+    """On a GPU, lets all texts of a training pass attend by one call a layer, where the model
+    allows that."""
+
     lora_rank: int | None = None
     """Trains low-rank adapters over the reference's own weights, frozen; None trains all."""
 

@@ -33,6 +33,7 @@ class LanguageModel:
         *,
         gradient_checkpointing: bool = False,
         shares_prompts: bool = True,
+        flex_attention: bool = True,
     ) -> None:
         """Take a model apart.
 
@@ -42,6 +43,8 @@ class LanguageModel:
             gradient_checkpointing: let `packed_hidden` run every layer again for the gradient
                 instead of keeping what it computed.
             shares_prompts: let `packed_hidden` run a prompt once for all its responses.
+            flex_attention: on a GPU, let all texts of `packed_hidden` attend by one call a layer,
+                where the model allows it.
 
         Raises:
             ValueError: if it is not a decoder-only Hugging Face model, answers with fewer than V
@@ -53,6 +56,7 @@ class LanguageModel:
         self.vocab_size = vocab_size
         self.gradient_checkpointing = gradient_checkpointing
         self.shares_prompts = shares_prompts
+        self.flex_attention = flex_attention
         self.engine = Engine(model, vocab_size)
         self._trunk: PreTrainedModel = model.base_model  # type: ignore[assignment]
         self._head: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
@@ -98,6 +102,7 @@ class LanguageModel:
             wanted,
             shares_prefixes=self.shares_prompts,
             recomputes_layers=again,
+            may_flex=self.flex_attention,
         )
 
     def logits(self, hidden: Tensor) -> Tensor:

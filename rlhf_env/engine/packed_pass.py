@@ -47,6 +47,7 @@ def hidden_at(
     *,
     shares_prefixes: bool = True,
     recomputes_layers: bool = False,
+    may_flex: bool = True,
 ) -> Tensor:
     """Return a trunk's output at some positions, [M, H], row by row, without any padding.
 
@@ -59,6 +60,7 @@ def hidden_at(
         wanted: [B, L] bool, at least one in every row.
         shares_prefixes: compute a prompt once for all its responses.
         recomputes_layers: trade time for memory where a gradient is wanted.
+        may_flex: let texts on a GPU attend by flex attention.
     """
     if _can_pack(trunk, tokens.shape[1]):
         if supports_fused_pass(trunk):
@@ -66,7 +68,7 @@ def hidden_at(
             places = packing.offsets[:, : tokens.shape[1]][wanted]
             return fused_hidden(trunk, packing, places, recomputes_layers=recomputes_layers)
         packing = Packing.of(tokens, wanted, shares_prefixes)
-        if not packing.is_batch and supports_flex(trunk):
+        if may_flex and not packing.is_batch and supports_flex(trunk):
             hidden = flex_hidden(trunk, packing, wanted, recomputes_layers=recomputes_layers)
             if hidden is not None:
                 return hidden

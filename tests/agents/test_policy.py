@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 import rlhf_env.engine.projection
+from agents import PPO
 from agents.policy import Policy, PolicyOutput
 from rlhf_env.task import Task
 from rlhf_env.tasks.table_lm import TableLM
-from tests.toys import tiny_gpt2, tiny_llama
+from tests.agents.episodes import make_envs
+from tests.toys import tiny_gpt2, tiny_llama, tiny_llama_task
 
 START = torch.zeros(1, 1, dtype=torch.int64)
 ONE = torch.ones(1, dtype=torch.int64)
@@ -137,6 +139,15 @@ def test_uniform_logits_have_entropy_log_v(toy15: Task) -> None:
         torch.tensor([[0, 1, 0]]), torch.tensor([[False, True, False]])
     )
     assert described.entropy[0].tolist() == pytest.approx([0.0, 1.098612, 0.0], abs=1e-6)
+
+
+def test_flex_attention_is_switched_off_for_policy_and_critic() -> None:
+    envs = make_envs(tiny_llama_task(), 4)
+    assert PPO(envs).policy.lm.flex_attention
+    for is_on in (True, False):
+        policy = PPO(envs, critic="separate", flex_attention=is_on).policy
+        assert policy._critic_lm is not policy.lm
+        assert policy.lm.flex_attention == policy._critic_lm.flex_attention == is_on
 
 
 def test_text_after_the_end_changes_nothing() -> None:

@@ -250,6 +250,16 @@ def test_which_models_it_is_for() -> None:
     assert not trunk._may_flex(model_on(head_dim=8))
 
 
+def test_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens, wanted = texts()
+    calls = use_flex(monkeypatch)
+    with torch.no_grad():
+        for uses_flex in (False, True):
+            lm = LanguageModel(tiny_llama(), V, flex_attention=uses_flex)
+            lm.packed_hidden(tokens, wanted)
+            assert bool(calls) == uses_flex
+
+
 def test_on_a_cpu_texts_attend_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "kernel", raises)
     with warnings.catch_warnings():
