@@ -189,7 +189,13 @@ def replies(
 
 
 def _checked(answer: Tensor, room: int, vocab_size: int) -> Tensor:
-    ids = torch.as_tensor(answer)
+    try:
+        ids = torch.as_tensor(answer)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"respond must answer with a vector of token ids or None, got {answer!r:.80}; "
+            "encode a text by the task's tokenizer"
+        ) from error
     if ids.dim() != 1 or ids.dtype.is_floating_point or ids.dtype == torch.bool:
         raise ValueError(
             "respond must answer with a vector of token ids or None, got "

@@ -136,7 +136,9 @@ def _checked(completion: Completion, request: SamplingRequest, episode: int) -> 
         raise SamplerError(
             f"{name} must be a pair of token ids and log-probabilities, got {completion!r:.80}"
         ) from error
-    if ids.dim() != 1 or not len(ids) or ids.is_floating_point() or told.shape != ids.shape:
+    if ids.is_floating_point() and len(ids):
+        raise SamplerError(f"{name} must have integer token ids, got {ids.dtype}")
+    if ids.dim() != 1 or not len(ids) or told.shape != ids.shape:
         raise SamplerError(
             f"{name} must have at least one token id and a log-probability for each, got shapes "
             f"{list(ids.shape)} and {list(told.shape)}"

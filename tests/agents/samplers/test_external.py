@@ -127,7 +127,7 @@ GOOD = ([0], [-1.0])
         ([GOOD, ([], [])], "at least one token id"),
         ([GOOD, ([0], [])], r"a log-probability for each, got shapes \[1\] and \[0\]"),
         ([GOOD, ([[0]], [[-1.0]])], r"got shapes \[1, 1\]"),
-        ([GOOD, ([0.0], [-1.0])], "at least one token id"),
+        ([GOOD, ([0.0], [-1.0])], r"must have integer token ids, got torch\.float32"),
         ([GOOD, ([4, 0], [-1.0, -1.0])], "must hold ids below 4, got 4"),
         ([GOOD, ([-1, 0], [-1.0, -1.0])], "must hold ids below 4, got -1"),
         ([GOOD, ([1, 0, 1], [-1.0] * 3)], "must end at its first EOS, 0, got 1 tokens after it"),

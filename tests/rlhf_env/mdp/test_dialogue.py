@@ -172,6 +172,7 @@ def test_a_failing_user_leaves_the_episode_as_it_was() -> None:
         ),
         ([torch.tensor([0.5])], "a vector of token ids or None, got torch.float32"),
         ([torch.tensor([40])], r"token ids in \[0, 32\), got 40 to 40"),
+        (["hello"], "vector of token ids or None, got 'hello'; encode a text"),
         ([torch.full((41,), 9)], "said 41 tokens where max_environment_tokens leaves 40"),
     ],
 )
