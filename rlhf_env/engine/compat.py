@@ -20,6 +20,7 @@ gradient checkpoints   the base class of a model's layers           `knows_layer
 from __future__ import annotations
 
 import functools
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
+LOGGER = logging.getLogger("rlhf_env")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -44,10 +46,11 @@ def warn_once(path: str, consequence: str) -> None:
 
 
 def works(path: str, consequence: str, check: Callable[[], bool]) -> bool:
-    """Return whether a self-check passes; warn once if it fails or raises."""
+    """Return whether a self-check passes; warn once if it does not, and log what it raises."""
     try:
         passed = check()
     except (AttributeError, ImportError, LookupError, TypeError, ValueError, RuntimeError):
+        LOGGER.info("the self-check of %s raised", path, exc_info=True)
         passed = False
     if not passed:
         warn_once(path, consequence)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from rlhf_env.engine.compat import compiles, warn_once, works
+from rlhf_env.engine.compat import LOGGER, compiles, warn_once, works
 from rlhf_env.engine.flex.attention import NAME, FlexFailed
 from rlhf_env.engine.flex.mask import Sight, filled_length
 from rlhf_env.engine.module_view import clone_modules
@@ -49,6 +49,7 @@ def flex_hidden(
             trunk, packing, recomputes_layers, input_ids=pad(packing.tokens, fill)[None]
         )
     except FlexFailed:
+        LOGGER.info("flex attention failed after its self-check", exc_info=True)
         _IS_EXACT[trunk] = False
         warn_once(*_WARNING)
         return None

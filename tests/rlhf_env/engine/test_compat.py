@@ -24,6 +24,7 @@ PRIVATE = re.compile(
     r"\._attn_implementation|_supports_attention_backend|\b_is_stateful\b|variance_epsilon"
     r"|ops\.mkldnn|trainer_pt_utils|pytorch_utils|\._version\b|\._(forward|backward)_(pre_)?hooks"
     r"|\._modules\.|\._parameters\b|\._buffers\b|modeling_layers"
+    r"|torch\._dynamo"
 )
 CHECKS: list[functools._lru_cache_wrapper[Any]] = [
     compat.warn_once,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -69,6 +70,21 @@ def test_all_row_lengths_share_a_kernel(graphs: list[int]) -> None:
         found, expected = attended(length)
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert 1 <= len(graphs) <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+def test_kernels_for_cpus() -> None:
+    """PyTorch's compiler makes them without a gradient."""
+    attention.kernel.cache_clear()
+    torch.compiler.reset()
+    with torch.no_grad():
+        found, expected = attended(130)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        with torch.compiler.set_stance("fail_on_recompile"):
+            for length in (200, 500, 3, 700):
+                found, expected = attended(length)
+                torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_scores_are_scaled_as_asked(graphs: list[int]) -> None:

@@ -119,6 +119,22 @@ def test_layers_can_be_recomputed(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.equal(kept, recomputed)
 
 
+# The compiler looks at gradients that are not there.
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
+@pytest.mark.parametrize("again", [False, True])
+def test_graphs_with_a_gradient(again: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `torch.compile` makes of the function and of its gradient, before there are kernels."""
+    settings: Any = {"dynamic": True, "fullgraph": True, "backend": "aot_eager"}
+    kernel = torch.compile(attention._attend, **settings)
+    lm = LanguageModel(tiny_gpt2().double(), V, gradient_checkpointing=again)
+    for name in ("shared prompts", "long prompts", "nothing shared"):
+        calls = use_flex(monkeypatch, kernel)
+        found = found_by(lm, TEXTS[name])
+        assert calls
+        leave_flex(monkeypatch)
+        torch.testing.assert_close(found, found_by(lm, TEXTS[name]), atol=1e-10, rtol=1e-10)
+
+
 def test_adapters_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_llama().double().requires_grad_(False)
     config = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
@@ -207,7 +223,9 @@ def test_what_is_wrong_is_not_used(
     assert not calls
 
 
-def test_a_later_failure_is_made_good(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_failure_is_made_good(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     rows = TEXTS["shared prompts"]
     lm = LanguageModel(tiny_llama(), V)
     leave_flex(monkeypatch)
@@ -215,10 +233,14 @@ def test_a_later_failure_is_made_good(monkeypatch: pytest.MonkeyPatch) -> None:
     use_flex(monkeypatch)
     lm.packed_hidden(*rows)
     calls = use_flex(monkeypatch, raises)
-    with pytest.warns(UserWarning, match="flex attention does not work with"):
+    with (
+        pytest.warns(UserWarning, match="flex attention does not work with"),
+        caplog.at_level("INFO", "rlhf_env"),
+    ):
         assert torch.equal(lm.packed_hidden(*rows), expected)
     assert torch.equal(lm.packed_hidden(*rows), expected)
     assert len(calls) == 1
+    assert "no C compiler" in caplog.text
 
 
 def test_a_lack_of_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
