@@ -72,7 +72,12 @@ def _checkpoint(folder: Path) -> Path:
         )
     found = sorted((folder / CHECKPOINTS).glob("update-*"))
     if not found:
-        raise ValueError(f"{expected}, got {folder} without {MANIFEST} or {CHECKPOINTS}")
+        judged = folder / "evaluation.json"
+        hint = f"; what an agent that is not saved reached is in {judged}"
+        raise ValueError(
+            f"{expected}, got {folder} without {MANIFEST} or {CHECKPOINTS}"
+            f"{hint if judged.is_file() else ''}"
+        )
     for path in reversed(found[1:]):
         if find_corruption(path) is None:
             return path

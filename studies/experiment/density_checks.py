@@ -24,10 +24,11 @@ def check_implicit(axes: Axes, own: Budget) -> None:
         return
     may_be_table = own.model is None and (own.task == "toy15" or is_custom(own.task))
     if not may_be_table or 0.0 in axes.kl_coef:
+        coefs = ", ".join(map(str, axes.kl_coef)) or "its own"
         raise ValueError(
             "density implicit needs a task whose exact optimum is a table, such as toy15, and "
-            f"kl_coef > 0, got {own.task if own.model is None else own.model!r} and "
-            f"{[*axes.kl_coef]}; choose another density"
+            f"kl_coef > 0, got {own.task if own.model is None else own.model!r} with kl_coef "
+            f"{coefs}; choose another density"
         )
 
 

@@ -36,7 +36,7 @@ def further_settings(agent: str, text: str | None) -> dict[str, Any]:
         known = () if is_custom(agent) else BUILT_IN_AGENTS[agent].settings
         raise ValueError(
             f"set must name settings of {agent}, got {missing[0]!r}"
-            f"{did_you_mean(missing[0], known)}"
+            f"{did_you_mean(missing[0], known) or '; docs/agents.md lists them'}"
         )
     hints = _types(agent)
     return {name: _value(name, typed, hints.get(name)) for name, typed in pairs.items()}

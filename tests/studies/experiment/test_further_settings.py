@@ -93,6 +93,7 @@ def test_an_agent_is_run_with_the_combinations_that_it_has() -> None:
         ("gamma=0.9", "leave out gamma, which has an option of its own, got .*; use --gamma"),
         ("top_k=2,top_k=3", "must name top_k once"),
         ("stalenes=2", "must name settings of ppo, got 'stalenes'; did you mean 'staleness'"),
+        ("foo=2", "must name settings of ppo, got 'foo'; docs/agents.md lists them"),
         ("staleness=soon", "must give staleness a value of type int, got 'soon'"),
         ("top_p=much", "must give top_p a value of type float or NoneType, got 'much'"),
         ("importance_band=0.5", "must give importance_band a value of type"),

@@ -29,7 +29,13 @@ def test_other_tasks_are_refused(toy15: Task) -> None:
     assert torch.equal(next(toy15.reference.parameters()), next(two.reference.parameters()))
 
 
-@pytest.mark.parametrize("axes", [{"task": ("reviews",)}, {"kl_coef": (0.1, 0.0)}])
-def test_a_grid_of_other_tasks_is_refused(axes: dict[str, tuple[object, ...]]) -> None:
-    with pytest.raises(ValueError, match="density implicit needs a task whose exact optimum"):
+@pytest.mark.parametrize(
+    ("axes", "got"),
+    [
+        ({"task": ("reviews",)}, "'reviews' with kl_coef its own"),
+        ({"kl_coef": (0.1, 0.0)}, "'toy15' with kl_coef 0.1, 0.0"),
+    ],
+)
+def test_a_grid_of_other_tasks_is_refused(axes: dict[str, tuple[object, ...]], got: str) -> None:
+    with pytest.raises(ValueError, match=rf"a task whose exact optimum .* got {got}"):
         check_grid(Axes(density=("implicit",), **axes), Budget())  # type: ignore[arg-type]
