@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlhf_env.engine.placement import sent
 from rlhf_env.vector_env import RLHFVectorEnv
 
 Seed = int | Sequence[int] | None
@@ -118,7 +119,7 @@ def draw_episodes(
     uniforms = seeds = None
     if not greedy:
         numbers = generator.random((episodes, base.mdp.max_new_tokens), dtype=np.float32)
-        uniforms = torch.from_numpy(numbers).to(base.mdp.device)
+        uniforms = sent(torch.from_numpy(numbers), base.mdp.device)
         seeds = torch.from_numpy(generator.integers(2**31, size=episodes))
     said = None
     if base.task.respond is not None:

@@ -28,6 +28,7 @@ from agents.training.gradients import added_gradients, is_max
 from agents.training.pretraining import pretraining_loss
 from agents.training.trained_parts import frozen, parameter_groups
 from rlhf_env.engine.language_model import length_batches
+from rlhf_env.engine.placement import sent
 from rlhf_env.rollout import Rollout
 
 # In one step Adam moves a weight by at most this many learning rates: with its betas of 0.9 and
@@ -205,7 +206,7 @@ class Learner:
             The sums of the diagnostics over the episodes; of names that end in "_max", the maxima.
             Of several processes each adds what its own rows contribute.
         """
-        rows = self._own_rows(rollout, minibatch).to(rollout.tokens.device)
+        rows = sent(self._own_rows(rollout, minibatch), rollout.tokens.device)
         sums: dict[str, Tensor] = {}
         # Relative to the whole rollout's lengths, so that the split does not matter.
         mean_weight = len(rollout) / rollout.is_action.sum()

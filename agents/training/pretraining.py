@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from agents.policy import Policy
 from agents.processes.shares import own_rows
 from rlhf_env.engine.language_model import length_batches
+from rlhf_env.engine.placement import sent
 from rlhf_env.task import Task
 
 
@@ -59,8 +60,8 @@ def pretraining_loss(policy: Policy, texts: Sequence[Tensor], weight: float) -> 
         adds, and returns, what its own texts contribute.
     """
     device = policy.lm.device
-    tokens = pad_sequence([text.to(device) for text in texts], batch_first=True)
-    lengths = torch.tensor([len(text) for text in texts], device=device)
+    tokens = sent(pad_sequence([text.cpu() for text in texts], batch_first=True), device)
+    lengths = sent(torch.tensor([len(text) for text in texts]), device)
     columns = torch.arange(tokens.shape[1], device=device)
     is_predicted = (columns >= 1) & (columns < lengths[:, None])
     total, count = torch.zeros((), device=device), is_predicted.sum()

@@ -41,7 +41,7 @@ def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype | None:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Send a tensor from the CPU without waiting, where its memory can be locked for that."""
-    if device.type != "cuda":
+    """Send a tensor from the CPU to a GPU without waiting for it, or as ever between others."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 
-from rlhf_env.engine.placement import resolve_device, resolve_dtype
+from rlhf_env.engine.placement import resolve_device, resolve_dtype, sent
 
 
 def test_names() -> None:
@@ -34,3 +35,15 @@ def test_no_gpu() -> None:
 def test_not_a_floating_point_type(dtype: Any) -> None:
     with pytest.raises(ValueError, match='dtype must be "auto", "float32" or "bfloat16", got'):
         resolve_dtype(dtype)
+
+
+def test_memory_is_locked_on_the_way_from_a_cpu_to_a_gpu() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    numbers = torch.arange(3)
+    assert torch.equal(sent(numbers, cpu), numbers)
+    tensor = Mock(device=cpu)
+    assert sent(tensor, gpu) is tensor.pin_memory.return_value.to.return_value
+    tensor.pin_memory.return_value.to.assert_called_once_with(gpu, non_blocking=True)
+    there = Mock(device=gpu)
+    assert sent(there, gpu) is there.to.return_value
+    there.pin_memory.assert_not_called()
