@@ -31,7 +31,7 @@ def batched_outcomes(
     """
     firsts = [first for first, *others in kinds_of(runs) if others]
     plan = plan_batches(runs, jobs, _reasons(firsts, spread).__getitem__)
-    if runs:
+    if plan.line:
         print(plan.line, file=sys.stderr)
     lost: list[RunSettings] = []
     with closing(spread(plan.batches, train_batch)) as ended:

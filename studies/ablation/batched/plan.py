@@ -37,9 +37,12 @@ class Plan:
 
     @property
     def line(self) -> str:
-        """What is said of it on the terminal."""
+        """What is said of it on the terminal; nothing where no two runs are of one kind."""
         together = [len(batch.runs) for batch in self.batches if len(batch.runs) > 1]
-        parts = [f"batched: {sum(together)} runs train as {len(together)} stacks"]
+        if not together and not self.reasons:
+            return ""
+        stacks = "1 stack" if len(together) == 1 else f"{len(together)} stacks"
+        parts = [f"batched: {sum(together)} runs train as {stacks}"]
         parts += [f"{count} one by one: {reason}" for reason, count in self.reasons.items()]
         return "; ".join(parts)
 

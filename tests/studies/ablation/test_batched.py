@@ -126,6 +126,7 @@ def test_runs_go_together_by_agent_and_budget() -> None:
     (reason,) = plan.reasons
     assert "TRPO" in reason
     assert "16 runs train as 4 stacks; 8 one by one" in plan.line
+    assert plan_batches(runs[:1], 2, why_alone).line == ""
 
 
 @pytest.mark.parametrize(

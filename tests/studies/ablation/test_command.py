@@ -182,5 +182,5 @@ def test_only_workers_load_torch(tmp_path: Path):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert found.returncode == 0, found.stderr
-    assert "2 runs train as 1 stacks" in found.stderr
+    assert "2 runs train as 1 stack\n" in found.stderr
     assert (tmp_path / "out" / "frontier.csv").exists()
