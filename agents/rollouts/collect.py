@@ -244,8 +244,11 @@ def finish(base: RLHFVectorEnv, policy: Policy, begun: Begun, plan: SamplingPlan
             row_tokens[rows[: len(at)], at] = chosen
             lengths[episode] = at + 1
             has_ended = (chosen == eos) | (step + 1 == mdp.max_new_tokens)
+            ended = has_ended.nonzero().flatten().tolist()
+            if not ended:
+                policy.lm.engine.assume_grown()
             # From the last row on, so that a row that gives up its place moves none of the others.
-            for row in has_ended.nonzero().flatten().flip(0).tolist():
+            for row in reversed(ended):
                 if started < count:
                     policy.lm.engine.forget_row(row)
                     episode[row], row_tokens[row] = started, tokens[started]

@@ -32,6 +32,8 @@ from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 LOGGER = logging.getLogger("rlhf_env")
+# Rotary embeddings whose angles depend on the longest text of the batch.
+_ROPE_OF_THE_BATCH = ("dynamic", "longrope")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -213,6 +215,12 @@ def is_stateful(model: nn.Module) -> bool:
 def rms_norm_epsilon(norm: Any) -> float:
     """Return what a norm of the Llama family adds to the mean square."""
     return norm.variance_epsilon
+
+
+def rotates_by_position(config: Any) -> bool:
+    """Return whether rotary angles depend on positions only, and not on the longest text."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    return rope.get("rope_type") not in _ROPE_OF_THE_BATCH
 
 
 def rotary_angles(trunk: Any, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:

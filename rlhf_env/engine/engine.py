@@ -60,6 +60,7 @@ class Engine:
         self._memory: _Memory | None = None
         self._uses_cache: dict[int, bool] = {}
         self._is_trusting = False
+        self._have_grown = False
 
     def __call__(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return the logits of each row's next token.
@@ -76,9 +77,19 @@ class Engine:
     @torch.no_grad()
     def logits_view(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return what `__call__` does without the copy, to be read before the next call only."""
+        have_grown, self._have_grown = self._have_grown, False
         if not self.caches(tokens.shape[1]):
             return self._full_forward(tokens, lengths)
+        if have_grown and self._memory is not None:
+            return self._grown(self._memory, tokens, lengths)
         return self._cached(tokens, lengths)
+
+    def assume_grown(self) -> None:
+        """Do not compare texts in the next call.
+
+        The caller guarantees that its rows are those of the last call, each with one more token.
+        """
+        self._have_grown = True
 
     @torch.inference_mode()
     def decode_token(self, ids: Tensor, positions: Tensor, span: int) -> Tensor:
@@ -132,7 +143,7 @@ class Engine:
 
     def reset_cache(self) -> None:
         """Drop the cache; the next call computes everything anew."""
-        self._memory = None
+        self._memory, self._have_grown = None, False
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the cache out of copies and pickles."""
@@ -159,6 +170,19 @@ class Engine:
             self._prefill(memory, prefill[first], tokens, lengths, known)
             memory.copy_rows(prefill[first][same], prefill)
         return memory.logits
+
+    @torch.inference_mode()
+    def _grown(self, memory: _Memory, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits after the last token of every row, before which all are known."""
+        positions = lengths[:, None] - 1
+        shortest, longest = (int(each) for each in lengths.aminmax())
+        rows = torch.arange(len(tokens), device=tokens.device)
+        # Should the model raise, nothing is known.
+        memory.lengths = torch.zeros_like(lengths)
+        mask = memory.cache.begin_token(rows, positions, longest, shortest == longest, memory.dtype)
+        logits = self._logits_after(memory, tokens.gather(1, positions), positions, mask)
+        memory.logits, memory.tokens, memory.lengths = logits, tokens.clone(), lengths.clone()
+        return logits
 
     def _remember(self, tokens: Tensor) -> _Memory:
         memory = self._memory

@@ -10,6 +10,7 @@ operations of the modules, for the same numbers up to rounding.
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,10 +19,11 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, scaled_dot_product_attention, silu
 from transformers import LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
 
-from rlhf_env.engine.compat import is_modified, plain_llama, works
+from rlhf_env.engine.compat import is_modified, plain_llama, rotates_by_position, works
 from rlhf_env.engine.fused.weights import (
     LayerShape,
     is_plain_decoder,
+    joined,
     layer_weights,
     turn_,
     turns,
@@ -32,6 +34,30 @@ from rlhf_env.engine.row_cache import RowCache
 _FAMILY = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM)
 # What was found out about each model, and of which modules it was made then.
 _IS_EXACT: WeakKeyDictionary[nn.Module, tuple[list[int], bool]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layer:
+    """Weight and bias of a layer's projections."""
+
+    query_key_value: tuple[Tensor, Tensor | None]
+    """The factor of attention's scores is in the part of queries."""
+    output: tuple[Tensor, Tensor | None]
+    gate_up: tuple[Tensor, Tensor | None]
+    down: tuple[Tensor, Tensor | None]
+
+    @classmethod
+    def of(cls, layer: Any, shape: LayerShape) -> _Layer:
+        weights = layer_weights(layer)
+        weight, bias = weights.query_key_value
+        is_query = torch.arange(len(weight), device=weight.device) < shape.heads * shape.head_dim
+        factors = torch.where(is_query, shape.scaling, 1.0)
+        return cls(
+            query_key_value=(weight * factors[:, None], None if bias is None else bias * factors),
+            output=weights.output,
+            gate_up=joined((weights.gate, weights.up)),
+            down=weights.down,
+        )
 
 
 class FusedDecoder:
@@ -45,9 +71,10 @@ class FusedDecoder:
         """Take a model for which `supports_fused_decode` holds."""
         self._trunk: Any = model.model
         self._shape = LayerShape.of(self._trunk)
-        self._layers = [layer_weights(layer) for layer in self._trunk.layers]
+        self._layers = [_Layer.of(layer, self._shape) for layer in self._trunk.layers]
         self._head: Tensor = model.lm_head.weight * self._trunk.norm.weight  # type: ignore[operator, union-attr]
         self._epsilon = self._head.new_tensor(self._shape.epsilon)
+        self._turns = turns(self._trunk, self._head, self._head.new_empty(0, dtype=torch.int64))
 
     def __call__(self, tokens: Tensor, positions: Tensor, mask: Tensor, cache: RowCache) -> Tensor:
         """Return the logits after the last of some more tokens, [R, V].
@@ -60,7 +87,8 @@ class FusedDecoder:
         """
         count, length = tokens.shape
         embedded = embedding(tokens.flatten(), self._trunk.embed_tokens.weight)
-        by = turns(self._trunk, embedded, positions.flatten())
+        by = self._turns_up_to(cache.span).index_select(0, positions.flatten())
+        hidden_from = self._for_each_head(mask, cache) if length == 1 else mask
         # [H, R T] from here on.
         hidden = embedded.t().contiguous()
         for number, layer in enumerate(self._layers):
@@ -68,7 +96,7 @@ class FusedDecoder:
             heads = states.t().contiguous().view(count * length, -1, self._shape.head_dim)
             turn_(heads[:, : self._shape.turned], by)
             heads = heads.unflatten(0, (count, length)).transpose(1, 2)
-            attended = self._attend(heads, mask, cache, number)
+            attended = self._attend(heads, hidden_from, cache, number)
             _add_product_(hidden, attended.t(), *layer.output)
             both = _product(self._normalized(hidden), *layer.gate_up)
             gate, up = both.chunk(2)
@@ -81,32 +109,46 @@ class FusedDecoder:
         squares = torch.linalg.vecdot(hidden, hidden, dim=0)
         return hidden * torch.add(self._epsilon, squares, alpha=1.0 / len(hidden)).rsqrt_()
 
-    def _attend(self, heads: Tensor, mask: Tensor, cache: RowCache, number: int) -> Tensor:
+    def _turns_up_to(self, span: int) -> Tensor:
+        """Return what turns the heads at each of the first positions, ``span`` or more of them."""
+        if len(self._turns) < span:
+            # Twice as many as before: there are few such steps.
+            positions = torch.arange(max(span, 2 * len(self._turns)), device=self._head.device)
+            self._turns = turns(self._trunk, self._head, positions)
+        return self._turns
+
+    def _for_each_head(self, mask: Tensor, cache: RowCache) -> Tensor | None:
+        """Return a mask [R, 1, 1, S] as `_attend_one` takes it, [R key heads, 1, S]."""
+        if cache.sees_all:
+            return None
+        return mask.expand(-1, self._shape.key_heads, -1, -1).flatten(0, 1)
+
+    def _attend(self, heads: Tensor, mask: Tensor | None, cache: RowCache, number: int) -> Tensor:
         """Return what the queries of a layer attend to, [R T, heads D].
 
         Args:
             heads: [R, heads + 2 key heads, T, D].
-            mask: [R, 1, T, S].
+            mask: [R, 1, T, S]; for one token of each row [R key heads, 1, S], or None.
             cache: takes the keys and values.
             number: the layer's.
         """
-        shape, length = self._shape, heads.shape[2]
+        shape, (count, _, length, _) = self._shape, heads.shape
         queries = heads[:, : shape.heads]
         keys, values = cache.update_pair(heads[:, shape.heads :], number)
         if length == 1:
-            # The query heads that share a key head take the place of several tokens.
-            queries = queries[:, :, 0].unflatten(1, (shape.key_heads, -1))
+            # The query heads that share a key head are its tokens.
+            queries = queries.reshape(count * shape.key_heads, -1, shape.head_dim)
+            pair = keys.flatten(0, 1), values.flatten(0, 1)
+            return _attend_one(queries, *pair, mask).view(count, -1)
         attended = scaled_dot_product_attention(
             queries,
             keys,
             values,
             attn_mask=mask,
-            scale=shape.scaling,
-            enable_gqa=length > 1 and shape.heads != shape.key_heads,
+            scale=1.0,
+            enable_gqa=shape.heads != shape.key_heads,
         )
-        if length > 1:
-            attended = attended.transpose(1, 2)
-        return attended.reshape(len(heads) * length, -1)
+        return attended.transpose(1, 2).reshape(count * length, -1)
 
 
 def supports_fused_decode(model: nn.Module) -> bool:
@@ -129,6 +171,7 @@ def _is_plain(model: Any) -> bool:
     """Return whether a model is unmodified (no hooks) and small enough to benefit."""
     return (
         not is_modified(model)
+        and rotates_by_position(model.config)
         and type(model.lm_head) is nn.Linear
         and not is_modified(model.lm_head)
         and model.lm_head.weight.dtype == torch.float32
@@ -154,6 +197,22 @@ def _is_exact(model: Any) -> bool:
     except (AttributeError, TypeError, ValueError, RuntimeError):
         return False
     return torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def _attend_one(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """Return what a few queries of many texts attend to, [B, G, D].
+
+    PyTorch's kernel cuts texts into blocks, which costs more than it saves here.
+
+    Args:
+        queries: [B, G, D], scaled.
+        keys: [B, S, D].
+        values: [B, S, D].
+        mask: [B, 1, S] added to the scores; None hides nothing.
+    """
+    keys = keys.transpose(1, 2)
+    scores = queries @ keys if mask is None else torch.baddbmm(mask, queries, keys)
+    return scores.softmax(dim=-1) @ values
 
 
 def _product(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

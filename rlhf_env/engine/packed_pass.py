@@ -21,6 +21,7 @@ from rlhf_env.engine.compat import (
     attention_implementation,
     looks_up_attention,
     plain_llama,
+    rotates_by_position,
     works,
 )
 from rlhf_env.engine.flex.trunk import flex_hidden, supports_flex
@@ -34,8 +35,6 @@ _SDPA = AttentionInterface()["sdpa"]
 # PyTorch's attention kernel for CPUs takes the exponentials of so many scores at once, and those of
 # the rest one by one.
 _SCORES_AT_ONCE = 16
-# Rotary embeddings whose angles depend on the longest text of the batch.
-_ROPE_OF_THE_BATCH = ("dynamic", "longrope")
 # What was found out about each trunk.
 _PACKS_EXACTLY: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
@@ -102,13 +101,12 @@ def _may_pack(trunk: PreTrainedModel, width: int) -> bool:
     token must see its whole text.
     """
     config = trunk.config
-    rope = getattr(config, "rope_parameters", None) or {}
     window = attention_window(config)
     return (
         looks_up_attention(trunk)
         and attention_implementation(config) == "sdpa"
         and not config.sub_configs
-        and rope.get("rope_type") not in _ROPE_OF_THE_BATCH
+        and rotates_by_position(config)
         and (window is None or window >= width)
         and "position_ids" in inspect.signature(trunk.forward).parameters
         # Code put in the place of a method would run the modules that it was made for.

@@ -110,19 +110,32 @@ class RowCache(Cache):
         layer = self._layer(layer_idx)
         if not layer.is_initialized:
             layer.allocate(key_states, value_states, self._allocated_rows, self.capacity + 1)
-        return layer.write(self._prepared, (layer.keys, key_states), (layer.values, value_states))
+        return layer.write(self._prepared, key_states, value_states)
 
     def update_pair(self, states: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """Do what `update` does for keys and values side by side, [R, 2 H, T, D]."""
+        """Do what `update` does for keys and values side by side, [R, 2 H, T, D].
+
+        What is returned can be flattened over rows and heads without a copy.
+        """
         layer = self._layer(number)
         if not layer.is_initialized:
             layer.allocate_pair(states, self._allocated_rows, self.capacity + 1)
-        return layer.write(self._prepared, (layer.pair, states))
+        return layer.write_pair(self._prepared, states)
 
     def _layer(self, number: int) -> _RowLayer:
         while len(self.layers) <= number:
             self.layers.append(_RowLayer())
         return self._row_layers[number]
+
+    @property
+    def span(self) -> int:
+        """S, more than the largest position of the present pass."""
+        return self._prepared.span
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether the mask of the present pass hides nothing: one token a row, in one place."""
+        return self._prepared.common_slot is not None
 
     @property
     def _prepared(self) -> _Write:
@@ -147,7 +160,7 @@ class _RowLayer(CacheLayerMixin):
     """One layer's buffers, [N, H, capacity + 1, D]: a head's slots lie together."""
 
     pair: Tensor | None = None
-    """Both buffers as one, [N, 2 H, capacity + 1, D], where they were allocated so."""
+    """Both buffers as one, [2, N, H, capacity + 1, D], where they were allocated so."""
 
     def allocate(self, keys: Tensor, values: Tensor, num_rows: int, num_slots: int) -> None:
         self.keys = keys.new_zeros((num_rows, keys.shape[1], num_slots, keys.shape[3]))
@@ -155,26 +168,42 @@ class _RowLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def allocate_pair(self, states: Tensor, num_rows: int, num_slots: int) -> None:
-        self.pair = states.new_zeros((num_rows, states.shape[1], num_slots, states.shape[3]))
-        self.keys, self.values = self.pair.chunk(2, dim=1)
+        heads = states.shape[1] // 2
+        self.pair = states.new_zeros((2, num_rows, heads, num_slots, states.shape[3]))
+        self.keys, self.values = self.pair
         self.is_initialized = True
 
-    def write(self, write: _Write, *parts: tuple[Tensor | None, Tensor]) -> tuple[Tensor, Tensor]:
+    def write(self, write: _Write, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Store states and return the visible keys and values, [R, H, S, D].
 
         Args:
             write: where.
-            *parts: buffers, and the states that each takes, [R, .., T, D].
+            keys: [R, H, T, D].
+            values: [R, H, T, D].
         """
         assert self.keys is not None and self.values is not None
         rows = slice(len(write.rows)) if write.is_prefix else write.rows
-        for buffer, states in parts:
-            assert buffer is not None
+        for buffer, states in ((self.keys, keys), (self.values, values)):
             if write.common_slot is not None:
                 buffer[rows, :, write.common_slot] = states[:, :, 0]
             else:
                 buffer[write.rows[:, None], :, write.slots] = states.transpose(1, 2)
         return self.keys[:, :, : write.span][rows], self.values[:, :, : write.span][rows]
+
+    def write_pair(self, write: _Write, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Do what `write` does for keys and values side by side, [R, 2 H, T, D]."""
+        assert self.pair is not None
+        buffer = self.pair[:, : len(write.rows)] if write.is_prefix else self.pair
+        pairs = states.unflatten(1, (2, -1)).transpose(0, 1)
+        if write.common_slot is None:
+            buffer[:, write.rows[:, None], :, write.slots] = pairs.permute(1, 3, 0, 2, 4)
+        elif write.is_prefix:
+            buffer.select(3, write.common_slot).copy_(pairs.squeeze(3))
+        else:
+            buffer.select(3, write.common_slot)[:, write.rows] = pairs.squeeze(3)
+        seen = buffer.narrow(3, 0, write.span)
+        keys, values = seen if write.is_prefix else seen[:, write.rows]
+        return keys, values
 
     def copy_rows(self, sources: Tensor, targets: Tensor, span: int) -> None:
         assert self.keys is not None and self.values is not None

@@ -16,7 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 from rlhf_env.engine.compat import plain_llama, works
 from rlhf_env.engine.fused.attention import PackedAttention
-from rlhf_env.engine.fused.layer import RootMeanSquareNorm, run_layer
+from rlhf_env.engine.fused.layer import run_layer
+from rlhf_env.engine.fused.norm import RootMeanSquareNorm
 from rlhf_env.engine.fused.weights import LayerShape, is_plain_decoder, layer_weights, turns
 from rlhf_env.engine.packing import Packing
 

@@ -8,6 +8,7 @@ permuted alike, which leaves their products as they are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,13 +35,14 @@ class LayerWeights:
 
     query_key_value: tuple[Tensor, Tensor | None]
     output: tuple[Tensor, Tensor | None]
-    gate_up: tuple[Tensor, Tensor | None]
+    gate: tuple[Tensor, Tensor | None]
+    up: tuple[Tensor, Tensor | None]
     down: tuple[Tensor, Tensor | None]
 
     @property
     def flat(self) -> tuple[Tensor | None, ...]:
         """All of them, in this order."""
-        return (*self.query_key_value, *self.output, *self.gate_up, *self.down)
+        return (*self.query_key_value, *self.output, *self.gate, *self.up, *self.down)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +102,13 @@ def layer_weights(layer: Any) -> LayerWeights:
     head_dim: int = attention.head_dim
     together = [_interleaved(attention.q_proj, head_dim), _interleaved(attention.k_proj, head_dim)]
     together.append((attention.v_proj.weight, attention.v_proj.bias))
-    gate_up = [(each.weight, each.bias) for each in (mlp.gate_proj, mlp.up_proj)]
+    norm: Tensor = layer.post_attention_layernorm.weight
+    weight, bias = joined(together)
     return LayerWeights(
-        query_key_value=_together(together, layer.input_layernorm.weight),
+        query_key_value=(weight * layer.input_layernorm.weight, bias),
         output=(attention.o_proj.weight, attention.o_proj.bias),
-        gate_up=_together(gate_up, layer.post_attention_layernorm.weight),
+        gate=(mlp.gate_proj.weight * norm, mlp.gate_proj.bias),
+        up=(mlp.up_proj.weight * norm, mlp.up_proj.bias),
         down=(mlp.down_proj.weight, mlp.down_proj.bias),
     )
 
@@ -135,10 +139,7 @@ def _interleaved(projection: nn.Linear, head_dim: int) -> tuple[Tensor, Tensor |
     return mixed(projection.weight), None if bias is None else mixed(bias)
 
 
-def _together(
-    parts: list[tuple[Tensor, Tensor | None]], norm: Tensor
-) -> tuple[Tensor, Tensor | None]:
-    """Return weight and bias of several projections of what a norm with a weight gives."""
+def joined(parts: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
+    """Return weight and bias of several projections of the same states as one."""
     biases = [bias for _, bias in parts if bias is not None]
-    weight = torch.cat([weight for weight, _ in parts]) * norm
-    return weight, torch.cat(biases) if biases else None
+    return torch.cat([weight for weight, _ in parts]), torch.cat(biases) if biases else None
