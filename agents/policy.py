@@ -176,7 +176,8 @@ class Policy(nn.Module):
         """
         if uniforms is not None and self.lm.vocab_size >= _LARGE_VOCABULARY:
             return draw_tokens(logits, uniforms, self.temperature, is_checked=is_checked)
-        return draw_next(logits / self.temperature, uniforms, is_checked=is_checked)
+        scaled = logits if self.temperature == 1.0 else logits / self.temperature
+        return draw_next(scaled, uniforms, is_checked=is_checked)
 
     @_one_thread
     @torch.no_grad()

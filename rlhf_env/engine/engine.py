@@ -80,8 +80,9 @@ class Engine:
         have_grown, self._have_grown = self._have_grown, False
         if not self.caches(tokens.shape[1]):
             return self._full_forward(tokens, lengths)
-        if have_grown and self._memory is not None:
-            return self._grown(self._memory, tokens, lengths)
+        memory = self._memory
+        if have_grown and memory is not None and len(tokens) == len(memory.tokens):
+            return self._grown(memory, tokens, lengths)
         return self._cached(tokens, lengths)
 
     def assume_grown(self) -> None:
@@ -110,8 +111,8 @@ class Engine:
         assert memory is not None, "the texts are prefilled first"
         rows = torch.arange(len(ids), device=ids.device)
         where = positions[:, None]
-        mask = memory.cache.begin_token(rows, where, span, memory.dtype)
-        return self._logits_after(memory, ids[:, None], where, mask)
+        memory.cache.prepare_token(rows, where, span)
+        return self._logits_after(memory, ids[:, None], where)
 
     def caches(self, capacity: int) -> bool:
         """Return whether texts of up to ``capacity`` tokens are cached."""
@@ -174,13 +175,12 @@ class Engine:
     @torch.inference_mode()
     def _grown(self, memory: _Memory, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return the logits after the last token of every row, before which all are known."""
-        positions = lengths[:, None] - 1
-        shortest, longest = (int(each) for each in lengths.aminmax())
-        rows = torch.arange(len(tokens), device=tokens.device)
+        rows, positions = torch.arange(len(tokens), device=tokens.device), lengths[:, None] - 1
+        shortest, longest = (int(length) for length in lengths.aminmax())
         # Should the model raise, nothing is known.
         memory.lengths = torch.zeros_like(lengths)
-        mask = memory.cache.begin_token(rows, positions, longest, shortest == longest, memory.dtype)
-        logits = self._logits_after(memory, tokens.gather(1, positions), positions, mask)
+        memory.cache.prepare_token(rows, positions, longest, is_common=shortest == longest)
+        logits = self._logits_after(memory, tokens.gather(1, positions), positions)
         memory.logits, memory.tokens, memory.lengths = logits, tokens.clone(), lengths.clone()
         return logits
 
@@ -221,21 +221,19 @@ class Engine:
         self, memory: _Memory, rows: Tensor, tokens: Tensor, positions: Tensor, is_new: Tensor
     ) -> Tensor:
         """Return the logits after the last of the tokens at some positions, [R, V]."""
-        ids, cache = tokens[rows].gather(1, positions), memory.cache
-        mask = cache.begin(rows, positions, is_new, memory.dtype)
-        return self._logits_after(memory, ids, positions, mask)
+        ids = tokens[rows].gather(1, positions)
+        memory.cache.prepare(rows, positions, is_new)
+        return self._logits_after(memory, ids, positions)
 
-    def _logits_after(
-        self, memory: _Memory, ids: Tensor, positions: Tensor, mask: Tensor
-    ) -> Tensor:
+    def _logits_after(self, memory: _Memory, ids: Tensor, positions: Tensor) -> Tensor:
         """Return the logits after the last of some tokens, for which the cache is prepared."""
         cache = memory.cache
         if memory.fused is not None:
-            return memory.fused(ids, positions, mask, cache)[:, : self.vocab_size]
+            return memory.fused(ids, positions, cache)[:, : self.vocab_size]
         output = memory.clone(
             input_ids=ids,
             position_ids=positions,
-            attention_mask=mask,
+            attention_mask=cache.mask(memory.dtype),
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,

@@ -76,19 +76,20 @@ class FusedDecoder:
         self._epsilon = self._head.new_tensor(self._shape.epsilon)
         self._turns = turns(self._trunk, self._head, self._head.new_empty(0, dtype=torch.int64))
 
-    def __call__(self, tokens: Tensor, positions: Tensor, mask: Tensor, cache: RowCache) -> Tensor:
+    def __call__(self, tokens: Tensor, positions: Tensor, cache: RowCache) -> Tensor:
         """Return the logits after the last of some more tokens, [R, V].
 
         Args:
             tokens: [R, T] the tokens.
             positions: [R, T] their positions in their texts.
-            mask: what ``cache.begin`` returned, [R, 1, T, S].
             cache: keys and values of the texts so far, prepared for this pass.
         """
         count, length = tokens.shape
         embedded = embedding(tokens.flatten(), self._trunk.embed_tokens.weight)
         by = self._turns_up_to(cache.span).index_select(0, positions.flatten())
-        hidden_from = self._for_each_head(mask, cache) if length == 1 else mask
+        mask = None if cache.sees_all else cache.mask(embedded.dtype)
+        if mask is not None and length == 1:
+            mask = mask.expand(-1, self._shape.key_heads, -1, -1).flatten(0, 1)
         # [H, R T] from here on.
         hidden = embedded.t().contiguous()
         for number, layer in enumerate(self._layers):
@@ -96,7 +97,7 @@ class FusedDecoder:
             heads = states.t().contiguous().view(count * length, -1, self._shape.head_dim)
             turn_(heads[:, : self._shape.turned], by)
             heads = heads.unflatten(0, (count, length)).transpose(1, 2)
-            attended = self._attend(heads, hidden_from, cache, number)
+            attended = self._attend(heads, mask, cache, number)
             _add_product_(hidden, attended.t(), *layer.output)
             both = _product(self._normalized(hidden), *layer.gate_up)
             gate, up = both.chunk(2)
@@ -116,12 +117,6 @@ class FusedDecoder:
             positions = torch.arange(max(span, 2 * len(self._turns)), device=self._head.device)
             self._turns = turns(self._trunk, self._head, positions)
         return self._turns
-
-    def _for_each_head(self, mask: Tensor, cache: RowCache) -> Tensor | None:
-        """Return a mask [R, 1, 1, S] as `_attend_one` takes it, [R key heads, 1, S]."""
-        if cache.sees_all:
-            return None
-        return mask.expand(-1, self._shape.key_heads, -1, -1).flatten(0, 1)
 
     def _attend(self, heads: Tensor, mask: Tensor | None, cache: RowCache, number: int) -> Tensor:
         """Return what the queries of a layer attend to, [R T, heads D].
@@ -192,8 +187,8 @@ def _is_exact(model: Any) -> bool:
         for part in (slice(0, 2), slice(2, 3)):
             positions = torch.arange(3, device=device)[part].expand(2, -1)
             is_new = torch.ones_like(positions, dtype=torch.bool)
-            mask = cache.begin(rows, positions, is_new, torch.float32)
-            found = decoder(tokens[:, part], positions, mask, cache)
+            cache.prepare(rows, positions, is_new)
+            found = decoder(tokens[:, part], positions, cache)
     except (AttributeError, TypeError, ValueError, RuntimeError):
         return False
     return torch.allclose(found, expected, rtol=1e-4, atol=1e-4)

@@ -29,6 +29,8 @@ class _Write:
     """Whether they are the first R, which can be read without a copy."""
     slots: Tensor
     """[R, T] the slot of each token; slot ``capacity`` is never read."""
+    positions: Tensor
+    """[R, T] its position in its text."""
     common_slot: int | None
     """Where every row writes its one token; None where they differ."""
     span: int
@@ -47,55 +49,60 @@ class RowCache(Cache):
         self._write: _Write | None = None
 
     def begin(self, rows: Tensor, positions: Tensor, is_new: Tensor, dtype: torch.dtype) -> Tensor:
-        """Prepare one forward pass and return its attention mask.
+        """Prepare one forward pass and return its attention mask, [R, 1, T, S].
 
         Args:
             rows: [R] the rows that take part, ascending.
             positions: [R, T] the position of each token in its text.
             is_new: [R, T] False for padding, which is written to a slot that is never read.
             dtype: of the model about to run.
-
-        Returns:
-            [R, 1, T, S] added to the scores of the first S slots: each token sees its text up to
-            itself.
         """
+        self.prepare(rows, positions, is_new)
+        return self.mask(dtype)
+
+    def prepare(self, rows: Tensor, positions: Tensor, is_new: Tensor) -> None:
+        """Do what `begin` does without making a mask."""
         span = int(positions.max()) + 1
         slots = torch.where(is_new, positions, self.capacity)
         is_common = slots.shape[1] == 1 and bool((slots == span - 1).all())
-        return self._begin(rows, slots, positions, span, is_common, dtype)
+        self._prepare(rows, slots, positions, span, is_common)
 
-    def begin_token(self, rows: Tensor, positions: Tensor, span: int, dtype: torch.dtype) -> Tensor:
-        """Do what `begin` does for one token of each row, without waiting for the device.
+    def prepare_token(
+        self, rows: Tensor, positions: Tensor, span: int, *, is_common: bool = False
+    ) -> None:
+        """Do what `prepare` does for one token of each row, without waiting for the device.
 
         Args:
             rows: [R] the rows that take part, ascending.
             positions: [R, 1] the position of each token in its text.
             span: more than the largest of them.
-            dtype: of the model about to run.
+            is_common: whether all of them are known to be ``span - 1``.
         """
-        return self._begin(rows, positions, positions, span, False, dtype)
+        self._prepare(rows, positions, positions, span, is_common)
 
-    def _begin(
-        self,
-        rows: Tensor,
-        slots: Tensor,
-        positions: Tensor,
-        span: int,
-        is_common: bool,
-        dtype: torch.dtype,
-    ) -> Tensor:
+    def _prepare(
+        self, rows: Tensor, slots: Tensor, positions: Tensor, span: int, is_common: bool
+    ) -> None:
         self._write = _Write(
             rows=rows,
             is_prefix=len(rows) == self.num_rows,
             slots=slots,
+            positions=positions,
             common_slot=span - 1 if is_common else None,
             span=span,
         )
+
+    def mask(self, dtype: torch.dtype) -> Tensor:
+        """Return the attention mask of the present pass, [R, 1, T, S].
+
+        It is added to the scores of the first S slots: each token sees its text up to itself.
+        """
         # Numbers, although attention would take bits: it would turn them into numbers in every
         # layer.
-        columns = torch.arange(span, device=positions.device)
-        hidden = columns > positions[:, None, :, None]
-        mask = torch.zeros(hidden.shape, dtype=dtype, device=positions.device)
+        write = self._prepared
+        columns = torch.arange(write.span, device=write.positions.device)
+        hidden = columns > write.positions[:, None, :, None]
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
         return mask.masked_fill_(hidden, torch.finfo(dtype).min)
 
     def update(
@@ -139,7 +146,7 @@ class RowCache(Cache):
 
     @property
     def _prepared(self) -> _Write:
-        assert self._write is not None, "begin() comes before the forward pass"
+        assert self._write is not None, "prepare() comes before the forward pass"
         return self._write
 
     def copy_rows(self, sources: Tensor, targets: Tensor, span: int) -> None:

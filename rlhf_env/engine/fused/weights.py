@@ -81,12 +81,13 @@ class LayerShape:
 def is_plain_decoder(trunk: nn.Module) -> bool:
     """Return whether a trunk is an unmodified (no hooks) and small one of the family."""
     decoder: Any = trunk
+    parameters = list(trunk.parameters())
     return (
         type(trunk) in _FAMILY
         and attention_implementation(decoder.config) == "sdpa"
         and decoder.config.hidden_act == "silu"
-        and all(p.dtype == torch.float32 for p in trunk.parameters())
-        and sum(p.numel() for p in trunk.parameters()) <= _MOST_PARAMETERS
+        and all(p.dtype == torch.float32 for p in parameters)
+        and sum(p.numel() for p in parameters) <= _MOST_PARAMETERS
         and all(
             type(module) is nn.Linear
             for name, module in trunk.named_modules()
