@@ -18,6 +18,7 @@ INSIDE = {
     "rlhf_env.task:from_pretrained": "a task of ready models needs no transformers",
     "rlhf_env.tasks:_toy15": "the names of tasks are known without torch",
     "rlhf_env.tasks:_reviews": "the names of tasks are known without torch",
+    "rlhf_env.tasks:load_task": "the names of tasks are known without torch",
     "rlhf_env.tasks:_factories": "the names of tasks are known without torch",
     "rlhf_env.tasks:_countdown": "the names of tasks are known without torch",
     "rlhf_env.tasks:_countdown_small": "the names of tasks are known without torch",

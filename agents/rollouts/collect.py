@@ -233,31 +233,35 @@ def finish(base: RLHFVectorEnv, policy: Policy, begun: Begun, plan: SamplingPlan
     tokens, logprobs, starts = begun.tokens.clone(), begun.logprobs.clone(), begun.starts
     lengths = begun.lengths.clone()
     started = min(base.num_envs, count)
-    rows = torch.arange(started, device=mdp.device)
-    row_tokens, episode = tokens[:started].clone(), rows.clone()
+    episode = torch.arange(started, device=mdp.device)
+    row_tokens, at = tokens[:started].clone(), lengths[:started].clone()
     with policy.lm.engine.assume_frozen():
         while len(episode):
-            at = lengths[episode]
-            step = at - starts[episode]
+            rows, step = torch.arange(len(episode), device=mdp.device), at - starts[episode]
             chosen, logprob = policy.sample(row_tokens, at, plan.uniforms_at(episode, step))
-            tokens[episode, at], logprobs[episode, at] = chosen, logprob
-            row_tokens[rows[: len(at)], at] = chosen
-            lengths[episode] = at + 1
+            row_tokens[rows, at], logprobs[episode, at] = chosen, logprob
+            at = at + 1
             has_ended = (chosen == eos) | (step + 1 == mdp.max_new_tokens)
             ended = has_ended.nonzero().flatten().tolist()
             if not ended:
                 policy.lm.engine.assume_grown()
             # From the last row on, so that a row that gives up its place moves none of the others.
             for row in reversed(ended):
+                done, last = episode[row].clone(), len(episode) - 1
+                tokens[done], lengths[done] = row_tokens[row], at[row]
                 if started < count:
                     policy.lm.engine.forget_row(row)
-                    episode[row], row_tokens[row] = started, tokens[started]
+                    episode[row], row_tokens[row], at[row] = (
+                        started,
+                        tokens[started],
+                        lengths[started],
+                    )
                     started += 1
                     continue
-                last = len(episode) - 1
                 policy.lm.engine.copy_row(last, row)
-                episode[row], row_tokens[row] = episode[last].clone(), row_tokens[last].clone()
-                episode, row_tokens = episode[:last], row_tokens[:last]
+                for each in (episode, row_tokens, at):
+                    each[row] = each[last].clone()
+                episode, row_tokens, at = episode[:last], row_tokens[:last], at[:last]
     return unpaid_rollout(tokens, starts, lengths, logprobs, plan)
 
 

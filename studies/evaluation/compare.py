@@ -14,7 +14,7 @@ from studies.evaluation.saved import Saved, find_saved
 from studies.evaluation.settings import REFERENCE, Compare
 from studies.evaluation.verdicts import check_judge
 from studies.execution.failure import CommandFailed
-from studies.execution.threads import set_threads
+from studies.execution.threads import flush_denormals, set_threads
 from studies.experiment.task.spec import Problem
 from studies.feedback_rounds.command import LABELS_WANTED
 from studies.feedback_rounds.labels import LabelsMissing
@@ -33,6 +33,7 @@ def run(settings: Compare) -> None:
     out = settings.out or settings.first.with_name(name)
     check_out(out, COMPARISON)
     first, second, source = find_both(settings)
+    flush_denormals()
     task = load_task(source)
     agents = load_agent(first, task), None if second is None else load_agent(second, task)
     check_judge(settings.by, task)

@@ -9,7 +9,7 @@ from studies.evaluation.folder import EVALUATION, check_out
 from studies.evaluation.loading import load_agent, load_task, read_source
 from studies.evaluation.saved import find_saved
 from studies.evaluation.settings import Evaluate
-from studies.execution.threads import set_threads
+from studies.execution.threads import flush_denormals, set_threads
 from studies.experiment.references import import_object
 
 
@@ -26,6 +26,7 @@ def run(settings: Evaluate) -> None:
     saved = find_saved(settings.folder)
     # Imported before a model is loaded: a name that does not exist is refused at once.
     probe = settings.more.probe and import_object(settings.more.probe, "--probe")
+    flush_denormals()
     task = load_task(read_source(saved, question.problem, trust=question.trust))
     agent = load_agent(saved, task)
     set_threads(question.threads, sum(p.numel() for p in task.reference.parameters()))

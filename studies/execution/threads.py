@@ -59,6 +59,17 @@ def waiting_policy() -> dict[str, str]:
     return {"OMP_WAIT_POLICY": "PASSIVE"} if is_busy else {"GOMP_SPINCOUNT": str(_SPINS)}
 
 
+def flush_denormals() -> None:
+    """Let torch take numbers below 1e-38 for zero, as probabilities of far tokens can be.
+
+    A processor needs a hundred times as long for them. To be called before anything is computed:
+    threads take the setting from the one that starts them.
+    """
+    import torch
+
+    torch.set_flush_denormal(True)
+
+
 def set_threads(asked: int | None, weights: int) -> None:
     """Set the threads of torch, and say in one line on standard error how many and why.
 

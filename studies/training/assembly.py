@@ -17,7 +17,7 @@ from rlhf_env.rewards.metrics.held_out import HeldOutFigures, held_out_figures
 from rlhf_env.rewards.own_randomness import kept_randomness
 from rlhf_env.rewards.text_regression import TextRegressionReward
 from rlhf_env.task import Task
-from studies.execution.threads import set_threads
+from studies.execution.threads import flush_denormals, set_threads
 from studies.experiment.acting import Envs, untrained
 from studies.experiment.agent_names import is_custom
 from studies.experiment.build import make_agent, make_envs, make_task, shortened
@@ -69,6 +69,7 @@ def assemble(
     """
     learned, figures = None, None
     hush()
+    flush_denormals()
     if inputs is not None and inputs.ratings is not None:
         count = len(inputs.ratings)
         console.print(f"learning a reward from {count:,} rated text{'s' if count > 1 else ''} ...")
