@@ -1,9 +1,22 @@
-"""The prompt that an exact answer is for."""
+"""The task and the prompt that an exact answer is for."""
 
 from __future__ import annotations
 
+import reprlib
+
 from rlhf_env.checks import check_count
 from rlhf_env.task import Task
+
+
+def check_is_task(task: object) -> None:
+    """Refuse what is no task, such as the name of one.
+
+    Raises:
+        TypeError: with what it got.
+    """
+    if not isinstance(task, Task):
+        load = f"; load it first: rlhf_env.load_task({task!r})" if isinstance(task, str) else ""
+        raise TypeError(f"task must be a Task, got {reprlib.repr(task)}{load}")
 
 
 def chosen_prompt(task: Task, prompt_index: int | None) -> int:

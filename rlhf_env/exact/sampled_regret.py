@@ -22,6 +22,7 @@ from rlhf_env.engine.language_model import length_batches
 from rlhf_env.exact.bellman import Array, state_kl
 from rlhf_env.exact.by_state import Prefix, StatePolicy, state_problem, state_rows
 from rlhf_env.exact.enumerated import TokenProbabilities, evaluating
+from rlhf_env.exact.prompt import check_is_task
 from rlhf_env.exact.solution import Policy, solve
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
@@ -52,6 +53,7 @@ def regret(
     Raises:
         ValueError: if the task cannot be solved, a number is out of range, or a prompt is not the
             task's.
+        TypeError: if it is no `rlhf_env.Task`.
     """
     found = episode_regrets(task, rollout, policy, kl_coef, gamma, discount_unit=discount_unit)
     error = float(found.std() / len(found) ** 0.5) if len(found) > 1 else 0.0
@@ -71,6 +73,7 @@ def episode_regrets(
 
     Their mean under the policy, weighed by the probability of each episode, is J* − J.
     """
+    check_is_task(task)
     check_positive("kl_coef", kl_coef)
     steps = _Steps(rollout)
     optimum = _by_prompt(

@@ -37,6 +37,7 @@ from rlhf_env.exact.enumerated import (
     function_logprobs,
     model_logprobs,
 )
+from rlhf_env.exact.prompt import check_is_task
 from rlhf_env.exact.response_tree import check_enumerable
 from rlhf_env.exact.state_tree import StateTree
 from rlhf_env.task import Task
@@ -105,7 +106,9 @@ def solve(
 
     Raises:
         ValueError: if the task is too large, a number is out of range, or the prompt is not given.
+        TypeError: if it is no `rlhf_env.Task`; a name is loaded by `rlhf_env.load_task`.
     """
+    check_is_task(task)
     check_coefficients(kl_coef, gamma)
     discounts = token_discounts(task, gamma, discount_unit)
     if (problem := state_problem(task, prompt_index)) is not None:
@@ -156,8 +159,9 @@ def evaluate(
     Raises:
         ValueError: if the task is too large, a number is out of range, the prompt is not given, or
             the policy does not answer with probabilities.
-        TypeError: if the policy is none of the kinds above.
+        TypeError: if the task is no `rlhf_env.Task`, or the policy none of the kinds above.
     """
+    check_is_task(task)
     check_coefficients(kl_coef, gamma)
     discounts = token_discounts(task, gamma, discount_unit)
     if (problem := state_problem(task, prompt_index)) is not None:

@@ -168,3 +168,11 @@ def test_without_kl_there_is_no_estimate() -> None:
     rollout = collect(make_envs(task, 8), Policy(task.reference, 3), 8, seed=0)
     with pytest.raises(ValueError, match="kl_coef must be a finite number greater than 0, got 0"):
         regret(task, rollout, task.reference, 0.0)
+
+
+def test_the_name_of_a_task_is_no_task() -> None:
+    task = random_automaton(0)
+    rollout = collect(make_envs(task, 8), Policy(task.reference, 3), 8, seed=0)
+    name: Any = "toy15"
+    with pytest.raises(TypeError, match="task must be a Task, got 'toy15'; load it first"):
+        regret(name, rollout, task.reference, 0.5)

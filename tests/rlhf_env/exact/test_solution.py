@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -336,3 +336,13 @@ def test_arguments_of_other_kinds(name: str, arguments: dict[str, Any], message:
 def test_a_mapping_that_lacks_a_prefix(name: str) -> None:
     with pytest.raises(ValueError, match=r"after every prefix, got none for \(\)"):
         evaluate(load_task(name), {}, kl_coef=0.1)
+
+
+def test_the_name_of_a_task_is_no_task() -> None:
+    name: Any = "toy15"
+    with pytest.raises(TypeError, match=r"got 'toy15'; load it .*load_task\('toy15'\)"):
+        solve(name, 0.5)
+    with pytest.raises(TypeError, match="task must be a Task, got 3"):
+        solve(cast(Any, 3), 0.5)
+    with pytest.raises(TypeError, match="task must be a Task, got 'toy15'"):
+        evaluate(name, theta_policy, 0.5)
