@@ -6,9 +6,10 @@ Imports neither torch nor a model, so that a command line can check what was typ
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -39,6 +40,24 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise ValueError unless ``value`` is one of some names."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {list(choices)}, got {value!r}")
+
+
+def check_takes(name: str, function: Callable[..., Any], arguments: tuple[str, ...]) -> None:
+    """Raise ValueError unless ``function`` can be called with these arguments, by position.
+
+    One written in C may not tell what it takes; it passes.
+    """
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        own = getattr(function, "__name__", type(function).__name__)
+        raise ValueError(
+            f"{name} must take ({', '.join(arguments)}), got {own}{signature}: {error}"
+        ) from None
 
 
 def did_you_mean(got: str, choices: Iterable[str], *, similarity: float = 0.6) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlhf_env.checks import check_count
+from rlhf_env.checks import check_count, check_takes
 
 Respond = Callable[[list[Tensor], list[Tensor], list[np.random.Generator]], Sequence[Tensor | None]]
 """``respond(prompts, histories, generators)``: for each of n rows the ids [P] of its prompt, the
@@ -137,6 +137,7 @@ def check_conversation(
                 "respond must be a function (prompts, histories, generators), "
                 f"got {type(respond).__name__}"
             )
+        check_takes("respond", respond, ("prompts", "histories", "generators"))
         check_count("max_environment_tokens", max_environment_tokens)
         if max_turns is not None:
             check_count("max_turns", max_turns)
@@ -152,6 +153,7 @@ def check_conversation(
                 "step_scores must be a function (prompts, histories) -> [B], "
                 f"got {type(step_scores).__name__}"
             )
+        check_takes("step_scores", step_scores, ("prompts", "histories"))
         if respond is None and end_of_turn_id is None:
             raise ValueError(
                 "step_scores is of tasks with turns, got it without respond and end_of_turn_id; "

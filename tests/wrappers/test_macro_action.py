@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -8,6 +11,8 @@ import torch
 import wrappers
 import wrappers.vector
 from rlhf_env.env import RLHFEnv
+from rlhf_env.mdp.mdp import TokenMDP
+from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
 from rlhf_env.vector_env import RLHFVectorEnv
 from tests.toys import EOS, tiny_llama_task
@@ -118,6 +123,7 @@ def test_a_rollout_names_the_decision_of_each_token(options: dict, decision: lis
         ({"n": 0}, "n must be an integer >= 1, got 0"),
         ({"n": 1.5}, "n must be an integer >= 1, got 1.5"),
         ({"boundary": 3}, "boundary must be a function .*, got 3"),
+        ({"boundary": lambda ids: True}, r"boundary must take \(prefix_ids, task\), got .*\(ids\)"),
     ],
 )
 def test_n_or_boundary_is_needed(options: dict, said: str) -> None:
@@ -125,3 +131,37 @@ def test_n_or_boundary_is_needed(options: dict, said: str) -> None:
         wrappers.MacroAction(RLHFEnv(TASK), **options)
     with pytest.raises(ValueError, match=said):
         wrappers.vector.MacroAction(RLHFVectorEnv(2, TASK), **options)
+
+
+@pytest.mark.parametrize("answer", ["no", None, [True], np.array([True, False])])
+def test_a_boundary_answers_with_a_bool(answer: Any) -> None:
+    said = "boundary must return True or False for each response, got "
+    env = wrappers.MacroAction(RLHFEnv(TASK), boundary=lambda prefix_ids, task: answer)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=said):
+        env.step([2] * 6)
+    with pytest.raises(ValueError, match=said):
+        env.rollout(as_rollout(TASK, [(0, [2, 3, EOS])]))
+
+
+@pytest.mark.parametrize(
+    "answer", [True, 1, 0.5, np.True_, np.array([1]), torch.tensor(True), torch.tensor([2])]
+)
+def test_numbers_and_arrays_of_one_are_bools(answer: Any) -> None:
+    env = wrappers.MacroAction(RLHFEnv(TASK), boundary=lambda prefix_ids, task: answer)
+    rollout = env.rollout(as_rollout(TASK, [(0, [2, 3, EOS])]))
+    assert rollout.decision[rollout.is_action].tolist() == [0, 1, 2]
+
+
+def test_a_boundary_of_states_answers_with_bools() -> None:
+    class Talkative:
+        def ends_now(self, mdp: TokenMDP, rows: Sequence[int]) -> Any:
+            return ["no"] * len(rows)
+
+        def ends(self, rollout: Rollout, mdp: TokenMDP) -> torch.Tensor:
+            return rollout.is_action
+
+    env = wrappers.MacroAction(RLHFEnv(TASK), boundary=Talkative())
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="must return True or False for each response, got 'no'"):
+        env.step([2] * 6)

@@ -5,13 +5,17 @@ The named ones are in `wrappers.boundaries`.
 
 from __future__ import annotations
 
+import numbers
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from rlhf_env.checks import check_takes
 from rlhf_env.mdp.mdp import TokenMDP
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
@@ -60,19 +64,19 @@ class ResponseBoundary:
 
     def ends_now(self, mdp: TokenMDP, rows: Sequence[int]) -> list[bool]:
         """Return for some rows whether an action ends after the last token."""
-        return [bool(self.function(mdp.response(row), mdp.task)) for row in rows]
+        return [is_end(self.function(mdp.response(row), mdp.task)) for row in rows]
 
     def ends(self, rollout: Rollout, mdp: TokenMDP) -> Tensor:
         """Return after which tokens of finished episodes an action ends, [B, L] bool."""
-        is_end = [
-            bool(self.function(response[: t + 1].clone(), mdp.task))
+        answers = [
+            is_end(self.function(response[: t + 1].clone(), mdp.task))
             for response, own in zip(
                 rollout.responses(), rollout.responses_are_actions(), strict=True
             )
             for t in own.nonzero().flatten().tolist()
         ]
         ends = torch.zeros_like(rollout.is_action)
-        ends[rollout.is_action] = torch.tensor(is_end, device=ends.device)
+        ends[rollout.is_action] = torch.tensor(answers, device=ends.device)
         return ends
 
 
@@ -80,10 +84,27 @@ def state_boundary(boundary: Boundary) -> StateBoundary:
     """Return a boundary in the form that works for stepping and for rollouts.
 
     Raises:
-        ValueError: if it is neither a function nor a `StateBoundary`.
+        ValueError: if it is neither a function of (prefix_ids, task) nor a `StateBoundary`.
     """
     if isinstance(boundary, StateBoundary):
         return boundary
     if not callable(boundary):
         raise ValueError(f"boundary must be a function (prefix_ids, task), got {boundary!r}")
+    check_takes("boundary", boundary, ("prefix_ids", "task"))
     return ResponseBoundary(function=boundary)
+
+
+def is_end(answer: object) -> bool:
+    """Return what a boundary answers about one response.
+
+    Raises:
+        ValueError: unless it is a bool or a number; a text or a list would count as True.
+    """
+    if isinstance(answer, Tensor | np.ndarray) and answer.shape in ((), (1,)):
+        answer = answer.item()
+    if not isinstance(answer, bool | np.bool_ | numbers.Real):
+        raise ValueError(
+            "boundary must return True or False for each response, got "
+            f"{reprlib.repr(answer)}; return a comparison, or bool(...) of it"
+        )
+    return bool(answer)

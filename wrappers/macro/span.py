@@ -12,7 +12,7 @@ from rlhf_env.checks import check_choice, check_count
 from rlhf_env.mdp.mdp import TokenMDP
 from rlhf_env.rollout import Rollout
 from rlhf_env.task import Task
-from wrappers.macro.boundary import Boundary, StateBoundary, state_boundary
+from wrappers.macro.boundary import Boundary, StateBoundary, is_end, state_boundary
 
 TURN = "turn"
 """The boundary at which a turn ends, by name."""
@@ -64,7 +64,7 @@ class Span:
         if self.boundary is None:
             return by_turn
         pairs = zip(by_turn, self.boundary.ends_now(mdp, rows), strict=True)
-        return [turn or boundary for turn, boundary in pairs]
+        return [is_end(boundary) or turn for turn, boundary in pairs]
 
     def decisions(self, rollout: Rollout, mdp: TokenMDP) -> Tensor:
         """Return [B, L] the decision that each token belongs to; -1 where no action."""

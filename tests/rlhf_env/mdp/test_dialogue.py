@@ -188,6 +188,18 @@ def test_answers_that_cannot_be_used(answers: list[Any], message: str) -> None:
     [
         ({"respond": None}, "max_environment_tokens is of conversations"),
         ({"respond": "hello"}, "respond must be a function"),
+        (
+            {"respond": lambda prompts, histories: []},
+            r"respond must take \(prompts, histories, generators\), got .*: too many",
+        ),
+        (
+            {"respond": lambda prompts, histories, generators, more: []},
+            "respond must take .*: missing a required argument: 'more'",
+        ),
+        (
+            {"step_scores": lambda histories: []},
+            r"step_scores must take \(prompts, histories\), got .*\(histories\)",
+        ),
         ({"max_environment_tokens": 0}, "max_environment_tokens must be an integer >= 1"),
         ({"max_turns": 0}, "max_turns must be an integer >= 1"),
         ({"end_of_turn_id": 32}, "end_of_turn_id must be one of the 32 token ids, got 32"),
