@@ -8,7 +8,6 @@ from pathlib import Path
 from rlhf_env.defaults import HORIZONS
 from studies.experiment.axes import Axes
 from studies.experiment.checks import check_grid, check_jobs, check_out
-from studies.experiment.density_checks import check_horizon
 from studies.experiment.grid import Budget, RunSettings
 from studies.experiment.numbers import whole_number
 
@@ -107,6 +106,18 @@ def check_study(study: Study) -> None:
     least = {"rollouts": 3, "updates": 3, "macro": 2, "every": 2, "seed": 0}
     for name, minimum in least.items():
         whole_number(name, getattr(study, name), minimum)
-    for name in (f"macro_{study.macro}", f"every_{study.every}"):
-        check_horizon(name, study.every, HORIZONS[study.task])
+    _check_lengths(study)
     check_out(study.out)
+
+
+def _check_lengths(study: Study) -> None:
+    """Refuse spans of more tokens than a response has, both at once."""
+    horizon = HORIZONS[study.task]
+    given = {name: getattr(study, name) for name in ("macro", "every")}
+    beyond = {f"--{name}": tokens for name, tokens in given.items() if tokens > horizon}
+    if beyond:
+        fitting = " ".join(f"{option} {horizon}" for option in beyond)
+        raise ValueError(
+            f"{' and '.join(beyond)} must be at most the {horizon} tokens of the task "
+            f"{study.task}, got {' and '.join(map(str, beyond.values()))}; write {fitting}, or less"
+        )
