@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agents.evaluation.names import figure_names
 from agents.settings import BUILT_IN_AGENTS, KL_ESTIMATORS, KL_PLACEMENTS, PreferenceConfig
 from agents.training.trackers import check_tracker
 from rlhf_env.checks import did_you_mean
@@ -38,6 +39,7 @@ def check_settings(settings: Settings) -> None:
     """
     check_learning(settings.learning)
     check_tracker(settings.track)
+    _check_best(settings)
     check_problem(settings.problem)
     whole_number("--samples", settings.samples, 0)
     if settings.threads is not None:
@@ -50,6 +52,18 @@ def check_settings(settings: Settings) -> None:
         check_turns((learning.density, learning.granularity), settings.run.budget)
     if (horizon := known_horizon(settings.run.budget)) is not None:
         check_lengths(settings.learning, horizon)
+
+
+def _check_best(settings: Settings) -> None:
+    """Refuse a figure that no task has; the task's own are known when it is evaluated."""
+    metric, learning = settings.keep_best, settings.learning
+    # An agent of one's own may have figures of its own.
+    if metric is None or is_custom(learning.agent):
+        return
+    names = figure_names(learning.eval_episodes)
+    if metric not in names:
+        hint = did_you_mean(metric, names) or f"; there are {', '.join(names)}"
+        raise ValueError(f"--keep-best must be a figure of evaluations, got {metric!r}{hint}")
 
 
 def check_lengths(learning: Learning, horizon: int) -> None:

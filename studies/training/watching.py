@@ -13,6 +13,7 @@ from studies.training.settings import Settings
 
 BEST = "best"
 """The folder of the best checkpoint, within the run's."""
+OF_GOLD = ("gold", "reference_gold")
 
 
 def callback_of(
@@ -38,7 +39,11 @@ def callback_of(
             )
         if metric not in before:
             hint = did_you_mean(metric, before) or f"; there are {', '.join(sorted(before))}"
-            raise ValueError(f"--keep-best must be a figure of evaluations, got {metric!r}{hint}")
+            if metric in OF_GOLD:
+                hint = ", which needs a task with a gold reward; score is the reward that is paid"
+            raise ValueError(
+                f"--keep-best must be a figure of this run's evaluations, got {metric!r}{hint}"
+            )
         episodes = settings.learning.eval_episodes
         folder = settings.out / BEST
         callbacks.append(KeepBest(folder, metric=metric, every=every, episodes=episodes))

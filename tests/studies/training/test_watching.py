@@ -30,17 +30,36 @@ def test_the_best_checkpoint_is_kept_and_the_run_is_the_same(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("metric", "message"),
     [
-        (["--keep-best", "gould"], "--keep-best must be a figure of evaluations, got 'gould'"),
-        (["--keep-best", "scores"], "got 'scores'; did you mean 'score'?"),
+        ("nothing", "--keep-best must be a figure of evaluations, got 'nothing'; there are score,"),
+        ("goldd", "got 'goldd'; did you mean 'gold'?"),
+        ("pass_at_3", "got 'pass_at_3'; did you mean 'pass_at_"),
+        ("held_out_accuracy", "got 'held_out_accuracy'; there are score"),
     ],
 )
-def test_a_figure_that_is_not_measured_is_refused_before_training(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+def test_a_figure_that_no_task_has_is_refused_before_anything(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], metric: str, message: str
 ) -> None:
     out = tmp_path / "run"
-    assert train(["--task", "toy15", *QUICK, *words, "--out", str(out)]) != 0
+    assert train(["--task", "toy15", *QUICK, "--keep-best", metric, "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("gold", "figure of this run's evaluations, got 'gold', which needs a task with a gold"),
+        ("disagreement", "figure of this run's evaluations, got 'disagreement'; there are "),
+    ],
+)
+def test_a_figure_that_the_task_lacks_is_refused_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], metric: str, message: str
+) -> None:
+    out = tmp_path / "run"
+    assert train(["--task", "toy15", *QUICK, "--keep-best", metric, "--out", str(out)]) != 0
     assert message in capsys.readouterr().err
     assert not (out / "checkpoints").exists()
 
