@@ -24,6 +24,7 @@ from studies.experiment.agent_names import (
 from studies.experiment.axes import Axes
 from studies.experiment.density_checks import (
     check_densities,
+    check_every_k,
     check_horizon,
     check_implicit,
     check_turns,
@@ -79,6 +80,7 @@ def check_grid(axes: Axes, budget: Budget) -> None:
         if known is not None and axes.preference_pairs and known.takes_preferences:
             _check_whole_groups(agent, known.defaults.group_size, budget.episodes_per_update)
     check_taken(axes, budget)
+    check_every_k(axes.density, budget.every_k)
     check_densities(axes.density, budget)
     for own in task_budgets(axes, budget):
         if own.model is None:

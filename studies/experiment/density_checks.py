@@ -71,6 +71,23 @@ def check_densities(densities: Sequence[str], budget: Budget) -> None:
         known[every] = density
 
 
+def check_every_k(densities: Sequence[str], every_k: int) -> None:
+    """Refuse a number of tokens that no density asks for.
+
+    Args:
+        densities: all that are run.
+        every_k: the N of the density every_k; 1, which is the default, goes with any.
+
+    Raises:
+        ValueError: with what to write instead.
+    """
+    if every_k != 1 and "every_k" not in densities:
+        raise ValueError(
+            f"every_k goes with the density every_k, got {every_k} with {', '.join(densities)}; "
+            f"leave it out, or choose the density every_k or every_{every_k}"
+        )
+
+
 def check_horizon(name: str, every_k: int, horizon: int) -> None:
     """Refuse a density or a granularity whose N tokens do not fit into a response.
 

@@ -71,7 +71,7 @@ class Budget:
     learning_rate: float | None = None
     """Step size of the optimizer (none given: the agent's own, or the task's if it has one)."""
     every_k: int = 1
-    """Tokens between two payments under the density every_k."""
+    """Tokens between two payments under the density every_k, with which alone it goes."""
     eval_episodes: int = 256
     """Episodes of the evaluation after training."""
 

@@ -19,7 +19,7 @@ from studies.experiment.agent_names import (
     settings_of,
 )
 from studies.experiment.checks import check_learning_rate, check_task, known_horizon
-from studies.experiment.density_checks import check_horizon, check_turns
+from studies.experiment.density_checks import check_every_k, check_horizon, check_turns
 from studies.experiment.further_settings import assignments
 from studies.experiment.names import DENSITIES, GRANULARITIES, check_name
 from studies.experiment.numbers import number, whole_number
@@ -93,6 +93,7 @@ def check_learning(learning: Learning) -> None:
     number("--learning-rate", learning.learning_rate, 0.0)
     number("--gae-lambda", learning.gae_lambda, 0.0, 1.0)
     check_name("--density", learning.density, DENSITIES)
+    check_every_k([learning.density], learning.every_k)
     check_name("--granularity", learning.granularity, GRANULARITIES)
     if learning.kl_placement is not None:
         check_name("--kl-placement", learning.kl_placement, KL_PLACEMENTS)

@@ -107,7 +107,7 @@ class Learning:
     """When the score is paid: terminal, every_k or every_8, prefix_difference, potential; process,
     process_potential or process_raw at the ends of turns."""
     every_k: int = 1
-    """Tokens between two payments under the density every_k."""
+    """Tokens between two payments under the density every_k, with which alone it goes."""
     granularity: str = "token"
     """What one decision is: token, macro_N (N tokens), macro_punctuation, macro_space_led,
     macro_entropy_H (H nats), turn, bandit (the whole response)."""

@@ -160,6 +160,11 @@ def test_settings_survive_json():
         ({}, {"task": "studies.experiment:grid"}, "task must be a class or function, .* a module"),
         ({}, {"task": "rlhf_env:load_task"}, "without arguments .* which asks for name"),
         ({}, {"task": "rlhf_env:load_tsk"}, "did you mean 'load_task'"),
+        (
+            {"density": ("terminal", "every_2")},
+            {"every_k": 2},
+            "got 2 with terminal, every_2",
+        ),
         ({}, {"every_k": 0}, "every_k must be a whole number of at least 1, got 0"),
         ({}, {"learning_rate": -1.0}, "learning_rate must be a finite number >= 0, got -1"),
         ({}, {"task": "toy16"}, "task must be one of.*'toy16'; did you mean 'toy15'"),

@@ -235,6 +235,12 @@ REFUSED = [
     (["--out", "x" * 300], "--out must be writable"),
     (["--max-new-tokens", "0"], "--max-new-tokens must be"),
     (["--every-k", "0"], "--every-k must be"),
+    (
+        ["--every-k", "2"],
+        "--every-k goes with the density every_k, got 2 with terminal; leave it out, or choose the "
+        "density every_k or every_2",
+    ),
+    (["--every-k", "2", "--density", "every_3"], "every_k, got 2 with every_3; leave it out"),
     (["--ratings", "rows.jsonl"], "--ratings goes with --model"),
     (["--out", "prompts.txt"], "--out must be a folder"),
     (["--out", "prompts.txt/run"], "--out must be a folder"),
