@@ -235,13 +235,14 @@ def finish(base: RLHFVectorEnv, policy: Policy, begun: Begun, plan: SamplingPlan
     started = min(base.num_envs, count)
     episode = torch.arange(started, device=mdp.device)
     row_tokens, at = tokens[:started].clone(), lengths[:started].clone()
+    step = at - starts[:started]
     with policy.lm.engine.assume_frozen():
         while len(episode):
-            rows, step = torch.arange(len(episode), device=mdp.device), at - starts[episode]
+            rows = torch.arange(len(episode), device=mdp.device)
             chosen, logprob = policy.sample(row_tokens, at, plan.uniforms_at(episode, step))
             row_tokens[rows, at], logprobs[episode, at] = chosen, logprob
-            at = at + 1
-            has_ended = (chosen == eos) | (step + 1 == mdp.max_new_tokens)
+            at, step = at + 1, step + 1
+            has_ended = (chosen == eos) | (step == mdp.max_new_tokens)
             ended = has_ended.nonzero().flatten().tolist()
             if not ended:
                 policy.lm.engine.assume_grown()
@@ -256,12 +257,14 @@ def finish(base: RLHFVectorEnv, policy: Policy, begun: Begun, plan: SamplingPlan
                         tokens[started],
                         lengths[started],
                     )
+                    step[row] = lengths[started] - starts[started]
                     started += 1
                     continue
                 policy.lm.engine.copy_row(last, row)
-                for each in (episode, row_tokens, at):
+                for each in (episode, row_tokens, at, step):
                     each[row] = each[last].clone()
-                episode, row_tokens, at = episode[:last], row_tokens[:last], at[:last]
+                episode, row_tokens = episode[:last], row_tokens[:last]
+                at, step = at[:last], step[:last]
     return unpaid_rollout(tokens, starts, lengths, logprobs, plan)
 
 

@@ -178,10 +178,11 @@ class Engine:
         rows, positions = torch.arange(len(tokens), device=tokens.device), lengths[:, None] - 1
         shortest, longest = (int(length) for length in lengths.aminmax())
         # Should the model raise, nothing is known.
-        memory.lengths = torch.zeros_like(lengths)
+        self._memory = None
         memory.cache.prepare_token(rows, positions, longest, is_common=shortest == longest)
         logits = self._logits_after(memory, tokens.gather(1, positions), positions)
         memory.logits, memory.tokens, memory.lengths = logits, tokens.clone(), lengths.clone()
+        self._memory = memory
         return logits
 
     def _remember(self, tokens: Tensor) -> _Memory:

@@ -16,7 +16,7 @@ from rlhf_env.engine.packed_pass import hidden_at
 from rlhf_env.engine.placement import resolve_device
 from rlhf_env.engine.pretrained import load_classifier
 from rlhf_env.rewards.bradley_terry import padded
-from rlhf_env.text.text_ids import chat_ids, plain_ids
+from rlhf_env.text.text_ids import chat_ids, plain_ids_of_each
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -112,43 +112,51 @@ class ClassifierReward:
         Raises:
             ValueError: if the policy's tokenizer is not known, or a text is too long.
         """
-        return self._scores([self.text_ids(*pair) for pair in zip(prompts, responses, strict=True)])
+        return self._scores(self._ids_of_each(list(zip(prompts, responses, strict=True))))
 
     def prefix_scores(self, prompts: list[Tensor], responses: list[Tensor]) -> list[Tensor]:
         """Return the score of every prefix, [len + 1] per response, each read as a response."""
-        pairs = zip(prompts, responses, strict=True)
-        texts = [
-            self.text_ids(prompt, ids[:end]) for prompt, ids in pairs for end in range(len(ids) + 1)
+        prefixes = [
+            (prompt, ids[:end])
+            for prompt, ids in zip(prompts, responses, strict=True)
+            for end in range(len(ids) + 1)
         ]
-        return list(self._scores(texts).split([len(ids) + 1 for ids in responses]))
+        scores = self._scores(self._ids_of_each(prefixes))
+        return list(scores.split([len(ids) + 1 for ids in responses]))
 
     def score_texts(self, texts: Sequence[str]) -> Tensor:
         """Return the score of whole texts, [B], read as they are without a chat template."""
         return self._scores(
-            [self._fitting(plain_ids(text, "text", self.tokenizer)) for text in texts]
+            [self._fitting(ids) for ids in plain_ids_of_each(texts, "text", self.tokenizer)]
         )
 
     def text_ids(self, prompt: Tensor, response: Tensor) -> list[int]:
         """Return the classifier's ids of a prompt and a response given as the policy's ids."""
+        return self._ids_of_each([(prompt, response)])[0]
+
+    def _ids_of_each(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> list[list[int]]:
+        """Return the classifier's ids of prompts and responses given as the policy's ids."""
+        if self._reads_chats:
+            ids = [self._chat_ids(*pair) for pair in pairs]
+        else:
+            # Decoded as one, or the space between prompt and response could get lost.
+            whole = [self._text(torch.cat(pair)) for pair in pairs]
+            ids = plain_ids_of_each(whole, "response", self.tokenizer)
+        return [self._fitting(each) for each in ids]
+
+    def _chat_ids(self, prompt: Tensor, response: Tensor) -> list[int]:
+        messages = [
+            {"role": "user", "content": self._text(prompt)},
+            {"role": "assistant", "content": self._text(response)},
+        ]
+        return chat_ids(messages, "response", self.tokenizer, add_generation_prompt=False)
+
+    def _text(self, ids: Tensor) -> str:
         if self.policy_tokenizer is None:
             raise ValueError(
                 "the classifier must know the policy's tokenizer to read token ids, got none; hand "
                 "it to a Task, or call its with_tokenizer(tokenizer)"
             )
-        if self._reads_chats:
-            messages = [
-                {"role": "user", "content": self._text(prompt)},
-                {"role": "assistant", "content": self._text(response)},
-            ]
-            ids = chat_ids(messages, "response", self.tokenizer, add_generation_prompt=False)
-        else:
-            # Decoded as one, or the space between prompt and response could get lost.
-            whole = self._text(torch.cat([prompt, response]))
-            ids = plain_ids(whole, "response", self.tokenizer)
-        return self._fitting(ids)
-
-    def _text(self, ids: Tensor) -> str:
-        assert self.policy_tokenizer is not None
         return cast(str, self.policy_tokenizer.decode(ids, skip_special_tokens=True))
 
     @property

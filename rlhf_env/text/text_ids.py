@@ -35,6 +35,31 @@ def plain_ids(
     return list(encoded(text, name, tokenizer, **options)["input_ids"])
 
 
+def plain_ids_of_each(
+    texts: Sequence[str], name: str, tokenizer: PreTrainedTokenizerBase
+) -> list[list[int]]:
+    """Return what `plain_ids` does of several texts, which the tokenizer gets at once.
+
+    Args:
+        texts: any texts.
+        name: what error messages call each of them.
+        tokenizer: whose ids.
+
+    Raises:
+        ValueError: if the tokenizer cannot encode one of them.
+    """
+    if not texts:
+        return []
+    try:
+        found = tokenizer(list(texts), verbose=False, split_special_tokens=True)
+    except BaseException as error:
+        if not _is_failure(error):
+            raise
+        # Alone, the text that cannot be encoded is the one that the message shows.
+        return [plain_ids(text, name, tokenizer) for text in texts]
+    return [list(ids) for ids in found["input_ids"]]
+
+
 def encoded(text: str, name: str, tokenizer: PreTrainedTokenizerBase, **options: Any) -> Any:
     """Return what a tokenizer makes of a text.
 

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from rlhf_env.task import Task
 from rlhf_env.text.prompts import encode_prompt, encode_prompts, read_prompts
+from rlhf_env.text.text_ids import plain_ids, plain_ids_of_each
 from tests.toys import tiny_llama, tiny_tokenizer
 
 BOS, EOS, TURN = 0, 1, 2
@@ -161,3 +162,21 @@ def test_no_template() -> None:
         ValueError, match=r"prompt 0 is a list of messages, but .* no chat template"
     ):
         encode_prompt(USER, "prompt 0", tiny_tokenizer())
+
+
+def test_texts_together_get_the_ids_that_each_gets_alone() -> None:
+    tokenizer = byte_tokenizer()
+    texts = ["The film was good.", "", "<s> spelled out </s>", "a  b\n", "é ü 漢字"]
+    together = plain_ids_of_each(texts, "text", tokenizer)
+    assert together == [plain_ids(text, "text", tokenizer) for text in texts]
+    # Written out in bytes: three of the start, none of which is a special token.
+    assert together[2][0] == BOS
+    assert not {BOS, EOS} & set(together[2][1:])
+    assert plain_ids_of_each([], "text", tokenizer) == []
+
+
+def test_of_several_texts_the_one_that_cannot_be_encoded_is_named() -> None:
+    with pytest.raises(ValueError, match="text cannot be encoded, got 'w2 nobody'"):
+        plain_ids_of_each(["w2 w3", "w2 nobody"], "text", tiny_tokenizer())
+    with pytest.raises(ValueError, match="text is not valid Unicode"):
+        plain_ids_of_each(["a", "half \ud800"], "text", byte_tokenizer())
