@@ -204,6 +204,47 @@ def test_a_forward_pass_that_raises_leaves_nothing_wrong_behind() -> None:
     )
 
 
+@pytest.mark.parametrize("starts", [[3, 3, 3], [2, 5, 3]], ids=["level", "ragged"])
+@pytest.mark.parametrize("build", MODELS.values(), ids=MODELS.keys())
+def test_texts_known_to_have_grown_are_not_compared(
+    build: Callable[[], nn.Module], starts: list[int]
+) -> None:
+    model = build()
+    engine = Engine(model, V)
+    torch.manual_seed(1)
+    tokens, lengths = torch.randint(V, (3, L)), torch.tensor(starts)
+    engine(tokens, lengths)
+    for _ in range(6):
+        lengths = lengths + 1
+        engine.assume_grown()
+        expected = logits_of(model, tokens, lengths)
+        torch.testing.assert_close(engine(tokens, lengths), expected, atol=1e-5, rtol=1e-5)
+    # The promise was for one call: another text is seen to be another.
+    tokens = tokens.flip(0).contiguous()
+    expected = logits_of(model, tokens, lengths)
+    torch.testing.assert_close(engine(tokens, lengths), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_promise_that_rows_have_grown_ends_with_the_cache_and_with_an_error() -> None:
+    model = tiny_llama()
+    engine = Engine(model, V)
+    tokens, lengths = torch.randint(V, (3, L)), torch.tensor([2, 5, 3])
+    engine(tokens, lengths)
+    engine.assume_grown()
+    engine.reset_cache()
+    others = tokens.flip(1).contiguous()
+    expected = logits_of(model, others, lengths)
+    torch.testing.assert_close(engine(others, lengths), expected, atol=1e-5, rtol=1e-5)
+    engine.assume_grown()
+    with pytest.raises(IndexError):
+        engine(torch.full_like(others, V + 1), lengths + 1)
+    torch.testing.assert_close(engine(others, lengths), expected, atol=1e-5, rtol=1e-5)
+    # Fewer rows than before: the promise is of no use, and does no harm.
+    engine.assume_grown()
+    grown = logits_of(model, others[:2], lengths[:2] + 1)
+    torch.testing.assert_close(engine(others[:2], lengths[:2] + 1), grown, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("earlier_episodes", [1, 7])
 def test_the_past_of_a_slot_leaves_no_trace(earlier_episodes: int) -> None:
     """Trap A11, to the last bit: prompts share beginnings, so reuse would be tempting."""
