@@ -206,8 +206,8 @@ def _attend_one(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | No
         mask: [B, 1, S] added to the scores; None hides nothing.
     """
     keys = keys.transpose(1, 2)
-    scores = queries @ keys if mask is None else torch.baddbmm(mask, queries, keys)
-    return scores.softmax(dim=-1) @ values
+    scores = torch.bmm(queries, keys) if mask is None else torch.baddbmm(mask, queries, keys)
+    return torch.bmm(scores.softmax(dim=-1), values)
 
 
 def _product(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
