@@ -17,13 +17,14 @@ from agents.algorithms.rloo import RLOO
 from benchmarks.answers import pair_ids
 from benchmarks.works import Order, conversation
 from rlhf_env.rewards.classifier import ClassifierReward
-from studies.execution.threads import flush_denormals, set_threads
+from studies.execution.threads import flush_denormals, own_process, set_threads
 
 
 def main() -> None:
     """Collect a rollout and learn from it, as often as asked."""
     with conversation() as (order, bell):
         # As the commands do.
+        own_process()
         flush_denormals()
         agent, phase = make_agent(order), order.work.phase
         reference = agent.base.mdp.reference.model

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from studies.cli.messages import interrupted
 from studies.execution.interrupts import end, leave_on_signals
-from studies.execution.threads import wait_considerately
+from studies.execution.threads import own_process, wait_considerately
 
 # Of the extra `studies`, which brings the extra `rewards` too.
 PACKAGES = ("tyro", "rich", "pandas", "matplotlib", "PIL", "jinja2", "markupsafe")
@@ -28,6 +28,7 @@ def launch(command: str, arguments: list[str] | None = None) -> NoReturn:
     is_first = os.environ.get("RANK", "0") == "0"
     leave_on_signals(interrupted(command) if is_first else "")
     wait_considerately()
+    own_process()
     # Imported by name: Ctrl-C must end in one line also while the libraries are loaded.
     extras = importlib.import_module("rlhf_env.extras")
     try:

@@ -24,6 +24,7 @@ _SHORTEST_WATCH = 0.2
 # A core that is free for most of the time counts as a whole one.
 _MOSTLY_FREE = 0.75
 _STAT = Path("/proc/stat")
+_is_own_process = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +60,23 @@ def waiting_policy() -> dict[str, str]:
     return {"OMP_WAIT_POLICY": "PASSIVE"} if is_busy else {"GOMP_SPINCOUNT": str(_SPINS)}
 
 
+def own_process() -> None:
+    """Say that this process runs one command and nothing else, and may compute as suits it."""
+    global _is_own_process
+    _is_own_process = True
+
+
 def flush_denormals() -> None:
     """Let torch take numbers below 1e-38 for zero, as probabilities of far tokens can be.
 
     A processor needs a hundred times as long for them. To be called before anything is computed:
-    threads take the setting from the one that starts them.
+    threads take the setting from the one that starts them. Python's own numbers follow it too, so
+    nothing happens unless `own_process` was called.
     """
-    import torch
+    if _is_own_process:
+        import torch
 
-    torch.set_flush_denormal(True)
+        torch.set_flush_denormal(True)
 
 
 def set_threads(asked: int | None, weights: int) -> None:
