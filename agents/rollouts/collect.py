@@ -252,11 +252,8 @@ def finish(base: RLHFVectorEnv, policy: Policy, begun: Begun, plan: SamplingPlan
                 tokens[done], lengths[done] = row_tokens[row], at[row]
                 if started < count:
                     policy.lm.engine.forget_row(row)
-                    episode[row], row_tokens[row], at[row] = (
-                        started,
-                        tokens[started],
-                        lengths[started],
-                    )
+                    episode[row], row_tokens[row] = started, tokens[started]
+                    at[row] = lengths[started]
                     step[row] = lengths[started] - starts[started]
                     started += 1
                     continue

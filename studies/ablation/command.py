@@ -40,10 +40,11 @@ def run(settings: Settings, runner: Runner | None = None) -> int:
         CommandFailed: if a result cannot be written.
     """
     check_families(settings)
+    # Files are read before a cluster is connected.
+    asked = grid_settings(settings.axes, settings.budget, file_digests(settings))
     spread = make_spread(settings)
     if settings.batched == "on":
         check_all_batched(grid(settings.axes, settings.budget), spread)
-    asked = grid_settings(settings.axes, settings.budget, file_digests(settings))
     executor = make_executor(settings, spread, runner)
     try:
         with claim(settings.out, asked):
